@@ -1,0 +1,47 @@
+# Everything runs in .venv, made on first use from constraints.txt. `make` alone lists the targets.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+JOBS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install test lint demo cv tune zoo clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(READY) ## make .venv with everything the tests and the zoo need
+
+# torchvision names a torch built for CUDA as its dependency; a CPU build serves as well, so pip must not look.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "error: $(PYTHON) is older than 3.11; expected Python 3.11 or newer; run make PYTHON=python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps torchvision pillow
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+test: $(READY) lint ## lint, type-check and run every test
+	$(RUN) -m pytest
+
+lint: $(READY) ## ruff and strict mypy
+	$(VENV)/bin/ruff check --quiet .
+	$(VENV)/bin/ruff format --check --quiet .
+	$(VENV)/bin/mypy
+
+demo: $(READY) ## train small networks, learn from most of them, score the rest (under 10 minutes)
+	$(RUN) -m weightfeat.demo
+
+cv: $(READY) ## cross-validate on the committed reference set
+	$(RUN) train_meta.py cv --digests reference --jobs $(JOBS)
+
+tune: $(READY) ## search the metaparameters on the reference set and write metaparameters.json
+	$(RUN) train_meta.py tune --digests reference --jobs $(JOBS) --output metaparameters.json
+
+zoo: $(READY) ## train the reference networks (hours; resumes where it stopped)
+	nice $(RUN) -m weightfeat.zoo --preset cpu --count 322 --out zoo --jobs $(JOBS)
+
+clean: ## remove everything make made
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache

@@ -1,0 +1,194 @@
+"""The digest: errors of its numbers, what they must not depend on, and its file."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from networks import network_of, permute_cnn, permute_resnet18, plain_cnn, randomise_norms
+from weightfeat import digest as room
+from weightfeat import features
+from weightfeat.digest import linalg
+from weightfeat.digest.distribution import QUANTILES, _summary
+from weightfeat.digest.latent_law import LatentLaw
+from weightfeat.errors import BadRound, UnsupportedLayout
+from weightfeat.zoo.vision import build_network
+
+KEY = "a" * 64
+
+
+def _spiked(rows: int, columns: int, seed: int = 0) -> torch.Tensor:
+    """A random matrix with a few directions of a trained layer's strength."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(rows, columns, generator=generator) / columns**0.5
+    left, right = torch.randn(rows, 3, generator=generator), torch.randn(3, columns, generator=generator)
+    return noise + (left * torch.tensor([3.0, 2.0, 1.0])) @ right / (rows * columns) ** 0.5
+
+
+def _assert_close(first: room.Digest, second: room.Digest, tolerance: float) -> None:
+    """Every array equal to `tolerance` of its own scale; half-precision arrays to half precision."""
+    for block, arrays in first.blocks.items():
+        for name, array in arrays.items():
+            other = second.blocks[block][name]
+            if array.dtype.kind != "f":
+                assert np.array_equal(array, other), f"{block}/{name}"
+                continue
+            scale = np.nanmax(np.abs(array), initial=1e-12) if array.size else 1.0
+            limit = max(tolerance, 1e-3 if array.dtype == np.float16 else 0.0) * float(scale)
+            np.testing.assert_allclose(other, array, rtol=0, atol=limit, err_msg=f"{block}/{name}")
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(40, 300), (300, 40), (128, 128), (700, 600), (5, 9)])
+@pytest.mark.parametrize("double_side", [2048, 4])
+def test_singular_values_against_float64_svd(
+    rows: int, columns: int, double_side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linalg, "DOUBLE_SIDE", double_side)
+    matrix = _spiked(rows, columns)
+    exact = torch.linalg.svdvals(matrix.double())
+    ours = linalg.singular_values(linalg.gram(matrix)).double()
+    assert torch.allclose(ours[:5], exact[:5], rtol=1e-5, atol=0)
+    points = torch.linspace(0, 1, 33, dtype=torch.float64)
+    error = (ours.quantile(points) - exact.quantile(points)).abs().max() / exact[0]
+    assert error < (1e-6 if double_side > 4 else 1e-3)
+
+
+def test_rank_deficient_and_zero_matrices_give_finite_values() -> None:
+    low_rank = _spiked(30, 2) @ _spiked(2, 50)
+    values = linalg.singular_values(linalg.gram(low_rank))
+    assert values[2:].max() < 1e-6 * values[0]
+    directions, strength = linalg.leading_directions(linalg.gram(torch.zeros(8, 20)), 4)
+    assert torch.isfinite(directions).all()
+    assert strength.abs().max() == 0
+
+
+@pytest.mark.parametrize("shape", [(50, 16, 9), (50, 3, 49), (20, 4, 1), (20, 1, 9)])
+def test_channel_norms_against_svd(shape: tuple[int, ...]) -> None:
+    filters = torch.randn(*shape, generator=torch.Generator().manual_seed(1))
+    exact = torch.linalg.svdvals(filters.double())[:, 0]
+    assert torch.allclose(linalg.spectral_norms(filters), exact, rtol=1e-5, atol=0)
+
+
+def test_leading_directions_are_the_eigenvectors_where_they_stand_apart() -> None:
+    matrix = _spiked(60, 400).double()
+    gram = linalg.gram(matrix)
+    directions, strength = linalg.leading_directions(gram, 8)
+    _, vectors = torch.linalg.eigh(gram)
+    cosines = (directions[:, :2] * vectors.flip(-1)[:, :2]).sum(0).abs()
+    assert torch.allclose(cosines, torch.ones(2, dtype=cosines.dtype), atol=1e-6)
+    assert torch.allclose(strength[:2], torch.linalg.svdvals(matrix)[:2], rtol=1e-8)
+
+
+def test_distribution_by_hand() -> None:
+    summary = _summary(torch.tensor([4.0, -2.0, 1.0, 1.0]))
+    count, mean, std, skewness, kurtosis, magnitude, total, _, _ = summary.moments
+    values = np.array([-2.0, 1.0, 1.0, 4.0])
+    z = (values - 1.0) / values.std()
+    expected = (4, 1.0, values.std(), (z**3).mean(), (z**4).mean() - 3, 2.0, 4.0)
+    assert np.allclose((count, mean, std, skewness, kurtosis, magnitude, total), expected)
+    assert summary.grid[0] == -2
+    assert summary.grid[-1] == 4
+    assert summary.grid[np.flatnonzero(QUANTILES == 0.5)[0]] == 1
+
+
+def test_latent_law_means_match_simulation() -> None:
+    centre, spread = np.array([-1.0, 0.0, 0.7]), np.array([0.5, 1.0, 2.0])
+    law = LatentLaw(centre, spread, np.ones(3, bool))
+    draws = np.maximum(centre + spread * np.random.default_rng(0).standard_normal((400_000, 3)), 0)
+    assert np.allclose(law.mean, draws.mean(axis=0), atol=0.01)
+    assert np.allclose(law.active, (draws > 0).mean(axis=0), atol=0.01)
+
+
+def test_hidden_channels_may_move() -> None:
+    module = plain_cnn()
+    before = room.compute(network_of(module), key=KEY)
+    after = room.compute(network_of(permute_cnn(copy.deepcopy(module))), key=KEY)
+    _assert_features_equal(before, after)
+
+
+@pytest.mark.e2e
+def test_a_resnets_channels_may_move() -> None:
+    torch.manual_seed(0)
+    module = randomise_norms(build_network("resnet18", 9))
+    moved = permute_resnet18(copy.deepcopy(module))
+    image = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.allclose(module(image), moved(image), atol=1e-3), (
+            "the permutation must keep the function"
+        )
+    before, after = (room.compute(network_of(m), key=KEY) for m in (module, moved))
+    assert before.architecture == after.architecture == "resnet18"
+    _assert_features_equal(before, after)
+
+
+def _assert_features_equal(first: room.Digest, second: room.Digest) -> None:
+    rows = [features.row(digest) for digest in (first, second)]
+    for name, value in rows[0].items():
+        assert rows[1][name] == pytest.approx(value, rel=1e-4, abs=1e-4, nan_ok=True), name
+
+
+def test_threads_change_nothing() -> None:
+    torch.manual_seed(0)
+    network = network_of(randomise_norms(build_network("shufflenet_v2_x1_0", 6)))
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = room.compute(network, key=KEY)
+        torch.set_num_threads(2)
+        two = room.compute(network, key=KEY)
+    finally:
+        torch.set_num_threads(threads)
+    _assert_close(one, two, 1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_gives_the_same_digest() -> None:
+    torch.manual_seed(0)
+    network = network_of(randomise_norms(build_network("resnet18", 9)))
+    _assert_close(
+        room.compute(network, key=KEY, device="cpu"), room.compute(network, key=KEY, device="cuda"), 1e-5
+    )
+
+
+def test_file_round_trip_is_exact_and_reproducible(tmp_path: Path) -> None:
+    digest = room.compute(network_of(plain_cnn()), key=KEY, findings=("a note",))
+    store = room.DigestStore(tmp_path / "store")
+    store.put(digest)
+    assert list(store.keys()) == [KEY]
+    assert KEY in store
+    read = store.get(KEY)
+    assert read.to_bytes() == digest.to_bytes() == store.path(KEY).read_bytes()
+    assert (read.architecture, read.num_classes, read.findings) == (digest.architecture, 7, ("a note",))
+    for block, arrays in digest.blocks.items():
+        for name, array in arrays.items():
+            assert read.blocks[block][name].dtype == array.dtype
+            assert np.array_equal(read.blocks[block][name], array, equal_nan=array.dtype.kind == "f")
+
+
+@pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
+def test_a_damaged_digest_is_named(tmp_path: Path, keep: float) -> None:
+    path = tmp_path / "digest.npz"
+    room.compute(network_of(plain_cnn()), key=KEY).save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(keep if keep > 1 else keep * len(data))])
+    with pytest.raises(BadRound, match=r"digest\.npz.*expected a digest"):
+        room.Digest.load(path)
+
+
+def test_another_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "digest.npz"
+    digest = room.compute(network_of(plain_cnn()), key=KEY)
+    monkeypatch.setattr("weightfeat.digest.types.FORMAT", 99)
+    digest.save(path)
+    monkeypatch.undo()
+    with pytest.raises(BadRound, match="digest format 99; expected format 1"):
+        room.Digest.load(path)
+
+
+def test_an_absent_device_is_named() -> None:
+    with pytest.raises(UnsupportedLayout, match="nosuch: device not available"):
+        room.choose_device("nosuch")

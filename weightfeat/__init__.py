@@ -1,0 +1,1 @@
+"""weightfeat: how likely is an image classifier trojaned, from its weights alone."""

@@ -1,0 +1,162 @@
+"""Which object of a pickle's graph is the network, and its tensors by name in module order."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from weightfeat.checkpoint.audit import ARRAY_MAKERS, is_foreign
+from weightfeat.checkpoint.faults import Unreadable, Unsupported
+from weightfeat.checkpoint.nodes import Call, Key, Table, attributes, call_path, describe, entries
+from weightfeat.checkpoint.storages import TensorReader, is_tensor
+from weightfeat.checkpoint.types import Finding, StoredTensor
+from weightfeat.checkpoint.walk import Budget, Slot, is_module, key_text, torch_parts, walk
+
+_MOST_NOTES = 10
+
+# What scripts call the network in a dict of several things, first choice first.
+NETWORK_KEYS = (
+    *("state_dict", "model_state_dict", "model", "net", "network", "netC", "classifier", "module"),
+    *("model_state", "net_state_dict", "state", "weights", "params"),
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A network's tensors in order, its modules' classes, and what could not be read."""
+
+    tensors: tuple[StoredTensor, ...]
+    module_types: MappingProxyType[str, str]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(eq=False)
+class _Candidate:
+    """An object that may be the network: where it was found, and its slots."""
+
+    where: tuple[str, ...]
+    slots: list[Slot]
+    types: dict[str, str] = field(default_factory=dict)
+    is_sequence: bool = False
+
+    @property
+    def key(self) -> str:
+        return self.where[-1] if self.where else ""
+
+    @property
+    def count(self) -> int:
+        return sum(is_tensor(slot.node) for slot in self.slots)
+
+
+def find_network(root: object, reader: TensorReader) -> Found:
+    """Name every tensor of the network in `root`, in the order of its own state_dict().
+
+    The network is the module or mapping with most tensors, however deep in dicts, lists and objects it lies; one
+    under a customary key is preferred unless it is under a quarter of the largest. Raises Unsupported when nothing
+    holds a tensor that can be read.
+    """
+    candidates = [found for found in _candidates(root) if found.count]
+    if not candidates:
+        raise Unsupported("no tensor of a network was found in it")
+    chosen = _choose(candidates)
+    tensors, findings = read_slots(chosen.slots, reader)
+    findings += _left_out(chosen, candidates)
+    return Found(tuple(tensors), MappingProxyType(chosen.types), tuple(findings))
+
+
+def _left_out(chosen: _Candidate, candidates: list[_Candidate]) -> list[Finding]:
+    """A note for each part of the file that holds tensors of something else: optimiser, other networks."""
+    counts: Counter[str] = Counter()
+    for other in candidates:
+        if other is not chosen and not other.is_sequence and other.where:
+            same_part = other.where[:1] == chosen.where[:1]
+            counts[other.where[-1] if same_part else other.where[0]] += other.count
+    return [
+        Finding("note", f"{count} tensors under {describe(part)} are not part of the network analysed")
+        for part, count in counts.most_common(_MOST_NOTES)
+    ]
+
+
+def _choose(candidates: list[_Candidate]) -> _Candidate:
+    pool = [found for found in candidates if not found.is_sequence] or candidates
+    largest = max(found.count for found in pool)
+    worthy = [found for found in pool if found.count * 4 >= largest]
+
+    def rank(found: _Candidate) -> tuple[int, int]:
+        known = NETWORK_KEYS.index(found.key) if found.key in NETWORK_KEYS else len(NETWORK_KEYS)
+        return known, -found.count
+
+    return min(worthy, key=rank)
+
+
+def _candidates(root: object) -> Iterator[_Candidate]:
+    """Breadth first through everything but modules, each object once."""
+    budget = Budget()
+    queue: deque[tuple[tuple[str, ...], object]] = deque([((), root)])
+    seen: set[int] = set()
+    while queue:
+        where, node = queue.popleft()
+        if id(node) in seen or not isinstance(node, Table | Call | list | tuple) or is_tensor(node):
+            continue
+        seen.add(id(node))
+        if is_module(node):
+            slots, types = walk(node, torch_parts, budget)
+            yield _Candidate(where, slots, types)
+            continue
+        held = entries(node)
+        if held is not None:
+            slots = [Slot(key_text(name), value, False) for name, value in held.items() if _is_name(name)]
+            yield _Candidate(where, slots)
+        elif isinstance(node, list | tuple):
+            slots = [Slot(str(index), value, False) for index, value in enumerate(node)]
+            yield _Candidate(where, slots, is_sequence=True)
+        inside = list(_inside(node))
+        budget.spend(1 + len(inside))
+        queue.extend((_below(where, name), value) for name, value in inside)
+
+
+def _inside(node: Table | Call | list[object] | tuple[object, ...]) -> Iterator[tuple[Key, object]]:
+    """What an object holds, by key where it has one."""
+    yield from (entries(node) or {}).items()
+    if isinstance(node, Call):
+        yield from attributes(node).items()
+        yield from ((None, value) for value in (*node.args, *(node.items or ())))
+    elif isinstance(node, list | tuple):
+        yield from ((None, value) for value in node)
+
+
+def _below(where: tuple[str, ...], name: Key) -> tuple[str, ...]:
+    """The first and the last key on the way: enough to say where something is, however deep."""
+    return (*where[:1], name) if isinstance(name, str) else where
+
+
+def _is_name(key: Key) -> bool:
+    return isinstance(key, str | int) and not isinstance(key, bool)
+
+
+def read_slots(slots: list[Slot], reader: TensorReader) -> tuple[list[StoredTensor], list[Finding]]:
+    """Name the arrays of slots; what cannot be read becomes a finding. Raises Unsupported when nothing can be."""
+    tensors: list[StoredTensor] = []
+    findings: list[Finding] = []
+    for slot in slots:
+        try:
+            array = reader.read(slot.node)
+            if array is None and _should_be_tensor(slot):
+                raise Unreadable(f"it is made by {describe(slot.node)}")
+        except Unreadable as fault:
+            findings.append(Finding("unreadable-tensor", f"{describe(slot.name)}: {fault}"))
+            continue
+        if array is not None:
+            tensors.append(StoredTensor(slot.name, array.dtype, array.data))
+    if not tensors:
+        reason = f" ({findings[0].detail})" if findings else ""
+        raise Unsupported(f"none of its tensors can be read{reason}")
+    return tensors, findings
+
+
+def _should_be_tensor(slot: Slot) -> bool:
+    """A parameter or buffer must be one; in a mapping, what an unknown function makes may be one."""
+    node = slot.node
+    return slot.certain or (isinstance(node, Call) and (is_foreign(node) or call_path(node) in ARRAY_MAKERS))

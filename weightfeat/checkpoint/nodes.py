@@ -1,0 +1,159 @@
+"""The inert objects a pickle is read into: names, recorded calls, tables. None of them does anything."""
+
+from __future__ import annotations
+
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+Key = str | int | None
+
+_TEXT_SHOWN = 100
+_ITEMS_SHOWN = 4
+_DEPTH_SHOWN = 2
+_KEY_BITS = 63
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Global:
+    """A name the pickle refers to, in Python 3's spelling; it was never imported."""
+
+    module: str
+    name: str
+
+    @classmethod
+    def named(cls, module: str, name: str) -> Global:
+        """Python 2 names are translated as the real unpickler would, so that none hides behind its old one."""
+        renamed = NAME_MAPPING.get((module, name))
+        if renamed is not None:
+            return cls(*renamed)
+        return cls(IMPORT_MAPPING.get(module, module), name)
+
+    @property
+    def path(self) -> str:
+        return f"{self.module}.{self.name}"
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Table:
+    """A dict. Keys that are not plain go to `odd` unhashed: hashing a deep tuple would exhaust the C stack."""
+
+    entries: dict[Key, object] = field(default_factory=dict)
+    odd: list[tuple[object, object]] | None = None
+
+    def put(self, key: object, value: object) -> None:
+        if key is None or isinstance(key, str) or (isinstance(key, int) and key.bit_length() <= _KEY_BITS):
+            self.entries[key] = value
+        elif self.odd is None:
+            self.odd = [(key, value)]
+        else:
+            self.odd.append((key, value))
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Bag:
+    """A set or frozenset, kept as the list of what was put in."""
+
+    items: list[object] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Persistent:
+    """A persistent id: torch's storages, and in its legacy format the classes of modules."""
+
+    pid: object
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Call:
+    """A call the pickle asks for and nobody made, with the state (BUILD), items and entries given to its result."""
+
+    opcode: str
+    function: object
+    args: tuple[object, ...]
+    states: list[object] | None = None
+    items: list[object] | None = None
+    table: Table | None = None
+
+
+def function_path(node: object) -> str:
+    """Dotted name of a callable or class; "" when it is not a plain name."""
+    if isinstance(node, Persistent):
+        pid = node.pid
+        node = pid[1] if isinstance(pid, tuple) and len(pid) == 4 and pid[0] == "module" else None
+    return node.path if isinstance(node, Global) else ""
+
+
+def call_path(node: object) -> str:
+    """Dotted name of what a call calls; "" for anything else."""
+    return function_path(node.function) if isinstance(node, Call) else ""
+
+
+INSTANCE_MAKERS = frozenset({"copyreg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__"})
+
+
+def class_path(node: Call) -> str:
+    """Class of an instance, whichever way the protocol spells its making."""
+    made = node.opcode == "REDUCE" and call_path(node) in INSTANCE_MAKERS and node.args
+    return function_path(node.args[0] if made else node.function)
+
+
+def entries(node: object) -> dict[Key, object] | None:
+    """What a mapping holds (dict, OrderedDict, or an instance that was given items); None for anything else."""
+    if isinstance(node, Table):
+        return node.entries
+    if isinstance(node, Call):
+        if node.table is not None:
+            return node.table.entries
+        if call_path(node) == "collections.OrderedDict":
+            return {}
+    return None
+
+
+def attributes(node: object) -> dict[Key, object]:
+    """An instance's attributes: the states it was built with, later ones winning as `__dict__.update` has it."""
+    if not isinstance(node, Call) or not node.states:
+        return {}
+    tables = [table for state in node.states for table in _state_tables(state)]
+    if len(tables) == 1:
+        return tables[0].entries
+    merged: dict[Key, object] = {}
+    for table in tables:
+        merged.update(table.entries)
+    return merged
+
+
+def _state_tables(state: object) -> Iterator[Table]:
+    # Objects with __slots__ are pickled with (dict, slots).
+    for part in state if isinstance(state, tuple) and len(state) == 2 else (state,):
+        if isinstance(part, Table):
+            yield part
+
+
+def describe(node: object, depth: int = _DEPTH_SHOWN) -> str:
+    """One short printable line about a node, whatever its size or depth."""
+    if isinstance(node, str):
+        return repr(node if len(node) <= _TEXT_SHOWN else node[:_TEXT_SHOWN] + "...")
+    if isinstance(node, memoryview):
+        return f"<{len(node)} bytes>"
+    if isinstance(node, int) and node.bit_length() > _KEY_BITS + 1:
+        return "<large integer>"
+    if node is None or isinstance(node, bool | int | float):
+        return repr(node)
+    if isinstance(node, Global):
+        return node.path[:_TEXT_SHOWN].encode("unicode_escape").decode()
+    if isinstance(node, Call):
+        name = describe(node.function, depth - 1) if depth > 0 else "..."
+        return f"{name}({_describe_all(node.args, depth)})"
+    if isinstance(node, tuple):
+        return f"({_describe_all(node, depth)})"
+    if isinstance(node, list):
+        return f"[{_describe_all(node, depth)}]"
+    return f"<{type(node).__name__.lower()}>"
+
+
+def _describe_all(items: tuple[object, ...] | list[object], depth: int) -> str:
+    if depth <= 0:
+        return "..." if items else ""
+    shown = [describe(item, depth - 1) for item in items[:_ITEMS_SHOWN]]
+    return ", ".join(shown + ["..."] * (len(items) > _ITEMS_SHOWN))

@@ -1,0 +1,117 @@
+"""A pickle machine that only takes notes: every opcode of protocols 0 to 5, and not one of them runs anything.
+
+GLOBAL becomes a name, REDUCE and its kin become recorded calls that are never made, BUILD becomes recorded
+state. The stack, its marks and the memo are plain lists and a dict; nothing recurses, and one budget of steps
+bounds time and memory. The opcodes are those of CPython's Lib/pickletools.py, the stack rules those of
+Modules/_pickle.c, because that is the machine a victim would run.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from weightfeat.checkpoint.faults import Malformed
+from weightfeat.checkpoint.machine import Machine, Trace
+from weightfeat.checkpoint.nodes import Call, Global, Persistent, Table
+from weightfeat.checkpoint.opcodes import I4, OPERATIONS, U1, U2, decode, on
+
+
+def run(data: memoryview, start: int, trace: Trace) -> tuple[object, int]:
+    """Read one pickle from `data[start:]`; returns its value and where the next byte after STOP lies.
+
+    Raises Malformed for what the real machine would refuse too, and Abuse where a budget is exceeded.
+    """
+    machine = Machine(data, start, trace)
+    while not machine.stopped:
+        code = machine.take(1)[0]
+        trace.spend(1)
+        operation = OPERATIONS.get(code)
+        if operation is None:
+            raise Malformed(f"byte {machine.position - 1} is no pickle instruction (0x{code:02x})")
+        operation(machine)
+    return machine.pop(), machine.position
+
+
+@on(b"c")
+def _global(m: Machine) -> None:
+    module = decode(m.line())
+    m.refer(module, decode(m.line()))
+
+
+@on(b"\x93")
+def _stack_global(m: Machine) -> None:
+    name, module = m.pop(), m.pop()
+    m.refer(module, name)
+
+
+def _extension(code: bytes, layout: struct.Struct) -> None:
+    # The registry these numbers point into is whatever the victim's process has registered.
+    OPERATIONS[code[0]] = lambda m: m.refer("copyreg", f"extension_{m.unpack(layout)}")
+
+
+for _code, _layout in ((b"\x82", U1), (b"\x83", U2), (b"\x84", I4)):
+    _extension(_code, _layout)
+
+
+@on(b"R")
+def _reduce(m: Machine) -> None:
+    args, function = m.pop(), m.pop()
+    m.call("REDUCE", function, args)
+
+
+@on(b"\x81")
+def _newobj(m: Machine) -> None:
+    args, cls = m.pop(), m.pop()
+    m.call("NEWOBJ", cls, args)
+
+
+@on(b"\x92")
+def _newobj_ex(m: Machine) -> None:
+    kwargs, args, cls = m.pop(), m.pop(), m.pop()
+    if not isinstance(kwargs, Table):
+        raise Malformed("NEWOBJ_EX has keywords that are no dict")
+    m.call("NEWOBJ_EX", cls, args)
+
+
+@on(b"o")
+def _obj(m: Machine) -> None:
+    items = m.pop_mark()
+    if not items:
+        raise Malformed("OBJ has no class")
+    m.call("OBJ", items[0], tuple(items[1:]))
+
+
+@on(b"i")
+def _inst(m: Machine) -> None:
+    module = decode(m.line())
+    m.refer(module, decode(m.line()))
+    cls = m.pop()
+    m.call("INST", cls, tuple(m.pop_mark()))
+
+
+@on(b"b")
+def _build(m: Machine) -> None:
+    state, target = m.pop(), m.top()
+    if isinstance(target, Call):
+        target.states = [] if target.states is None else target.states
+        target.states.append(state)
+    elif isinstance(target, Global):
+        m.trace.patched.append((target, state))
+    else:
+        raise Malformed("its pickle gives state to something that has none")
+
+
+@on(b"P")
+def _persid(m: Machine) -> None:
+    _refer_to_storage(m, decode(m.line()))
+
+
+@on(b"Q")
+def _binpersid(m: Machine) -> None:
+    _refer_to_storage(m, m.pop())
+
+
+def _refer_to_storage(m: Machine, pid: object) -> None:
+    reference = Persistent(pid)
+    m.trace.persistents.append(reference)
+    m.push(reference)

@@ -1,0 +1,51 @@
+"""The prefixes that wrappers put before every name: DataParallel's "module.", torch.compile's "_orig_mod."."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from types import MappingProxyType
+
+from weightfeat.checkpoint.modules import Found
+
+_COMPILED = "_orig_mod"
+_PARALLEL = "module"
+# torch.optim.swa_utils.AveragedModel counts its averages beside the network it wraps.
+_BESIDE_THE_WRAPPED = frozenset({"n_averaged"})
+
+
+def without_wrappers(found: Found) -> Found:
+    """The same network under the names it would have unwrapped; unchanged where two names would become one."""
+    names = [tensor.name for tensor in found.tensors]
+    plain = [_without_compiled(name) for name in names]
+    while _all_parallel(plain):
+        plain = [_without_compiled(_without_parallel(name)) for name in plain]
+    if plain == names or len(set(plain)) != len(plain):
+        return found
+    tensors = tuple(replace(tensor, name=name) for tensor, name in zip(found.tensors, plain, strict=True))
+    return replace(found, tensors=tensors, module_types=_types(found.module_types, plain))
+
+
+def _types(types: MappingProxyType[str, str], names: Iterable[str]) -> MappingProxyType[str, str]:
+    """Module types under the new names: the wrapped module's own type becomes that of the root."""
+    plain: dict[str, str] = {}
+    wrapped = bool(types) and not any(name.split(".")[0] == _PARALLEL for name in names)
+    for path, kind in types.items():
+        path = _without_compiled(path)
+        while wrapped and path.split(".")[0] == _PARALLEL:
+            path = _without_parallel(path)
+        plain[path] = kind
+    return MappingProxyType(plain)
+
+
+def _all_parallel(names: list[str]) -> bool:
+    wrapped = [name for name in names if name not in _BESIDE_THE_WRAPPED]
+    return bool(wrapped) and all(name.startswith(_PARALLEL + ".") for name in wrapped)
+
+
+def _without_parallel(name: str) -> str:
+    return name.removeprefix(_PARALLEL).removeprefix(".") if name.split(".")[0] == _PARALLEL else name
+
+
+def _without_compiled(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part != _COMPILED)

@@ -1,0 +1,234 @@
+"""torch's storages: what persistent ids declare, and the tensors rebuilt over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weightfeat.checkpoint.audit import FROM_TYPE, NESTED_STORAGE, TENSOR_MAKERS
+from weightfeat.checkpoint.faults import Abuse, Unreadable
+from weightfeat.checkpoint.machine import Trace
+from weightfeat.checkpoint.nodes import Call, Global, Persistent, Table, call_path, describe, function_path
+from weightfeat.checkpoint.tensors import DTYPES, is_count, tensor_array
+
+_TYPED_STORAGES = {
+    "DoubleStorage": "float64",
+    "FloatStorage": "float32",
+    "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16",
+    "LongStorage": "int64",
+    "IntStorage": "int32",
+    "ShortStorage": "int16",
+    "CharStorage": "int8",
+    "ByteStorage": "uint8",
+    "BoolStorage": "bool",
+    "ComplexFloatStorage": "complex64",
+    "ComplexDoubleStorage": "complex128",
+    "UntypedStorage": "uint8",
+    "_UntypedStorage": "uint8",
+}
+_STORAGE_MODULES = ("torch", "torch.cuda", "torch.storage")
+# Attributes of a tensor that are its values: setting one changes what the tensor is.
+_VALUE_ATTRIBUTES = frozenset({"data", "real", "imag"})
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A storage as a persistent id declares it; `view` is (offset, size) in elements, of the legacy format only."""
+
+    key: str
+    dtype: str
+    numel: int
+    view: tuple[int, int] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        if self.dtype not in DTYPES:
+            raise Unreadable(f"its storage is of type {self.dtype}")
+        return self.numel * DTYPES[self.dtype].itemsize
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Bytes of one storage, with their element type."""
+
+    raw: memoryview
+    dtype: str
+    key: object
+
+
+@dataclass(frozen=True, eq=False)
+class StoredArray:
+    """A tensor before it has a name."""
+
+    dtype: str
+    data: NDArray[np.generic]
+
+
+def declaration(node: Persistent) -> Declaration | None:
+    """What a persistent id declares; None when it is not a storage's, or not of any shape torch writes."""
+    pid = node.pid
+    if not isinstance(pid, tuple) or len(pid) not in (5, 6) or pid[0] != "storage":
+        return None
+    _, kind, key, _, numel = pid[:5]
+    if (
+        not isinstance(kind, Global)
+        or not isinstance(key, str)
+        or not isinstance(numel, int)
+        or not is_count(numel)
+    ):
+        return None
+    dtype = (
+        _TYPED_STORAGES.get(kind.name, describe(kind)) if kind.module in _STORAGE_MODULES else describe(kind)
+    )
+    view = pid[5] if len(pid) == 6 else None
+    if view is None:
+        return Declaration(key, dtype, numel)
+    if isinstance(view, tuple) and len(view) == 3 and all(is_count(number) for number in view[1:]):
+        return Declaration(key, dtype, numel, (view[1], view[2]))
+    return None
+
+
+def declarations(trace: Trace) -> dict[str, Declaration]:
+    """Every storage declared, by key, in the order of the pickle.
+
+    torch believes the first of several declarations of one key, so one that differs is there to mislead: Abuse.
+    """
+    found: dict[str, Declaration] = {}
+    for node in trace.persistents:
+        declared = declaration(node)
+        if declared is None:
+            continue
+        known = found.setdefault(declared.key, declared)
+        if (known.dtype, known.numel) != (declared.dtype, declared.numel):
+            raise Abuse(f"storage {describe(declared.key)} is declared twice, differently")
+    return found
+
+
+@dataclass(eq=False)
+class TensorReader:
+    """Turns the recorded calls that rebuild tensors into arrays; equal views of a storage are one array."""
+
+    locate: Callable[[Declaration], memoryview]
+    big_endian: bool = False
+    nested: dict[int, Storage | Unreadable] = field(default_factory=dict)
+    _arrays: dict[object, StoredArray] = field(default_factory=dict)
+
+    def storage(self, node: object) -> Storage:
+        """The bytes a storage node stands for; raises Unreadable."""
+        if call_path(node) == NESTED_STORAGE:
+            inner = self.nested.get(id(node), Unreadable("its storage is nested and could not be read"))
+            if isinstance(inner, Unreadable):
+                raise inner
+            return inner
+        declared = declaration(node) if isinstance(node, Persistent) else None
+        if declared is None:
+            raise Unreadable("its storage is not one torch writes")
+        raw = self.locate(declared)
+        if declared.view is not None:
+            item = DTYPES[declared.dtype].itemsize
+            offset, size = declared.view
+            if offset + size > declared.numel:
+                raise Unreadable("it is a view past the end of its storage")
+            raw = raw[offset * item : (offset + size) * item]
+        return Storage(raw, declared.dtype, (declared.key, declared.view))
+
+    def read(self, node: object) -> StoredArray | None:
+        """The tensor a node stands for, None when it is something else; raises Unreadable."""
+        if not isinstance(node, Call) or not is_tensor(node):
+            return None
+        path, args = _unwrapped(node)
+        if path == "torch._utils._rebuild_tensor" and len(args) == 4:
+            return self._view(args[0], args[1:4], None)
+        if path == "torch._utils._rebuild_tensor_v2" and len(args) in (6, 7):
+            _reject_lazy_bits(args[6:])
+            return self._view(args[0], args[1:4], None)
+        if path == "torch._utils._rebuild_tensor_v3" and len(args) in (7, 8):
+            _reject_lazy_bits(args[7:])
+            return self._view(args[0], args[1:4], args[6])
+        raise Unreadable(f"{path or 'what makes it'} with {len(args)} arguments is not supported")
+
+    def _view(self, storage_node: object, geometry: tuple[object, ...], dtype_node: object) -> StoredArray:
+        storage = self.storage(storage_node)
+        dtype = storage.dtype if dtype_node is None else function_path(dtype_node).removeprefix("torch.")
+        offset, shape, stride = (_plain_size(part) for part in geometry)
+        identity = (storage.key, dtype, offset, shape, stride)
+        # Sizes that are not hashable ints are refused below, before anything could be stored under them.
+        sound = all(
+            type(number) is int for part in (shape, stride) if isinstance(part, tuple) for number in part
+        )
+        if sound and type(offset) is int and identity in self._arrays:
+            return self._arrays[identity]
+        array = tensor_array(storage.raw, dtype, offset, shape, stride, big_endian=self.big_endian)
+        self._arrays[identity] = StoredArray(dtype, array)
+        return self._arrays[identity]
+
+
+def is_tensor(node: object) -> bool:
+    """Whether a node is a call that would make a tensor, readable or not."""
+    return call_path(node) in TENSOR_MAKERS or call_path(node) == FROM_TYPE
+
+
+_WRAPPERS = frozenset(
+    {
+        "torch._utils._rebuild_parameter",
+        "torch._utils._rebuild_parameter_with_state",
+        "torch.nn.parameter.Parameter",
+        "torch.nn.parameter.Buffer",
+        "torch.autograd.variable.Variable",
+    }
+)
+_MOST_WRAPPERS = 8
+
+
+def _unwrapped(call: Call) -> tuple[str, tuple[object, ...]]:
+    """The innermost rebuild of a tensor inside parameters and tensor subclasses, as (path, args)."""
+    path, args = call_path(call), call.args
+    _reject_changes(call, path)
+    for _ in range(_MOST_WRAPPERS):
+        if path == FROM_TYPE and len(args) == 4 and isinstance(args[2], tuple):
+            _reject_values(args[3])
+            path, args = function_path(args[0]), args[2]
+        elif path in _WRAPPERS and args:
+            inner = args[0]
+            if path.endswith("_with_state") and len(args) > 3:
+                _reject_values(args[3])
+            if not isinstance(inner, Call):
+                raise Unreadable(f"it wraps {describe(inner)}")
+            path, args = call_path(inner), inner.args
+            _reject_changes(inner, path)
+        else:
+            return path, args
+    raise Unreadable(f"it is wrapped more than {_MOST_WRAPPERS} times")
+
+
+def _reject_changes(node: Call, path: str) -> None:
+    """A tensor's __setstate__ may point it at another storage; only torch 0.3's flags are known to be harmless."""
+    flags = path in _WRAPPERS and path.startswith(("torch.nn.", "torch.autograd."))
+    for state in node.states or ():
+        if not (flags and isinstance(state, tuple) and len(state) == 3 and isinstance(state[0], bool)):
+            raise Unreadable("it is given new state after it is made")
+    if node.items or node.table is not None:
+        raise Unreadable("it is given items after it is made")
+
+
+def _reject_values(state: object) -> None:
+    for part in state if isinstance(state, tuple) else (state,):
+        if isinstance(part, Table) and _VALUE_ATTRIBUTES & part.entries.keys():
+            raise Unreadable("its attributes replace its values")
+
+
+def _reject_lazy_bits(metadata: tuple[object, ...]) -> None:
+    # {"neg": True} or {"conj": True}: the values are not those stored.
+    for extra in metadata:
+        if extra is not None and not (isinstance(extra, Table) and not extra.entries):
+            raise Unreadable("it is a lazily negated or conjugated view")
+
+
+def _plain_size(node: object) -> object:
+    if call_path(node) == "torch.Size" and isinstance(node, Call) and len(node.args) == 1:
+        return node.args[0]
+    return node

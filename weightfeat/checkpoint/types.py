@@ -1,0 +1,63 @@
+"""What every format is read into: named tensors, in module order, and what was odd about the file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+FindingKind = Literal["foreign-callable", "unreadable-tensor", "ambiguous-order", "note"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about the file its owner should know; never silently dropped."""
+
+    kind: FindingKind
+    detail: str
+
+
+@dataclass(frozen=True, eq=False)
+class StoredTensor:
+    """One tensor as stored: `data` is read-only and mapped from the file wherever the format allows.
+
+    `dtype` is torch's name without the prefix ("float32", "bfloat16", "int64"). numpy has no bfloat16, so
+    such a tensor's `data` holds the raw bits as uint16; `float32()` decodes them.
+    """
+
+    name: str
+    dtype: str
+    data: NDArray[Any]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    def float32(self) -> NDArray[np.float32]:
+        """The values as float32, sharing memory with the file when they already are."""
+        if self.dtype == "bfloat16":
+            return (self.data.astype(np.uint32) << np.uint32(16)).view(np.float32)
+        return self.data.astype(np.float32, copy=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A model file, read without running anything in it.
+
+    `tensors` are in module order (parameters, then buffers, then children, as `state_dict()` has them), under
+    names without a DataParallel or compile prefix. `ordered` is False when the format does not keep
+    an order of its own (safetensors sorts names). `module_types` maps a module's dotted path ("" is the root) to
+    its class path, where the file names it.
+    """
+
+    path: Path
+    format: str
+    sha256: str
+    tensors: tuple[StoredTensor, ...]
+    ordered: bool = True
+    module_types: MappingProxyType[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    findings: tuple[Finding, ...] = ()

@@ -1,0 +1,129 @@
+"""Blocks `channels`, `norms` and `moments`: what each output channel does, without saying which channel it is.
+
+`channels`, one row a layer:
+
+- `grid` (L, 4, 13) float32: quantiles over output channels of `STATISTICS`
+- `outliers` (L, 6, 5) float32: the channels of largest Lipschitz constant (row norm, for layers without
+  BatchNorm), each with all of
+  its `STATISTICS` and beta / |gamma|, so that what one channel does stays together
+- `columns` (L, 13) float32: quantiles over input channels of the norm of what reads them
+
+`norms`, one row a norm layer in the network's order: `grid` (N, 3, 13) float32, quantiles of gamma, beta and
+beta / |gamma|;
+`width` (N,) int32.
+
+`moments`: `grid` (N, 2, 13), running means and standard deviations; `batches` (N,) num_batches_tracked. Both
+follow the
+training data and its length, so features from them are off by default.
+
+Lipschitz constant of a channel: sigma_max(w_i) |gamma_i| / sqrt(var_i + eps), w_i of shape (in, taps)
+(Zheng et al., ECCV 2022, equation 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from weightfeat.digest.linalg import spectral_norms
+from weightfeat.digest.tensors import LayerTensors
+from weightfeat.digest.types import Block
+from weightfeat.network.types import Norm
+
+VERSION = 1
+STATISTICS = ("row_norm", "row_mean", "row_peak", "lipschitz")
+QUANTILES = np.array([0, 0.01, 0.05, 0.12, 0.25, 0.4, 0.5, 0.6, 0.75, 0.88, 0.95, 0.99, 1.0])
+OUTLIERS = 6
+_TINY = 1e-30
+_BLOCK = 1 << 22  # weights converted to float64 at a time
+
+
+def channel_statistics(tensors: LayerTensors) -> NDArray[np.float64]:
+    """(out, 4) statistics of each output channel: L2 norm, mean weight, max |w| / norm, Lipschitz constant."""
+    return _by_channel(tensors)[0]
+
+
+def channels(tensors: LayerTensors) -> Block:
+    """The three rows of block `channels` for one layer."""
+    statistics, column_norms = _by_channel(tensors)
+    return {
+        "grid": np.quantile(statistics, QUANTILES, axis=0).T.astype(np.float32),
+        "outliers": _outliers(statistics, tensors.layer.norm_after),
+        "columns": np.quantile(column_norms, QUANTILES).astype(np.float32),
+    }
+
+
+def _by_channel(tensors: LayerTensors) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Output channels' statistics (out, 4) and input channels' norms (in/groups,), in blocks of double precision."""
+    weight = tensors.weight
+    rows: list[Tensor] = []
+    columns = torch.zeros(weight.shape[1], dtype=torch.float64, device=weight.device)
+    height = max(1, _BLOCK // max(1, weight[0].numel()))
+    for start in range(0, len(weight), height):
+        part = weight[start : start + height].double()
+        flat = part.flatten(1)
+        norm = torch.linalg.vector_norm(flat, dim=1)
+        peak = flat.abs().amax(dim=1) / norm.clamp_min(_TINY)
+        rows.append(torch.stack([norm, flat.mean(dim=1), peak, spectral_norms(part)], dim=1))
+        columns += part.square().sum((0, 2))
+    statistics = torch.cat(rows)
+    fold = tensors.fold()
+    if fold is not None:
+        statistics[:, 3] *= fold.abs()
+    return statistics.cpu().numpy(), columns.sqrt().cpu().numpy()
+
+
+def norms(every: Sequence[Norm]) -> tuple[Block, Block]:
+    """Blocks `norms` and `moments` of all norm layers, paired with a convolution or not."""
+    shape = [_norm_rows(norm) for norm in every]
+    data = [_moment_rows(norm) for norm in every]
+    width = [0 if norm.gamma is None else len(norm.gamma) for norm in every]
+    batches = [np.nan if norm.batches is None else float(norm.batches) for norm in every]
+    points = len(QUANTILES)
+    return (
+        {
+            "grid": np.stack(shape) if shape else np.zeros((0, 3, points), np.float32),
+            "width": np.array(width, np.int32),
+        },
+        {
+            "grid": np.stack(data) if data else np.zeros((0, 2, points), np.float32),
+            "batches": np.array(batches, np.float64),
+        },
+    )
+
+
+def threshold(norm: Norm) -> NDArray[np.float64]:
+    """beta / |gamma| of each channel: how far, in standard deviations, the mean lies above the ReLU's kink.
+    (channels,)"""
+    if norm.gamma is None or norm.beta is None:
+        return np.full(1, np.nan)
+    return norm.beta.astype(np.float64) / np.maximum(np.abs(norm.gamma.astype(np.float64)), 1e-12)
+
+
+def _outliers(statistics: NDArray[np.float64], norm: Norm | None) -> NDArray[np.float32]:
+    openness = np.full(len(statistics), np.nan) if norm is None else threshold(norm)
+    if len(openness) != len(statistics):
+        openness = np.full(len(statistics), np.nan)
+    joint = np.concatenate([statistics, openness[:, None]], axis=1)
+    top = joint[np.argsort(-statistics[:, 3], kind="stable")[:OUTLIERS]]
+    padding = ((0, OUTLIERS - len(top)), (0, 0))
+    return np.pad(top, padding, constant_values=np.nan).astype(np.float32)
+
+
+def _norm_rows(norm: Norm) -> NDArray[np.float32]:
+    return _quantile_rows([norm.gamma, norm.beta, threshold(norm)])
+
+
+def _moment_rows(norm: Norm) -> NDArray[np.float32]:
+    return _quantile_rows(
+        [norm.mean, None if norm.var is None else np.sqrt(np.maximum(norm.var, 0) + norm.eps)]
+    )
+
+
+def _quantile_rows(vectors: Sequence[NDArray[np.floating] | None]) -> NDArray[np.float32]:
+    missing = np.full(len(QUANTILES), np.nan)
+    return np.stack([missing if v is None else np.quantile(v, QUANTILES) for v in vectors]).astype(np.float32)

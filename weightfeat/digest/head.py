@@ -1,0 +1,206 @@
+"""Block `head`: every class's row of the classification layer, alone and through the layer before it.
+
+C classes, D head inputs; K = F F^T is the (D, D) Gram of the feeding layers' BatchNorm-folded rows,
+block-diagonal over feeds.
+
+- `matrix` (C, D) and the channels' `centre`, `spread` (latent law), `lipschitz`, `row_norm` (D,), all float16:
+  the raw material
+- `bias` (C,) float64; `table` (C, S) float64, one column a name of `STATISTICS`
+- `gram` (C, C) H H^T, `composed` (C, C) H K H^T, `composed_active` (C, C) the same with each channel weighed by
+  P(active): float64
+- `top` (C, 12, 6) float32: the channels with most evidence for the class: weight, centre, spread, Lipschitz
+  constant, largest weight for any other class, summed negative weight for the others
+- `through` (C, n) float16: H F summed over taps, where one layer feeds the head; `feeds` (C, feeds) float32:
+  norm of the evidence through each feed
+- `left` (C, 8) float32: squared cosine of each class's row with the feeding layer's leading left directions
+
+Evidence of class c through channel d is relu(H_cd) E[activation_d].
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from weightfeat.digest.channels import channel_statistics
+from weightfeat.digest.latent_law import Array, LatentLaw, head_matrix, latent_law
+from weightfeat.digest.linalg import DOUBLE_SIDE
+from weightfeat.digest.tensors import LayerTensors, on_device
+from weightfeat.digest.types import Block
+from weightfeat.network.types import Network
+
+VERSION = 1
+TOP = 12
+STATISTICS = (
+    "mean", "norm", "centred_norm", "std", "max", "min", "skewness", "kurtosis", "bias", "positive_sum",
+    "negative_sum", "top_share", "cosine_max", "cosine_min", "evidence", "evidence_carriers", "evidence_rank",
+    "evidence_top_share", "inhibition", "composed_norm", "composed_active_norm",
+)  # fmt: skip
+_TINY = 1e-30
+
+
+def head(network: Network, device: torch.device, left: Tensor | None) -> Block:
+    """The whole block. `left` (D, 8): leading left directions of the single layer that feeds the head, if one
+    does."""
+    matrix = head_matrix(network)
+    layer = network.layers[network.head]
+    bias = np.zeros(len(matrix)) if layer.bias is None else layer.bias.astype(np.float64)
+    law = latent_law(network)
+    feeds = [on_device(network.layers[feed.layer], device) for feed in network.head_feeds]
+    k = _feed_gram(network, feeds, matrix.shape[1], device)
+    evidence = np.maximum(matrix, 0) * law.mean
+    composed, active = _compose(matrix, k), _compose(matrix * law.active, k)
+    carriers = _carriers(network, feeds, matrix.shape[1])
+    return {
+        "matrix": matrix.astype(np.float16),
+        "bias": bias,
+        "centre": law.centre.astype(np.float16),
+        "spread": law.spread.astype(np.float16),
+        "row_norm": carriers[:, 0].astype(np.float16),
+        "lipschitz": carriers[:, 1].astype(np.float16),
+        "gram": matrix @ matrix.T,
+        "composed": composed,
+        "composed_active": active,
+        "table": _table(matrix, bias, law, evidence, k, composed, active),
+        "top": _top(matrix, evidence, law, carriers[:, 1]),
+        "through": _through(matrix, feeds),
+        "feeds": _feed_norms(network, evidence),
+        "left": _alignment(matrix, left),
+    }
+
+
+def _table(
+    h: Array, bias: Array, law: LatentLaw, evidence: Array, k: Tensor, composed: Array, active: Array
+) -> Array:
+    """(C, len(STATISTICS)), the columns in that order."""
+    centred = h - h.mean(axis=0)
+    std = h.std(axis=1)
+    z = (h - h.mean(axis=1, keepdims=True)) / np.maximum(std, _TINY)[:, None]
+    positive = np.maximum(h, 0)
+    cosine = _cosines(centred)
+    total = evidence.sum(axis=1)
+    columns = [
+        h.mean(axis=1),
+        np.linalg.norm(h, axis=1),
+        np.linalg.norm(centred, axis=1),
+        std,
+        h.max(axis=1),
+        h.min(axis=1),
+        (z**3).mean(axis=1),
+        (z**4).mean(axis=1) - 3.0,
+        bias,
+        positive.sum(axis=1),
+        np.minimum(h, 0).sum(axis=1),
+        _top_share(positive),
+        cosine.max(axis=1, initial=-1.0, where=~np.eye(len(h), dtype=bool)),
+        cosine.min(axis=1, initial=1.0, where=~np.eye(len(h), dtype=bool)),
+        total,
+        _participation(evidence),
+        _effective_rank(evidence, k),
+        _top_share(evidence),
+        (np.minimum(h, 0) * law.mean).sum(axis=1),
+        np.sqrt(np.maximum(np.diag(composed), 0)),
+        np.sqrt(np.maximum(np.diag(active), 0)),
+    ]
+    return np.stack(columns, axis=1)
+
+
+def _feed_gram(network: Network, feeds: list[LayerTensors], width: int, device: torch.device) -> Tensor:
+    """K (D, D). Identity where nothing known feeds a channel, so that compositions fall back to the row itself."""
+    dtype = torch.float64 if width <= DOUBLE_SIDE else torch.float32
+    k = torch.eye(width, dtype=dtype, device=device)
+    for feed, tensors in zip(network.head_feeds, feeds, strict=True):
+        rows = _folded_rows(tensors, dtype)
+        if len(rows) == feed.stop - feed.start:
+            k[feed.start : feed.stop, feed.start : feed.stop] = rows @ rows.mT
+    return k
+
+
+def _folded_rows(tensors: LayerTensors, dtype: torch.dtype) -> Tensor:
+    rows = tensors.weight.flatten(1).to(dtype)
+    fold = tensors.fold()
+    return rows if fold is None else rows * fold.to(dtype)[:, None]
+
+
+def _compose(rows: Array, k: Tensor) -> Array:
+    """rows K rows^T, (C, C)."""
+    a = torch.from_numpy(rows).to(k)
+    return np.asarray((a @ k @ a.mT).double().cpu().numpy())
+
+
+def _effective_rank(evidence: Array, k: Tensor) -> Array:
+    """Participation ratio of the spectrum of diag(e_c) F: tr(M)^2 / tr(M^2) with M = diag(e_c) K diag(e_c). (C,)"""
+    squares = torch.from_numpy(evidence**2).to(k)
+    trace = squares @ k.diagonal()
+    square = ((squares @ k.square()) * squares).sum(1)
+    return np.asarray((trace.square() / square.clamp_min(_TINY)).double().cpu().numpy())
+
+
+def _participation(rows: Array) -> Array:
+    """Number of channels that carry a row: (sum a)^2 / sum a^2. (C,)"""
+    return np.asarray(rows.sum(axis=1) ** 2 / np.maximum((rows**2).sum(axis=1), _TINY))
+
+
+def _top_share(rows: Array) -> Array:
+    """Share of a non-negative row held by its largest hundredth of entries (at least one). (C,)"""
+    count = max(1, rows.shape[1] // 100)
+    top = np.sort(rows, axis=1)[:, -count:].sum(axis=1)
+    return np.asarray(top / np.maximum(rows.sum(axis=1), _TINY))
+
+
+def _cosines(rows: Array) -> Array:
+    unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), _TINY)
+    return np.asarray(unit @ unit.T)
+
+
+def _carriers(network: Network, feeds: list[LayerTensors], width: int) -> Array:
+    """(D, 2): row norm and Lipschitz constant of the channel of a feeding layer behind each head input."""
+    out = np.full((width, 2), np.nan)
+    for feed, tensors in zip(network.head_feeds, feeds, strict=True):
+        statistics = channel_statistics(tensors)
+        if len(statistics) == feed.stop - feed.start:
+            out[feed.start : feed.stop] = statistics[:, [0, 3]]
+    return out
+
+
+def _top(h: Array, evidence: Array, law: LatentLaw, lipschitz: Array) -> NDArray[np.float32]:
+    count = min(TOP, h.shape[1])
+    classes = np.arange(len(h))[:, None]
+    channels = np.argsort(-evidence, axis=1, kind="stable")[:, :count]
+    others = np.where(np.eye(len(h), dtype=bool)[:, :, None], -np.inf, h[None])
+    rival = others.max(axis=1) if len(h) > 1 else np.full_like(h, np.nan)
+    against = np.minimum(h, 0).sum(axis=0) - np.minimum(h, 0)
+    columns = [
+        h[classes, channels],
+        law.centre[channels],
+        law.spread[channels],
+        lipschitz[channels],
+        rival[classes, channels],
+        against[classes, channels],
+    ]
+    joint = np.stack(columns, axis=2)
+    return np.pad(joint, ((0, 0), (0, TOP - count), (0, 0)), constant_values=np.nan).astype(np.float32)
+
+
+def _through(h: Array, feeds: list[LayerTensors]) -> NDArray[np.float16]:
+    if len(feeds) != 1 or len(feeds[0].weight) != h.shape[1]:
+        return np.zeros((len(h), 0), np.float16)
+    weight = feeds[0].weight.double().sum(2)
+    fold = feeds[0].fold()
+    folded = weight if fold is None else weight * fold[:, None]
+    return (torch.from_numpy(h).to(folded) @ folded).cpu().numpy().astype(np.float16)
+
+
+def _feed_norms(network: Network, evidence: Array) -> NDArray[np.float32]:
+    norms = [np.linalg.norm(evidence[:, feed.start : feed.stop], axis=1) for feed in network.head_feeds]
+    return np.stack(norms, axis=1).astype(np.float32) if norms else np.zeros((len(evidence), 0), np.float32)
+
+
+def _alignment(h: Array, left: Tensor | None) -> NDArray[np.float32]:
+    if left is None or len(left) != h.shape[1]:
+        return np.zeros((len(h), 0), np.float32)
+    unit = h / np.maximum(np.linalg.norm(h, axis=1, keepdims=True), _TINY)
+    cosines = unit @ left.double().cpu().numpy()
+    return np.asarray(cosines**2, np.float32)

@@ -1,0 +1,110 @@
+"""Block `spectrum`: each layer's singular values, against which the Marchenko-Pastur edge is set later.
+
+Arrays, one row a layer (NaN where a layer has fewer values):
+
+- `leading` (L, 16) float32: the largest singular values of the (out, in * taps) matrix
+- `grid` (L, 33) float32: quantiles of all singular values at `QUANTILES`, by linear interpolation
+- `folded` (L, 8) float32: the largest singular values once BatchNorm's factor multiplies the rows
+- `powers` (L, 4) float64: sums of s, s^2, s^4 and the entropy of s^2 / sum(s^2) in nats
+- `sides` (L, 2) int32: the smaller and the larger side; `groups` times the values exist for a grouped convolution
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from weightfeat.digest.linalg import gram, leading_directions, singular_values
+from weightfeat.digest.tensors import LayerTensors
+from weightfeat.digest.types import Block
+
+VERSION = 1
+LEADING = 16
+FOLDED = 8
+DIRECTIONS = 8
+QUANTILES = np.linspace(0.0, 1.0, 33)
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """What one layer's Gram matrix gives: its summaries, and its leading left and right directions for `alignment`.
+
+    `left` is (out, 8) and `right` (in * taps, 8), unit columns, of the BatchNorm-folded matrix; None for
+    grouped layers.
+    """
+
+    leading: NDArray[np.float32]
+    grid: NDArray[np.float32]
+    folded: NDArray[np.float32]
+    powers: NDArray[np.float64]
+    sides: NDArray[np.int32]
+    left: Tensor | None
+    right: Tensor | None
+
+
+def spectrum(tensors: LayerTensors) -> Spectrum:
+    """Decompose one layer."""
+    matrix = tensors.matrix
+    rows, columns = matrix.shape[-2:]
+    plain = gram(matrix)
+    values = singular_values(plain).flatten().sort(descending=True).values.double().cpu().numpy()
+    left = right = None
+    folded = np.full(FOLDED, np.nan, np.float32)
+    if matrix.shape[0] == 1:
+        left, right, strength = _folded_directions(matrix[0], plain[0], tensors.fold())
+        folded[: len(strength)] = strength[:FOLDED]
+    return Spectrum(
+        leading=_padded(values[:LEADING], LEADING),
+        grid=np.quantile(values, QUANTILES).astype(np.float32),
+        folded=folded,
+        powers=_powers(values),
+        sides=np.array([min(rows, columns), max(rows, columns)], np.int32),
+        left=left,
+        right=right,
+    )
+
+
+def block(spectra: list[Spectrum]) -> Block:
+    """Stack the layers' summaries into the block's arrays."""
+    return {
+        "leading": np.stack([s.leading for s in spectra]),
+        "grid": np.stack([s.grid for s in spectra]),
+        "folded": np.stack([s.folded for s in spectra]),
+        "powers": np.stack([s.powers for s in spectra]),
+        "sides": np.stack([s.sides for s in spectra]),
+    }
+
+
+def _folded_directions(
+    matrix: Tensor, plain: Tensor, fold: Tensor | None
+) -> tuple[Tensor, Tensor, NDArray[np.float32]]:
+    """Leading directions of diag(fold) @ matrix. A row-side Gram is rescaled; a column-side one is formed anew."""
+    rows, columns = matrix.shape
+    if fold is None:
+        scaled, side = matrix, plain
+    elif rows <= columns:
+        factor = fold.to(plain.dtype)
+        scaled, side = matrix * fold.to(matrix.dtype)[:, None], plain * factor[:, None] * factor
+    else:
+        scaled = matrix * fold.to(matrix.dtype)[:, None]
+        side = gram(scaled)
+    near, strength = leading_directions(side, DIRECTIONS)
+    near = near.to(matrix.dtype)
+    far = torch.nn.functional.normalize((scaled.mT if rows <= columns else scaled) @ near, dim=0)
+    left, right = (near, far) if rows <= columns else (far, near)
+    return left, right, strength.float().cpu().numpy()
+
+
+def _powers(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    squares = values**2
+    total = squares.sum()
+    share = squares[squares > 0] / total if total > 0 else np.ones(1)
+    return np.array([values.sum(), total, (squares**2).sum(), -(share * np.log(share)).sum()])
+
+
+def _padded(values: NDArray[np.float64], length: int) -> NDArray[np.float32]:
+    return np.pad(values, (0, length - len(values)), constant_values=np.nan).astype(np.float32)

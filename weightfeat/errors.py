@@ -1,0 +1,65 @@
+"""The named ways weightfeat can refuse its input, each one line long.
+
+A user sees exactly one line: where it happened, what was found, what was expected and what to do about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+
+class WeightfeatError(Exception):
+    """Root of every error a user can cause; printed as one line, never as a traceback.
+
+    Parameters
+    ----------
+    what : what was found, in the past tense ("file is empty").
+    where : the path, column, parameter or layer it was found in.
+    expected : what would have been accepted.
+    remedy : what the user can do now.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, where: object, expected: str, remedy: str) -> None:
+        self.what, self.where, self.expected, self.remedy = what, where, expected, remedy
+        super().__init__(f"{where}: {what}; expected {expected}; {remedy}".replace("\n", " "))
+
+    def __reduce__(self) -> tuple[Callable[[], WeightfeatError], tuple[()]]:
+        """Pickle by keyword, so that an error raised in a worker process arrives whole."""
+        cls = type(self)
+        again = partial(cls, self.what, where=self.where, expected=self.expected, remedy=self.remedy)
+        return again, ()
+
+
+class UnreadableFile(WeightfeatError):
+    """The path cannot be read as any model format: absent, empty, truncated, a directory, plain text."""
+
+
+class UnsupportedLayout(WeightfeatError):
+    """The format is known but what it holds cannot be analysed: no tensors, quantized, sparse."""
+
+
+class HostileFile(WeightfeatError):
+    """The file is built to deceive or exhaust a reader: ambiguous archives, impossible sizes."""
+
+
+class NotAClassifier(WeightfeatError):
+    """Weights were read but no classification head was found among them."""
+
+
+class BadMetaparameters(WeightfeatError):
+    """metaparameters.json or its schema breaks a rule, or a value lies outside its bounds."""
+
+
+class BadLearnedParameters(WeightfeatError):
+    """learned_parameters/ is absent, incomplete, or was written by another version."""
+
+
+class BadRound(WeightfeatError):
+    """A TrojAI round's folder, METADATA.csv or digest store is not usable as given."""
+
+
+class BadOutput(WeightfeatError):
+    """A result, features or report path cannot be written."""

@@ -1,0 +1,88 @@
+"""Block `channels`: outlying channels and BatchNorm tails; blocks `moments` and `training_length`: off by default."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from weightfeat.digest.channels import QUANTILES
+from weightfeat.digest.types import Digest
+from weightfeat.features.registry import feature_block
+from weightfeat.features.summaries import Array, pooled, pooled_names
+
+_LOW, _MIDDLE, _HIGH = (int(np.argmin(np.abs(QUANTILES - q))) for q in (0.12, 0.5, 0.88))
+_LAYER = ("lipschitz", "lipschitz_gap", "row_norm", "row_peak", "read", "open_outlier")
+_NORM = ("gamma_high", "gamma_low", "beta_high", "beta_low", "open_high", "open_low")
+
+
+@feature_block("channels", [*pooled_names(_LAYER), *pooled_names(_NORM)], relative=False)
+def channels(digest: Digest) -> Sequence[float]:
+    """How far the extreme channels of each layer lie from its middle, in units of its own spread.
+
+    - lipschitz, row_norm, row_peak, read: (max - median) / (q88 - q12) of the channel-Lipschitz constant
+      (Zheng et al., ECCV 2022), output-row norm, peak share, input-column norm
+    - lipschitz_gap: first less second channel over the same spread
+    - open_outlier: beta / |gamma| of the channel of largest Lipschitz constant
+    - gamma, beta, open (beta / |gamma|), high and low: largest and smallest value less the median, over the spread
+    """
+    block = digest.blocks["channels"]
+    grid = block["grid"].astype(np.float64)
+    outliers = block["outliers"].astype(np.float64)
+    lipschitz = grid[:, 3]
+    columns = (
+        _high(lipschitz),
+        (outliers[:, 0, 3] - outliers[:, 1, 3]) / _spread(lipschitz),
+        _high(grid[:, 0]),
+        _high(grid[:, 2]),
+        _high(block["columns"].astype(np.float64)),
+        np.clip(outliers[:, 0, 4], -10, 10),
+    )
+    layers = digest.blocks["layers"]
+    body = layers["role"] != "head"
+    depth = layers["depth"].astype(np.float64)[body]
+    out = [value for column in columns for value in pooled(column[body], depth)]
+    return out + _norm_tails(digest.blocks["norms"]["grid"].astype(np.float64))
+
+
+@feature_block("moments", pooled_names(["mean_high", "mean_low", "log_std", "std_high"]), relative=False)
+def moments(digest: Digest) -> Sequence[float]:
+    """Tails of BatchNorm's running means and standard deviations. They follow the training data: an ablation only."""
+    grid = digest.blocks["moments"]["grid"].astype(np.float64)
+    depth = _positions(len(grid))
+    middle = np.maximum(grid[:, 1, _MIDDLE], 1e-12)
+    columns = (_high(grid[:, 0]), _low(grid[:, 0]), np.log(middle), _high(grid[:, 1]))
+    return [value for column in columns for value in pooled(column, depth)]
+
+
+@feature_block("training_length", ["log_batches"], relative=False)
+def training_length(digest: Digest) -> Sequence[float]:
+    """log(1 + num_batches_tracked): says how long training took, not what it taught. An ablation only."""
+    batches = digest.blocks["moments"]["batches"]
+    known = batches[np.isfinite(batches)]
+    return [float(np.log1p(known.max()))] if len(known) else [float("nan")]
+
+
+def _norm_tails(grid: Array) -> list[float]:
+    depth = _positions(len(grid))
+    clipped = grid.copy()
+    clipped[:, 2] = np.clip(clipped[:, 2], -20, 20)
+    columns = [side(clipped[:, row]) for row in range(3) for side in (_high, _low)]
+    return [value for column in columns for value in pooled(column, depth)]
+
+
+def _positions(count: int) -> Array:
+    return (np.arange(count) + 0.5) / max(count, 1)
+
+
+def _spread(grid: Array) -> Array:
+    middle = np.abs(grid[:, _MIDDLE])
+    return np.asarray(np.maximum(grid[:, _HIGH] - grid[:, _LOW], 1e-3 * middle + 1e-12))
+
+
+def _high(grid: Array) -> Array:
+    return np.asarray(np.clip((grid[:, -1] - grid[:, _MIDDLE]) / _spread(grid), -100, 100))
+
+
+def _low(grid: Array) -> Array:
+    return np.asarray(np.clip((grid[:, _MIDDLE] - grid[:, 0]) / _spread(grid), -100, 100))

@@ -1,0 +1,156 @@
+"""Which of the tabled architectures a file holds: shapes decide, names and order only say which tensor is which."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from weightfeat.checkpoint.types import StoredTensor
+from weightfeat.network.table import ANY, CLASSES, Entry, LayerRow, NormRow, Shape, entries
+from weightfeat.network.tensors import natural_order
+
+_LARGEST_CONSTANT = 16  # elements of a tensor that may stand beside a network, such as an input's mean
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    """An entry and the file's tensors under the entry's names.
+
+    `exact` is False when names and wiring agree and shapes do not: a variant, such as a ResNet with a smaller stem.
+    """
+
+    entry: Entry
+    tensors: dict[str, StoredTensor]
+    exact: bool
+    extras: tuple[StoredTensor, ...] = ()
+
+
+def recognise(tensors: Sequence[StoredTensor], *, ordered: bool) -> Match | None:
+    """The architecture whose shapes these are, at any class count above one; None where none fits.
+
+    Tried in turn: torchvision's names (under any prefix, in any order), the file's order whatever the names,
+    natural order of the names where the file keeps none, and last the names of an architecture over other shapes.
+    """
+    largest_first = sorted(entries(), key=lambda entry: len(entry.tensors), reverse=True)
+    modern = {_modern(tensor.name): tensor for tensor in tensors}
+    named = [match for entry in largest_first if (match := _by_name(entry, modern))]
+    placed = tensors if ordered else natural_order(tensors)
+    return (
+        next((match for match in named if match.exact), None)
+        or next((match for entry in largest_first if (match := _by_position(entry, placed))), None)
+        or next((match for match in named if _wiring_holds(match)), None)
+    )
+
+
+def same_shapes(tensors: Sequence[StoredTensor]) -> tuple[Entry, tuple[int, ...]] | None:
+    """The entry with exactly these shapes in some order, and its head's shape: for files without names or order."""
+    found = Counter(tensor.shape for tensor in tensors)
+    for entry in entries():
+        fixed, open_ = _templates(entry)
+        if not entry.aux and found.total() == len(entry.tensors) and fixed <= found:
+            rest = sorted((found - fixed).elements(), key=len, reverse=True)
+            if rest[0][0] > 1 and all(map(fits, rest, open_, [rest[0][0]] * len(rest))):
+                return entry, rest[0]
+    return None
+
+
+def fits(shape: Sequence[int], template: Shape, num_classes: int) -> bool:
+    """Whether a shape is the template's at this class count."""
+    return len(shape) == len(template) and all(
+        wanted == ANY or size == (num_classes if wanted == CLASSES else wanted)
+        for size, wanted in zip(shape, template, strict=True)
+    )
+
+
+def _by_name(entry: Entry, named: Mapping[str, StoredTensor]) -> Match | None:
+    """Match on names alone; `exact` where the shapes agree too."""
+    first = entry.tensors[0][0]
+    for start in [name for name in named if name.endswith(first)]:
+        prefix = start.removesuffix(first)
+        if prefix and not prefix.endswith("."):
+            continue
+        if all(prefix + name in named for name, _ in entry.tensors):
+            mapped = {name: named[prefix + name] for name, _ in entry.tensors}
+            taken = {id(tensor) for tensor in mapped.values()}
+            extras = tuple(tensor for tensor in named.values() if id(tensor) not in taken)
+            # More weights than the table has: another, larger network with this one's names in it.
+            if all(tensor.data.size <= _LARGEST_CONSTANT for tensor in extras):
+                return Match(entry, mapped, _shapes_agree(entry, mapped), extras)
+    return None
+
+
+def _by_position(entry: Entry, tensors: Sequence[StoredTensor]) -> Match | None:
+    if len(tensors) != len(entry.tensors):
+        return None
+    mapped = {name: tensor for (name, _), tensor in zip(entry.tensors, tensors, strict=True)}
+    return Match(entry, mapped, exact=True) if _shapes_agree(entry, mapped) else None
+
+
+def _shapes_agree(entry: Entry, mapped: dict[str, StoredTensor]) -> bool:
+    num_classes = mapped[f"{entry.rows[entry.head].name}.weight"].shape[0]
+    return num_classes > 1 and all(
+        fits(mapped[name].shape, template, num_classes) for name, template in entry.tensors
+    )
+
+
+@cache
+def _templates(entry: Entry) -> tuple[Counter[Shape], list[Shape]]:
+    """Shapes without the class count, and those with it, the head's weight first."""
+    shapes = [template for _, template in entry.tensors]
+    is_open = [CLASSES in template or ANY in template for template in shapes]
+    fixed = Counter(template for template, opens in zip(shapes, is_open, strict=True) if not opens)
+    return fixed, sorted(
+        (template for template, opens in zip(shapes, is_open, strict=True) if opens), key=len, reverse=True
+    )
+
+
+def _wiring_holds(match: Match) -> bool:
+    """Whether a variant's shapes can be wired as the entry is: each layer takes what the one before gives."""
+    rows = [row for row in match.entry.rows if not match.entry.is_aux(row)]
+    head = match.entry.rows[match.entry.head]
+    return match.tensors[f"{head.name}.weight"].shape[0] > 1 and all(
+        _norm_holds(match, row) if isinstance(row, NormRow) else _layer_holds(match, row) for row in rows
+    )
+
+
+def _norm_holds(match: Match, row: NormRow) -> bool:
+    shapes = {match.tensors[name].shape for name, _ in row.tensors}
+    return len(shapes) == 1 and len(shapes.pop()) == 1
+
+
+def _layer_holds(match: Match, row: LayerRow) -> bool:
+    weight = match.tensors[f"{row.name}.weight"]
+    if weight.data.ndim != len(row.shape) or (row.bias and _size(match, row, "bias") != weight.shape[0]):
+        return False
+    rows = match.entry.rows
+    inputs = weight.shape[1] * groups_of(match, row)
+    after, before, previous = (
+        None if link is None else match.tensors[f"{rows[link].name}.weight"].shape[0]
+        for link in (row.norm_after, row.norm_before, row.previous)
+    )
+    return after in (None, weight.shape[0]) and before in (None, inputs) and previous in (None, inputs)
+
+
+def _size(match: Match, row: LayerRow, leaf: str) -> int:
+    return match.tensors[f"{row.name}.{leaf}"].data.size
+
+
+def groups_of(match: Match, row: LayerRow) -> int:
+    """Groups of a convolution; in a variant (ResNeXt has ResNet's names) as many as its inputs call for."""
+    weight = match.tensors[f"{row.name}.weight"].shape
+    if match.exact:
+        return row.groups
+    if row.kind == "depthwise":
+        return weight[0]
+    if row.previous is None or row.kind == "linear":
+        return 1
+    given = match.tensors[f"{match.entry.rows[row.previous].name}.weight"].shape[0]
+    return max(1, given // weight[1])
+
+
+def _modern(name: str) -> str:
+    """torchvision's DenseNet names since 2018: `norm1`, where files before have `norm.1`."""
+    return re.sub(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)", r"\1", name)
