@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from checkpoint_files import (
     SOUND_BYTES,
     call_of,
@@ -28,11 +29,20 @@ from checkpoint_files import (
     tuple_of,
     with_pickle,
 )
-
 from weightfeat.checkpoint import Checkpoint, read
 from weightfeat.errors import HostileFile, UnreadableFile, UnsupportedLayout, WeightfeatError
 
-_FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "subprocess.", "exec", "compile", "import", "os.fork", "socket.")
+_FORBIDDEN = (
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "subprocess.",
+    "exec",
+    "compile",
+    "import",
+    "os.fork",
+    "socket.",
+)
 _watched: list[str] | None = None
 
 
@@ -45,24 +55,29 @@ sys.addaudithook(_audit)
 
 
 @pytest.fixture(autouse=True)
-def canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A file no test may bring into being, and Python's own record of what ran."""
-    global _watched
-    read(with_pickle(tmp_path / "warm.pt", program(dict_of({"w": sound_tensor()})), {"0": SOUND_BYTES}))
-    canary = tmp_path / "canary"
+def canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A file no test may bring into being."""
     monkeypatch.chdir(tmp_path)
+    yield
+    assert not (tmp_path / "canary").exists()
+
+
+def watched_read(path: Path) -> Checkpoint:
+    """`read`, with Python's own record of what was run or imported in the meantime, which must be nothing."""
+    global _watched
     _watched = []
-    yield canary
-    events, _watched = _watched, None
-    assert not canary.exists()
-    assert not events
+    try:
+        return read(path)
+    finally:
+        events, _watched = _watched, None
+        assert not events
 
 
 COMMAND = text("touch canary")
 
 
 def analysed(folder: Path, *body: bytes) -> Checkpoint:
-    return read(with_pickle(folder / "model.pt", program(*body), {"0": SOUND_BYTES}))
+    return watched_read(with_pickle(folder / "model.pt", program(*body), {"0": SOUND_BYTES}))
 
 
 def foreign(found: Checkpoint) -> str:
@@ -166,9 +181,9 @@ def test_whole_module_with_a_payload(tmp_path: Path) -> None:
     for legacy in (False, True):
         path = tmp_path / "model.pt"
         path.write_bytes(saved(network, _use_new_zipfile_serialization=not legacy))
-        found = read(path)
+        found = watched_read(path)
         assert [tensor.name for tensor in found.tensors] == ["0.weight", "0.bias"]
-        assert "system called with ('touch canary',)" in foreign(found)
+        assert "posix.system called with ('touch canary')" in foreign(found)
 
 
 def test_parameter_made_by_a_foreign_function_is_unreadable(tmp_path: Path) -> None:
@@ -181,14 +196,16 @@ def test_pickle_that_breaks_off_after_its_call_is_hostile(tmp_path: Path) -> Non
     for tail in (b"", b"\xff", b"R", b"."):
         data = b"\x80\x02" + call_of("os", "system", COMMAND) + b"0" + tail
         with pytest.raises(HostileFile, match=r"os\.system"):
-            read(with_pickle(tmp_path / "model.pt", data))
+            watched_read(with_pickle(tmp_path / "model.pt", data))
 
 
 def test_bare_pickle_of_an_attack_never_passes_for_a_model(tmp_path: Path) -> None:
-    path = tmp_path / "model.pkl.pt"  # a pickle under a name scanners take for something else (CVE-2025-10155)
+    path = (
+        tmp_path / "model.pkl.pt"
+    )  # a pickle under a name scanners take for something else (CVE-2025-10155)
     path.write_bytes(program(call_of("os", "system", COMMAND)))
-    with pytest.raises(UnsupportedLayout):
-        read(path)
+    with pytest.raises(HostileFile, match=r"os\.system called with"):
+        watched_read(path)
 
 
 def test_findings_are_bounded(tmp_path: Path) -> None:
@@ -220,7 +237,7 @@ def test_ordinary_training_debris_is_no_finding(tmp_path: Path) -> None:
     for protocol in (2, 5):
         path = tmp_path / "model.pt"
         path.write_bytes(saved(debris, pickle_protocol=protocol))
-        assert not read(path).findings
+        assert not watched_read(path).findings
 
 
 # Claims about tensors
@@ -250,7 +267,7 @@ GEOMETRIES = {
 def test_impossible_tensor_is_reported_and_the_others_are_read(tmp_path: Path, name: str) -> None:
     sound = tensor_of("1", 4, (2, 2), (2, 1))
     data = program(dict_of({"bad": GEOMETRIES[name], "w": sound}))
-    found = read(with_pickle(tmp_path / "model.pt", data, {"0": SOUND_BYTES, "1": SOUND_BYTES}))
+    found = watched_read(with_pickle(tmp_path / "model.pt", data, {"0": SOUND_BYTES, "1": SOUND_BYTES}))
     assert [tensor.name for tensor in found.tensors] == ["w"]
     assert ["'bad'" in finding.detail for finding in found.findings] == [True]
     assert found.findings[0].kind == "unreadable-tensor"
@@ -273,13 +290,14 @@ TAMPERED = {
     "a persistent id of another shape": _rebuild(tuple_of(text("storage")) + b"Q", number(0), _SIZE, _SIZE, *_TAIL),
     "too few arguments": _rebuild(storage_of("0", 4)),
     "values replaced by an attribute": call_of(
-        "torch._utils", "_rebuild_parameter_with_state", sound_tensor(), b"\x88", b"N", dict_of({"data": sound_tensor()})
+        *("torch._utils", "_rebuild_parameter_with_state"),
+        *(sound_tensor(), b"\x88", b"N", dict_of({"data": sound_tensor()})),
     ),
     "wrapped a thousand times": global_of("torch._utils", "_rebuild_parameter") * 1000
     + sound_tensor()
     + b"\x88N\x87R" * 1000,
     "sparse": call_of("torch._utils", "_rebuild_sparse_tensor", global_of("torch", "sparse_coo"), b")"),
-    "quantized": call_of("torch._utils", "_rebuild_qtensor", storage_of("0", 4, "QInt8Storage"), number(0), _SIZE, _SIZE),
+    "quantized": call_of("torch._utils", "_rebuild_qtensor", storage_of("1", 4, "QInt8Storage"), number(0), _SIZE),
     "numpy": call_of("numpy.core.multiarray", "_reconstruct", global_of("numpy", "ndarray"), number(0), b"C\x01b"),
 }  # fmt: skip
 
@@ -294,7 +312,7 @@ def test_tampered_tensor_is_unreadable(tmp_path: Path, name: str) -> None:
 def test_storage_declared_in_two_ways_is_hostile(tmp_path: Path) -> None:
     data = program(dict_of({"a": sound_tensor(), "b": tensor_of("0", 4, (4,), (1,), kind="IntStorage")}))
     with pytest.raises(HostileFile, match="declared twice"):
-        read(with_pickle(tmp_path / "model.pt", data, {"0": SOUND_BYTES}))
+        watched_read(with_pickle(tmp_path / "model.pt", data, {"0": SOUND_BYTES}))
 
 
 def test_no_readable_tensor_is_an_unsupported_layout(tmp_path: Path) -> None:
@@ -304,18 +322,25 @@ def test_no_readable_tensor_is_an_unsupported_layout(tmp_path: Path) -> None:
         analysed(tmp_path, dict_of({"w": number(1)}))
 
 
+def test_storage_given_attributes_is_hostile(tmp_path: Path) -> None:
+    swapped = storage_of("0", 4) + dict_of({"_untyped_storage": storage_of("1", 4)}) + b"b"
+    with pytest.raises(HostileFile, match="swap"):
+        analysed(tmp_path, dict_of({"w": sound_tensor(), "s": swapped}))
+
+
 # Exhaustion
 
 _BILLION_LAUGHS = b"]" + b"".join(b"q\x00](" + b"h\x00" * 10 + b"e" for _ in range(60))
 _MODULE_TWICE = b"".join(
-    b"q\x00" + newobj("x", "M", dict_of({"_parameters": b"}", "_modules": dict_of({"a": b"h\x00", "b": b"h\x00"})}))
+    b"q\x00"
+    + newobj("x", "M", dict_of({"_parameters": b"}", "_modules": dict_of({"a": b"h\x00", "b": b"h\x00"})}))
     for _ in range(60)
 )
 
 EXHAUSTING = {
-    "deep tuple as a key": b"}" + b")" + b"\x85" * 200_000 + b"Ns",
-    "deep lists": b"]" * 200_000 + b"a" * 199_999,
-    "deep tuples": b")" + b"\x85" * 400_000,
+    "deep tuple as a key": b"}" + b")" + b"\x85" * 100_000 + b"Ns",
+    "deep lists": b"]" * 100_000 + b"a" * 99_999,
+    "deep tuples": b")" + b"\x85" * 100_000,
     "list in itself": b"]q\x00h\x00a",
     "dict in itself": b"}q\x00" + text("k") + b"h\x00s",
     "billion laughs": _BILLION_LAUGHS,
@@ -328,7 +353,10 @@ EXHAUSTING = {
     "BINUNICODE8 of an exabyte": b"\x8d" + struct.pack("<Q", 2**60),
     "frame past the end": b"\x95" + struct.pack("<Q", 2**63),
     "three million instructions": b"N0" * 1_500_000,
-    "copies by OrderedDict": b"](" + b"NN\x86" * 2000 + b"eq\x00" + b"0ccollections\nOrderedDict\nh\x00\x85R" * 3000,
+    "copies by OrderedDict": b"]("
+    + b"NN\x86" * 2000
+    + b"eq\x00"
+    + b"0ccollections\nOrderedDict\nh\x00\x85R" * 3000,
 }
 
 
@@ -336,13 +364,13 @@ EXHAUSTING = {
 def test_exhausting_pickle_ends_in_an_answer(tmp_path: Path, name: str) -> None:
     path = with_pickle(tmp_path / "model.pt", program(EXHAUSTING[name]))
     with pytest.raises(WeightfeatError):
-        read(path)
+        watched_read(path)
 
 
 def test_cyclic_modules_are_hostile(tmp_path: Path) -> None:
     children = dict_of({"again": b"h\x00"})
     state = dict_of({"_parameters": dict_of({"w": sound_tensor()}), "_modules": children})
-    with pytest.raises(HostileFile, match="nested"):
+    with pytest.raises(HostileFile, match=r"nested|characters"):
         analysed(tmp_path, global_of("x", "M") + b")\x81q\x00" + state + b"b")
 
 
@@ -364,7 +392,7 @@ MALFORMED = {
     "arguments that are no tuple": b"\x80\x02" + global_of("a", "b") + b"NR.",
     "key without value": b"\x80\x02}(Nu.",
     "append to None": b"\x80\x02NNa.",
-    "state for None": b"\x80\x02NNb.",
+    "state for None": b"\x80\x02N}K\x01K\x02sb.",
     "out-of-band buffer": b"\x80\x05\x97.",
     "quotes": b"\x80\x02S'abc\n.",
     "number": b"\x80\x02Iabc\n.",
@@ -375,7 +403,10 @@ MALFORMED = {
 def test_malformed_pickle_is_unreadable(tmp_path: Path, name: str) -> None:
     data = MALFORMED[name]
     with pytest.raises((UnreadableFile, UnsupportedLayout)):
-        read(with_pickle(tmp_path / "model.pt", data))
+        watched_read(with_pickle(tmp_path / "model.pt", data))
+
+
+_REAL_ERRORS = (EOFError, ValueError, TypeError, IndexError, AttributeError, KeyError)
 
 
 def test_malformed_pickles_are_those_the_real_machine_refuses_too() -> None:
@@ -388,6 +419,45 @@ def test_malformed_pickles_are_those_the_real_machine_refuses_too() -> None:
     for name, data in MALFORMED.items():
         if name == "mark in the way":
             continue  # a lone None is a fine pickle
-        with pytest.raises(Exception, match=r"") as caught:
+        try:
             Machine(io.BytesIO(data)).load()
-        assert not isinstance(caught.value, SystemExit), name
+        except (pickle.UnpicklingError, *_REAL_ERRORS):
+            continue
+        pytest.fail(name)
+
+
+# What is changed after it was used: the weights we see must be those the real machine would have made
+
+
+def test_state_changed_after_build_has_no_effect(tmp_path: Path) -> None:
+    first, second = dict_of({"w": sound_tensor("0")}), dict_of({"w": sound_tensor("1")})
+    state = dict_of({"_parameters": first, "_modules": b"}"}) + b"q\x01"
+    late = b"h\x01" + text("_parameters") + second + b"s0"
+    data = program(global_of("x", "M"), b")\x81", state, b"b", late)
+    found = read(with_pickle(tmp_path / "model.pt", data, {"0": SOUND_BYTES, "1": bytes(16)}))
+    assert found.tensors[0].data.tobytes() == SOUND_BYTES
+
+
+def test_pairs_changed_after_ordereddict_have_no_effect(tmp_path: Path) -> None:
+    pair = b"](" + text("w") + sound_tensor() + b"e"
+    late = b"h\x01](" + text("v") + sound_tensor() + b"ea0"
+    data = program(global_of("collections", "OrderedDict"), b"]q\x01", pair, b"a\x85R", late)
+    found = read(with_pickle(tmp_path / "model.pt", data, {"0": SOUND_BYTES}))
+    assert [tensor.name for tensor in found.tensors] == ["w"]
+
+
+def test_second_state_wins_as_update_does(tmp_path: Path) -> None:
+    states = [
+        dict_of({"_parameters": dict_of({"w": sound_tensor(key)}), "_modules": b"}"}) + b"b" for key in "01"
+    ]
+    data = program(global_of("x", "M"), b")\x81", *states)
+    found = read(with_pickle(tmp_path / "model.pt", data, {"0": bytes(16), "1": SOUND_BYTES}))
+    assert found.tensors[0].data.tobytes() == SOUND_BYTES
+
+
+def test_long_names_below_deep_modules_are_hostile(tmp_path: Path) -> None:
+    leaf = newobj("x", "M", dict_of({"_parameters": dict_of({"w": sound_tensor()}), "_modules": b"}"}))
+    for _ in range(10):
+        leaf = newobj("x", "M", dict_of({"_parameters": b"}", "_modules": dict_of({"m" * 100: leaf})}))
+    with pytest.raises(HostileFile, match="characters"):
+        analysed(tmp_path, leaf)

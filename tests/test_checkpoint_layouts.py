@@ -8,10 +8,13 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from checkpoint_files import (
     FLAT,
     MODULE_NAME,
@@ -25,9 +28,9 @@ from checkpoint_files import (
     saved,
     vanishing_network,
 )
-from torch import nn
-
 from weightfeat.checkpoint import Checkpoint, read
+from weightfeat.errors import HostileFile
+from weightfeat.zoo.vision import build_network
 
 Writer = Callable[[nn.Module, Path], None]
 
@@ -208,7 +211,20 @@ def test_classifier_is_preferred_to_a_larger_generator_and_the_rest_is_noted(tmp
     ]
 
 
-def test_optimizer_only_file_still_gives_its_largest_mapping(tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["my_net", "model"])
+def test_optimizer_state_is_never_taken_for_a_small_network(tmp_path: Path, key: str) -> None:
+    network = nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(network.parameters())
+    network(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    path = tmp_path / "model.pt"
+    torch.save({"run": {"optimizer": optimizer.state_dict(), key: network.state_dict()}}, path)
+    found = read(path)
+    assert_same(found, network.state_dict())
+    assert found.findings
+
+
+def test_list_of_tensors_is_named_by_position(tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     path.write_bytes(saved([torch.ones(2), torch.zeros(3)]))
     assert [tensor.name for tensor in read(path).tensors] == ["0", "1"]
@@ -261,3 +277,54 @@ def test_files_of_others_match_torch(name: str) -> None:
     expected = {n.removeprefix("module."): v for n, v in loaded.items() if isinstance(v, torch.Tensor)}
     assert_same(found, expected)
     assert np.isfinite(found.tensors[0].float32()).all()
+
+
+@pytest.mark.parametrize("architecture", ["shufflenet_v2_x1_0", "googlenet", "squeezenet1_1"])
+def test_torchvision_networks_are_read_without_torchvision(tmp_path: Path, architecture: str) -> None:
+    model = build_network(architecture, 7)
+    path = tmp_path / "model.pt"
+    torch.save(model, path)
+    found = read(path)
+    assert_same(found, model.state_dict())
+    assert list(found.module_types) == [name for name, _ in model.named_modules()]
+    assert not found.findings
+
+
+def test_class_that_torchvision_no_longer_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "torchvision.models.mobilenet"
+    old = ModuleType(name)
+    old.ConvBNReLU = type("ConvBNReLU", (nn.Sequential,), {"__module__": name})  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, name, old)
+    path = tmp_path / "model.pt"
+    network = nn.Sequential(old.ConvBNReLU(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU6()))
+    torch.save(network, path)
+    monkeypatch.delitem(sys.modules, name)
+    found = read(path)
+    assert_same(found, network.state_dict())
+    assert found.module_types["0"] == "torchvision.models.mobilenet.ConvBNReLU"
+    assert not found.findings
+
+
+def test_child_that_is_no_module_is_reported(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Linear(2, 2))
+    network._modules["odd"] = torch.device("cpu")  # type: ignore[assignment]
+    network._buffers["stray"] = 7  # type: ignore[assignment]
+    path = tmp_path / "model.pt"
+    torch.save(network, path)
+    found = read(path)
+    assert [tensor.name for tensor in found.tensors] == ["0.weight", "0.bias"]
+    unreadable = [finding.detail for finding in found.findings if finding.kind == "unreadable-tensor"]
+    assert ["'odd'" in detail or "'stray'" in detail for detail in unreadable] == [True, True]
+
+
+def test_names_that_are_no_text_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    torch.save({3: torch.ones(1), (1, 2): torch.zeros(1), "w": torch.ones(2)}, path)
+    assert sorted(tensor.name for tensor in read(path).tensors) == ["(1, 2)", "3", "w"]
+
+
+def test_two_tensors_of_one_name_are_hostile(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    torch.save({3: torch.ones(1), "3": torch.zeros(1)}, path)
+    with pytest.raises(HostileFile, match="one name"):
+        read(path)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
-from network_samples import entry_of, hollow_checkpoint, shapes_of
 
+from network_samples import entry_of, hollow_checkpoint, shapes_of
 from weightfeat.network import ARCHITECTURES, Layer, Network, build
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from network_samples import (
     Shapes,
     checkpoint,
@@ -20,7 +21,7 @@ from network_samples import (
     shapes_of,
     stored,
 )
-
+from weightfeat.checkpoint import read
 from weightfeat.checkpoint.types import Checkpoint, Finding
 from weightfeat.errors import NotAClassifier, UnsupportedLayout, WeightfeatError
 from weightfeat.network import Feed, Network, build, non_finite
@@ -55,7 +56,7 @@ def test_small_network(ordered: bool) -> None:
     assert norms(network) == ["bn1", "bn2", None, None]
     assert [layer.previous for layer in network.layers] == [None, 0, None, 2]
     assert network.head_feeds == (Feed(2, 0, 64),)
-    assert [layer.pairing for layer in network.layers] == ["shape"] * 4
+    assert [layer.pairing for layer in network.layers] == ["shape", "shape", "none", "shape"]
     assert "read from shapes" in network.findings[-1].detail
 
 
@@ -152,10 +153,13 @@ def test_convolutional_head() -> None:
             "resnet",
             {
                 **conv("conv1", 16, 3),
-                **conv("layer1.0.conv1", 16, 16),
-                **conv("layer2.0.conv1", 32, 16),
-                **conv("layer3.0.conv1", 64, 32),
-                **linear("linear", 10, 64),
+                **conv("blocks.0.conv1", 16, 16),
+                **conv("blocks.0.conv2", 16, 16),
+                **conv("blocks.1.conv1", 16, 16),
+                **conv("blocks.1.conv2", 16, 16),
+                **conv("blocks.2.conv1", 16, 16),
+                **conv("blocks.2.conv2", 16, 16),
+                **linear("linear", 10, 16),
             },
         ),
         (
@@ -289,20 +293,17 @@ def test_any_shapes_give_a_network_or_a_named_error(
         ("akamaster__pytorch_resnet_cifar10__resnet20-12fca82f.th", "resnet", 20, "linear"),
         ("akamaster__pytorch_resnet_cifar10__resnet56-4bfd9763.th", "resnet", 56, "linear"),
         ("verazuo__badnets-pytorch__badnet-CIFAR10.pth", "unknown", 4, "fc2.0"),
-        ("R4hulR__mnistCNN-pytorch__mnist_cnn.pt", "unknown", None, None),
+        ("R4hulR__mnistCNN-pytorch__mnist_cnn.pt", "unknown", 5, "fc3"),
         ("BenjiDayan__pytorch_learning__cifar_net.pth", "unknown", 5, "fc3"),
-        ("YiZeng623__I-BAU__badnets_8_02_ckpt.pth", None, None, None),
-        ("GuanZihan__Deep-Backdoor-Attack__ResNet34-clean-91.tar", "resnet", None, None),
+        ("YiZeng623__I-BAU__badnets_8_02_ckpt.pth", "vgg", 7, "classifier"),
+        ("atreides-K__Basic-Image-Classification-ML__resnet20.pth", "resnet", 20, "fc"),
+        ("GuanZihan__Deep-Backdoor-Attack__ResNet34-clean-91.tar", "resnet", 50, "fc"),
     ],
 )
-def test_third_party_checkpoints(file: str, family: str | None, layers: int | None, head: str | None) -> None:
-    from weightfeat.checkpoint import read
-
+def test_third_party_checkpoints(file: str, family: str, layers: int, head: str) -> None:
     network = build(read(SHARED / file))
-    assert network.num_classes == 10
-    assert family in (None, network.family)
-    assert layers in (None, len(network.layers))
-    assert head in (None, network.layers[network.head].name)
+    found = (network.family, len(network.layers), network.layers[network.head].name, network.num_classes)
+    assert found == (family, layers, head, 10)
 
 
 def _spoilt(name: str, value: float) -> Checkpoint:

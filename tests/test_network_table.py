@@ -101,6 +101,6 @@ def test_tracing_follows_channels_through_what_keeps_them_only() -> None:
         None,
         "late_norm",
     )  # an addition between
-    assert wiring["right"].inputs.segments[0].source == "left"
+    assert wiring["right"].inputs.segments[0].source == "stem"  # the last operand
     assert wiring["narrow"].previous is None  # only a half of what `right` gives
     assert wiring["fc"].previous is None  # 64 inputs a channel

@@ -6,7 +6,6 @@ import hashlib
 import mmap
 import os
 import stat
-from io import FileIO
 from pathlib import Path
 
 from weightfeat.checkpoint.faults import Abuse, Malformed, Unsupported
@@ -30,10 +29,8 @@ def read(path: Path) -> Checkpoint:
     HostileFile : ambiguous or built to exhaust a reader.
     """
     path = Path(path)
-    with _opened(path) as file:
-        data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        contents = _contents(path, data)
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    data, digest = _mapped(path)
+    contents = _contents(path, data)
     return Checkpoint(
         path=path,
         format=contents.format,
@@ -65,23 +62,40 @@ def _contents(path: Path, data: memoryview) -> Contents:
         ) from None
 
 
-def _opened(path: Path) -> FileIO:
-    """The file, known to be a regular one of sane size before anything is read (opening a pipe would wait)."""
-    remedy = "give the path of a model file"
+def _mapped(path: Path) -> tuple[memoryview, str]:
+    """A file's content, mapped read-only, and its sha256."""
     try:
-        status = os.stat(path)
-        if stat.S_ISDIR(status.st_mode):
-            raise UnreadableFile("is a directory", where=path, expected="a model file", remedy=remedy)
-        if not stat.S_ISREG(status.st_mode):
-            raise UnreadableFile("is no regular file", where=path, expected="a model file", remedy=remedy)
-        if status.st_size == 0:
-            raise UnreadableFile("file is empty", where=path, expected=_EXPECTED, remedy="fetch a whole copy")
-        if status.st_size > _LARGEST_FILE:
-            what = f"file has {status.st_size:,} bytes"
-            raise HostileFile(what, where=path, expected=f"at most {_LARGEST_FILE:,} bytes", remedy=remedy)
-        return FileIO(path, "rb")
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        size = _checked_size(path)
+        with open(path, "rb", buffering=0) as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)), digest
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path, a file that shrinks
         reason = getattr(error, "strerror", None) or str(error)
         raise UnreadableFile(
-            f"cannot be opened ({reason})", where=path, expected="a readable model file", remedy=remedy
+            f"cannot be read ({reason})",
+            where=path,
+            expected="a readable model file",
+            remedy="give another path",
         ) from None
+
+
+def _checked_size(path: Path) -> int:
+    """Bytes of a regular file, known before it is opened: opening a pipe would wait for ever."""
+    status = os.stat(path)
+    what = None
+    if stat.S_ISDIR(status.st_mode):
+        what = "is a directory"
+    elif not stat.S_ISREG(status.st_mode):
+        what = "is no regular file"
+    elif status.st_size == 0:
+        what = "is an empty file"
+    if what is not None:
+        raise UnreadableFile(what, where=path, expected=_EXPECTED, remedy="give the path of a model file")
+    if status.st_size > _LARGEST_FILE:
+        raise HostileFile(
+            f"has {status.st_size:,} bytes",
+            where=path,
+            expected=f"at most {_LARGEST_FILE:,} bytes",
+            remedy="give the path of one network's weights",
+        )
+    return status.st_size

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
-from weightfeat.checkpoint.faults import Abuse, Malformed
+from weightfeat.checkpoint.faults import Abuse, Malformed, Unsupported
 from weightfeat.checkpoint.machine import Trace
 from weightfeat.checkpoint.nodes import (
     INSTANCE_MAKERS,
     Call,
     Global,
-    Table,
+    attributes,
     call_path,
     describe,
     function_path,
 )
-from weightfeat.checkpoint.pickle_machine import run
 from weightfeat.checkpoint.types import Finding
 
 _MOST_FINDINGS = 50
@@ -44,7 +44,13 @@ ARRAY_MAKERS = frozenset(
         *("numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer"),
     }
 )
-FROM_TYPE = "torch._tensor._rebuild_from_type_v2"
+# These call their first argument on their third.
+FROM_TYPES = frozenset(
+    {
+        *("torch._tensor._rebuild_from_type_v2", "torch._tensor._rebuild_from_type"),
+        "torch.tensor._rebuild_from_type",
+    }
+)
 NESTED_STORAGE = "torch.storage._load_from_bytes"
 
 # Data of Python's own library that training scripts leave in checkpoints; none does anything but hold values.
@@ -76,7 +82,8 @@ _ALLOWED = (
     | _names(
         "torch.jit._pickle", "build_boollist build_doublelist build_intlist build_tensorlist restore_type_tag"
     )
-    | {FROM_TYPE, NESTED_STORAGE}
+    | FROM_TYPES
+    | {NESTED_STORAGE}
     | _names("numpy", "dtype ndarray")
     | ARRAY_MAKERS
     | {"numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"}
@@ -89,14 +96,15 @@ _HARMLESS_ATTRIBUTES = frozenset(
 )
 
 
-def run_pickle(data: memoryview, start: int, trace: Trace) -> tuple[object, int]:
-    """`run`, except that a pickle which breaks off after naming foreign callables is no mere damage."""
+@contextmanager
+def reported(trace: Trace) -> Iterator[None]:
+    """Where reading fails although foreign callables were named before, the file is no mere damage: Abuse."""
     try:
-        return run(data, start, trace)
-    except Malformed as error:
+        yield
+    except (Malformed, Unsupported) as fault:
         found = foreign_callables(trace)
         if found:
-            raise Abuse(f"{error}, and before that: {found[0].detail}") from None
+            raise Abuse(f"{fault}; and {found[0].detail}") from None
         raise
 
 
@@ -130,7 +138,7 @@ def is_foreign(call: Call) -> bool:
         return True
     if path == "_codecs.encode":
         return len(call.args) != 2 or call.args[1] not in ("latin1", "latin-1")
-    if path == FROM_TYPE:
+    if path in FROM_TYPES:
         return not call.args or function_path(call.args[0]) not in TENSOR_MAKERS
     if path == "copyreg._reconstructor":
         # Only object.__new__ and the plain types are known to do nothing.
@@ -153,13 +161,9 @@ def _is_dangerous(reference: Global) -> bool:
 
 def _hooks(call: Call) -> Iterator[str]:
     """`__setstate__` and its like put among an instance's attributes: the next BUILD would call them."""
-    for state in call.states or ():
-        for part in state if isinstance(state, tuple) else (state,):
-            if not isinstance(part, Table):
-                continue
-            for key, value in part.entries.items():
-                if isinstance(value, Global | Call) and _is_hook(key):
-                    yield f"{describe(value)} set as {describe(key)} of {call_path(call) or 'an object'}"
+    for key, value in attributes(call).items():
+        if isinstance(value, Global | Call) and _is_hook(key):
+            yield f"{describe(value)} set as {describe(key)} of {call_path(call) or 'an object'}"
 
 
 def _is_hook(key: object) -> bool:

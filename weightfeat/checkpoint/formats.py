@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from weightfeat.checkpoint.audit import foreign_callables
+from weightfeat.checkpoint.audit import foreign_callables, reported
 from weightfeat.checkpoint.faults import Abuse, Malformed, Unsupported
 from weightfeat.checkpoint.legacy import MAGIC, Opened, open_bare, open_legacy
 from weightfeat.checkpoint.machine import Trace
@@ -46,23 +46,27 @@ class Format:
 
 def _read_zip(path: Path, data: memoryview) -> Contents:
     archive, trace = ZipArchive(data), Trace()
-    if CONSTANTS in archive:  # the test torch.load makes
-        found, notes = read_torchscript(archive, trace)
-        return _contents("torchscript", found, trace, notes)
-    opened, notes = open_zip(archive, trace)
-    return _contents("torch-zip", find_network(opened.root, opened.reader), trace, notes)
+    with reported(trace):
+        if CONSTANTS in archive:  # the test torch.load makes
+            found, notes = read_torchscript(archive, trace)
+            return _contents("torchscript", found, trace, notes)
+        opened, notes = open_zip(archive, trace)
+        return _contents("torch-zip", find_network(opened.root, opened.reader), trace, notes)
 
 
 def _read_legacy(path: Path, data: memoryview) -> Contents:
-    trace = Trace()
-    opened = open_legacy(data, trace)
-    return _contents("torch-legacy", find_network(opened.root, opened.reader), trace, _surplus(opened, data))
+    return _read_stream("torch-legacy", open_legacy, data)
 
 
 def _read_pickle(path: Path, data: memoryview) -> Contents:
+    return _read_stream("pickle", open_bare, data)
+
+
+def _read_stream(name: str, opener: Callable[[memoryview, Trace], Opened], data: memoryview) -> Contents:
     trace = Trace()
-    opened = open_bare(data, trace)
-    return _contents("pickle", find_network(opened.root, opened.reader), trace, _surplus(opened, data))
+    with reported(trace):
+        opened = opener(data, trace)
+        return _contents(name, find_network(opened.root, opened.reader), trace, _surplus(opened, data))
 
 
 def _surplus(opened: Opened, data: memoryview) -> list[Finding]:
@@ -159,5 +163,10 @@ def format_of(head: bytes, size: int) -> Format:
     raise Malformed("it is a text file" if _is_text(head) else "its first bytes are those of no model format")
 
 
+_CONTROL_CODES = frozenset(range(32)) - frozenset(b"\t\n\r\f\x1b")
+
+
 def _is_text(head: bytes) -> bool:
-    return not set(head) & (set(range(32)) - set(b"\t\n\r\f\x1b"))
+    # The last character may be cut in two.
+    is_utf8 = len(head.decode("utf-8", "ignore").encode()) > len(head) - 4
+    return is_utf8 and not set(head) & _CONTROL_CODES

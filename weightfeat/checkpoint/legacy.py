@@ -10,10 +10,11 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from weightfeat.checkpoint.audit import NESTED_STORAGE, run_pickle
+from weightfeat.checkpoint.audit import NESTED_STORAGE
 from weightfeat.checkpoint.faults import Abuse, Malformed, Unreadable, Unsupported
 from weightfeat.checkpoint.machine import Trace
 from weightfeat.checkpoint.nodes import Call, call_path, describe
+from weightfeat.checkpoint.pickle_machine import run
 from weightfeat.checkpoint.storages import Declaration, Storage, TensorReader, declarations
 
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -33,15 +34,15 @@ class Opened:
 
 def open_legacy(data: memoryview, trace: Trace, *, start: int = 0, depth: int = 0) -> Opened:
     """Read the five pickles and find every storage; raises Malformed, Unsupported or Abuse."""
-    magic, position = run_pickle(data, start, trace)
+    magic, position = run(data, start, trace)
     if magic != MAGIC:
         raise Malformed("it does not begin with torch's magic number")
-    version, position = run_pickle(data, position, trace)
+    version, position = run(data, position, trace)
     if version != _VERSION:
         raise Unsupported(f"its layout has version {describe(version)}, not {_VERSION}")
-    _, position = run_pickle(data, position, trace)
-    root, position = run_pickle(data, position, trace)
-    keys, position = run_pickle(data, position, trace)
+    _, position = run(data, position, trace)
+    root, position = run(data, position, trace)
+    keys, position = run(data, position, trace)
     contents, end = _contents(data, position, keys, declarations(trace))
 
     def locate(declared: Declaration) -> memoryview:
@@ -54,7 +55,7 @@ def open_legacy(data: memoryview, trace: Trace, *, start: int = 0, depth: int = 
 
 def open_bare(data: memoryview, trace: Trace) -> Opened:
     """A pickle with nothing around it, as pickle.dump writes: its storages are nested in it."""
-    root, end = run_pickle(data, 0, trace)
+    root, end = run(data, 0, trace)
 
     def locate(declared: Declaration) -> memoryview:
         raise Unreadable(f"storage {describe(declared.key)} is not in the file")

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from weightfeat.checkpoint.faults import Abuse, Malformed
 from weightfeat.checkpoint.nodes import Call, Global, Persistent, Table
 
-# The largest torchvision network pickled whole takes about 0.3 million steps.
-MAX_STEPS = 2_000_000
+# The largest torchvision network pickled whole takes about 0.12 million steps.
+MAX_STEPS = 1_000_000
 _MAX_LINE = 1 << 20
 
 

@@ -8,18 +8,21 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from weightfeat.checkpoint.audit import ARRAY_MAKERS, is_foreign
-from weightfeat.checkpoint.faults import Unreadable, Unsupported
-from weightfeat.checkpoint.nodes import Call, Key, Table, attributes, call_path, describe, entries
+from weightfeat.checkpoint.faults import Abuse, Unreadable, Unsupported
+from weightfeat.checkpoint.nodes import Call, Key, Table, attributes, call_path, describe, named_entries
 from weightfeat.checkpoint.storages import TensorReader, is_tensor
 from weightfeat.checkpoint.types import Finding, StoredTensor
-from weightfeat.checkpoint.walk import Budget, Slot, is_module, key_text, torch_parts, walk
+from weightfeat.checkpoint.walk import Budget, Slot, checked_name, is_module, torch_parts, walk
 
 _MOST_NOTES = 10
+_KEYS_KEPT = 6
+_MOST_PLACES = 2_000_000
+_HOLDERS = (Table, Call, list, tuple)
 
 # What scripts call the network in a dict of several things, first choice first.
 NETWORK_KEYS = (
     *("state_dict", "model_state_dict", "model", "net", "network", "netC", "classifier", "module"),
-    *("model_state", "net_state_dict", "state", "weights", "params"),
+    *("model_state", "net_state_dict", "weights", "params"),
 )
 
 
@@ -46,6 +49,10 @@ class _Candidate:
         return self.where[-1] if self.where else ""
 
     @property
+    def is_optimizer_state(self) -> bool:
+        return any("optim" in key.lower() for key in self.where)
+
+    @property
     def count(self) -> int:
         return sum(is_tensor(slot.node) for slot in self.slots)
 
@@ -53,8 +60,8 @@ class _Candidate:
 def find_network(root: object, reader: TensorReader) -> Found:
     """Name every tensor of the network in `root`, in the order of its own state_dict().
 
-    The network is the module or mapping with most tensors, however deep in dicts, lists and objects it lies; one
-    under a customary key is preferred unless it is under a quarter of the largest. Raises Unsupported when nothing
+    The network is the module or mapping with most tensors, however deep in dicts, lists and objects it lies, an
+    optimiser's state apart; one under a customary key is preferred unless it is under a quarter of the largest. Raises Unsupported when nothing
     holds a tensor that can be read.
     """
     candidates = [found for found in _candidates(root) if found.count]
@@ -80,7 +87,8 @@ def _left_out(chosen: _Candidate, candidates: list[_Candidate]) -> list[Finding]
 
 
 def _choose(candidates: list[_Candidate]) -> _Candidate:
-    pool = [found for found in candidates if not found.is_sequence] or candidates
+    mappings = [found for found in candidates if not found.is_sequence] or candidates
+    pool = [found for found in mappings if not found.is_optimizer_state] or mappings
     largest = max(found.count for found in pool)
     worthy = [found for found in pool if found.count * 4 >= largest]
 
@@ -93,33 +101,39 @@ def _choose(candidates: list[_Candidate]) -> _Candidate:
 
 def _candidates(root: object) -> Iterator[_Candidate]:
     """Breadth first through everything but modules, each object once."""
-    budget = Budget()
+    search, names = Budget(_MOST_PLACES), Budget()
     queue: deque[tuple[tuple[str, ...], object]] = deque([((), root)])
     seen: set[int] = set()
     while queue:
         where, node = queue.popleft()
-        if id(node) in seen or not isinstance(node, Table | Call | list | tuple) or is_tensor(node):
+        if id(node) in seen or not isinstance(node, _HOLDERS) or is_tensor(node):
             continue
         seen.add(id(node))
         if is_module(node):
-            slots, types = walk(node, torch_parts, budget)
+            slots, types = walk(node, torch_parts, names)
             yield _Candidate(where, slots, types)
             continue
-        held = entries(node)
-        if held is not None:
-            slots = [Slot(key_text(name), value, False) for name, value in held.items() if _is_name(name)]
-            yield _Candidate(where, slots)
-        elif isinstance(node, list | tuple):
-            slots = [Slot(str(index), value, False) for index, value in enumerate(node)]
-            yield _Candidate(where, slots, is_sequence=True)
         inside = list(_inside(node))
-        budget.spend(1 + len(inside))
-        queue.extend((_below(where, name), value) for name, value in inside)
+        if any(is_tensor(value) for _, value in inside):
+            yield _flat_candidate(where, node)
+        search.spend(1 + len(inside))
+        queue.extend((_below(where, name), value) for name, value in inside if isinstance(value, _HOLDERS))
+
+
+def _flat_candidate(
+    where: tuple[str, ...], node: Table | Call | list[object] | tuple[object, ...]
+) -> _Candidate:
+    """A mapping by its keys; a sequence, or what an instance holds beside items, by position."""
+    held = named_entries(node)
+    if held is not None:
+        return _Candidate(where, [Slot(checked_name(str(name)), value, False) for name, value in held])
+    slots = [Slot(str(index), value, False) for index, (_, value) in enumerate(_inside(node))]
+    return _Candidate(where, slots, is_sequence=True)
 
 
 def _inside(node: Table | Call | list[object] | tuple[object, ...]) -> Iterator[tuple[Key, object]]:
     """What an object holds, by key where it has one."""
-    yield from (entries(node) or {}).items()
+    yield from named_entries(node) or ()
     if isinstance(node, Call):
         yield from attributes(node).items()
         yield from ((None, value) for value in (*node.args, *(node.items or ())))
@@ -128,12 +142,8 @@ def _inside(node: Table | Call | list[object] | tuple[object, ...]) -> Iterator[
 
 
 def _below(where: tuple[str, ...], name: Key) -> tuple[str, ...]:
-    """The first and the last key on the way: enough to say where something is, however deep."""
-    return (*where[:1], name) if isinstance(name, str) else where
-
-
-def _is_name(key: Key) -> bool:
-    return isinstance(key, str | int) and not isinstance(key, bool)
+    """The keys on the way, the first few and the last: enough to say where something is, however deep."""
+    return where if name is None else (*where[:_KEYS_KEPT], str(name))
 
 
 def read_slots(slots: list[Slot], reader: TensorReader) -> tuple[list[StoredTensor], list[Finding]]:
@@ -150,6 +160,8 @@ def read_slots(slots: list[Slot], reader: TensorReader) -> tuple[list[StoredTens
             continue
         if array is not None:
             tensors.append(StoredTensor(slot.name, array.dtype, array.data))
+    if len({tensor.name for tensor in tensors}) < len(tensors):
+        raise Abuse("it has two tensors of one name")
     if not tensors:
         reason = f" ({findings[0].detail})" if findings else ""
         raise Unsupported(f"none of its tensors can be read{reason}")

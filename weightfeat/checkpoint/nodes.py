@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 Key = str | int | None
@@ -66,7 +65,7 @@ class Persistent:
 
 @dataclass(slots=True, eq=False, repr=False)
 class Call:
-    """A call the pickle asks for and nobody made, with the state (BUILD), items and entries given to its result."""
+    """A call the pickle asks for and nobody made, and what its result was given: states (BUILD), items, entries."""
 
     opcode: str
     function: object
@@ -74,6 +73,22 @@ class Call:
     states: list[object] | None = None
     items: list[object] | None = None
     table: Table | None = None
+    attributes: dict[Key, object] | None = None
+
+    def build(self, state: object) -> int:
+        """Take a state, and its attributes by value as `__dict__.update` does: the dict given may change later.
+
+        Returns how many attributes were copied.
+        """
+        self.states = [] if self.states is None else self.states
+        self.states.append(state)
+        # Objects with __slots__ are pickled with (dict, slots).
+        parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)
+        tables = [part for part in parts if isinstance(part, Table)]
+        for table in tables:
+            self.attributes = {} if self.attributes is None else self.attributes
+            self.attributes.update(table.entries)
+        return sum(len(table.entries) for table in tables)
 
 
 def function_path(node: object) -> str:
@@ -110,24 +125,19 @@ def entries(node: object) -> dict[Key, object] | None:
     return None
 
 
+def named_entries(node: object) -> list[tuple[Key, object]] | None:
+    """`entries` with those under odd keys at the end, their keys described: whatever a mapping holds has a name."""
+    held = entries(node)
+    if held is None:
+        return None
+    table = node.table if isinstance(node, Call) else node
+    odd = (table.odd or ()) if isinstance(table, Table) else ()
+    return [*held.items(), *((describe(key), value) for key, value in odd)]
+
+
 def attributes(node: object) -> dict[Key, object]:
-    """An instance's attributes: the states it was built with, later ones winning as `__dict__.update` has it."""
-    if not isinstance(node, Call) or not node.states:
-        return {}
-    tables = [table for state in node.states for table in _state_tables(state)]
-    if len(tables) == 1:
-        return tables[0].entries
-    merged: dict[Key, object] = {}
-    for table in tables:
-        merged.update(table.entries)
-    return merged
-
-
-def _state_tables(state: object) -> Iterator[Table]:
-    # Objects with __slots__ are pickled with (dict, slots).
-    for part in state if isinstance(state, tuple) and len(state) == 2 else (state,):
-        if isinstance(part, Table):
-            yield part
+    """An instance's attributes, as its states left them."""
+    return node.attributes or {} if isinstance(node, Call) else {}
 
 
 def describe(node: object, depth: int = _DEPTH_SHOWN) -> str:

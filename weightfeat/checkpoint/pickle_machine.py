@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 
-from weightfeat.checkpoint.faults import Malformed
+from weightfeat.checkpoint.faults import Abuse, Malformed
 from weightfeat.checkpoint.machine import Machine, Trace
 from weightfeat.checkpoint.nodes import Call, Global, Persistent, Table
 from weightfeat.checkpoint.opcodes import I4, OPERATIONS, U1, U2, decode, on
@@ -93,11 +93,12 @@ def _inst(m: Machine) -> None:
 def _build(m: Machine) -> None:
     state, target = m.pop(), m.top()
     if isinstance(target, Call):
-        target.states = [] if target.states is None else target.states
-        target.states.append(state)
+        m.trace.spend(target.build(state))
     elif isinstance(target, Global):
         m.trace.patched.append((target, state))
-    else:
+    elif isinstance(target, Persistent):
+        raise Abuse("its pickle gives a storage new attributes, which could swap its content")
+    elif state is not None and not (isinstance(state, Table) and not state.entries):
         raise Malformed("its pickle gives state to something that has none")
 
 

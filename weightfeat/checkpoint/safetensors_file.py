@@ -7,7 +7,7 @@ from math import prod
 from pathlib import Path
 
 from weightfeat.checkpoint.faults import Malformed, Unreadable
-from weightfeat.checkpoint.tensors import contiguous_strides, tensor_array
+from weightfeat.checkpoint.tensors import contiguous, tensor_array
 from weightfeat.checkpoint.types import Finding, StoredTensor
 
 # The format's names: torch's, and bits an element. Those numpy lacks have no torch name here.
@@ -54,7 +54,7 @@ def read_safetensors(path: Path, data: memoryview) -> tuple[tuple[StoredTensor, 
         raw = data[start : start + size]
         start += size
         try:
-            array = tensor_array(raw, torch_name, 0, shape, contiguous_strides(shape))
+            array = tensor_array(raw, torch_name, contiguous(shape))
         except Unreadable as fault:
             findings.append(Finding("unreadable-tensor", f"{name!r}: {fault}"))
             continue

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from weightfeat.checkpoint.audit import FROM_TYPE, NESTED_STORAGE, TENSOR_MAKERS
+from weightfeat.checkpoint.audit import FROM_TYPES, NESTED_STORAGE, TENSOR_MAKERS
 from weightfeat.checkpoint.faults import Abuse, Unreadable
 from weightfeat.checkpoint.machine import Trace
 from weightfeat.checkpoint.nodes import Call, Global, Persistent, Table, call_path, describe, function_path
-from weightfeat.checkpoint.tensors import DTYPES, is_count, tensor_array
+from weightfeat.checkpoint.tensors import DTYPES, check_geometry, is_count, tensor_array
 
 _TYPED_STORAGES = {
     "DoubleStorage": "float64",
@@ -155,21 +155,17 @@ class TensorReader:
         storage = self.storage(storage_node)
         dtype = storage.dtype if dtype_node is None else function_path(dtype_node).removeprefix("torch.")
         offset, shape, stride = (_plain_size(part) for part in geometry)
-        identity = (storage.key, dtype, offset, shape, stride)
-        # Sizes that are not hashable ints are refused below, before anything could be stored under them.
-        sound = all(
-            type(number) is int for part in (shape, stride) if isinstance(part, tuple) for number in part
-        )
-        if sound and type(offset) is int and identity in self._arrays:
-            return self._arrays[identity]
-        array = tensor_array(storage.raw, dtype, offset, shape, stride, big_endian=self.big_endian)
-        self._arrays[identity] = StoredArray(dtype, array)
+        checked = check_geometry(offset, shape, stride)
+        identity = (storage.key, dtype, checked)
+        if identity not in self._arrays:
+            array = tensor_array(storage.raw, dtype, checked, big_endian=self.big_endian)
+            self._arrays[identity] = StoredArray(dtype, array)
         return self._arrays[identity]
 
 
 def is_tensor(node: object) -> bool:
     """Whether a node is a call that would make a tensor, readable or not."""
-    return call_path(node) in TENSOR_MAKERS or call_path(node) == FROM_TYPE
+    return call_path(node) in TENSOR_MAKERS or call_path(node) in FROM_TYPES
 
 
 _WRAPPERS = frozenset(
@@ -189,7 +185,7 @@ def _unwrapped(call: Call) -> tuple[str, tuple[object, ...]]:
     path, args = call_path(call), call.args
     _reject_changes(call, path)
     for _ in range(_MOST_WRAPPERS):
-        if path == FROM_TYPE and len(args) == 4 and isinstance(args[2], tuple):
+        if path in FROM_TYPES and len(args) == 4 and isinstance(args[2], tuple):
             _reject_values(args[3])
             path, args = function_path(args[0]), args[2]
         elif path in _WRAPPERS and args:

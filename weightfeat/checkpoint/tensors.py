@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
@@ -37,74 +38,78 @@ def is_count(value: object) -> bool:
     return type(value) is int and value >= 0
 
 
-def tensor_array(
-    raw: memoryview,
-    dtype: str,
-    offset: object,
-    shape: object,
-    stride: object,
-    *,
-    big_endian: bool = False,
-) -> NDArray[np.generic]:
-    """An array of `shape` over `raw`, `offset` and `stride` counted in elements; copied only if big-endian.
+@dataclass(frozen=True)
+class Geometry:
+    """Where a tensor lies in its storage, in elements; all plain non-negative ints."""
 
-    Raises Unreadable when the dtype is none of numpy's, or when the geometry is not made of plain ints,
-    has more than 8 dimensions, reaches outside `raw`, or has more elements than `raw` (an expanded view).
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        return prod(self.shape)
+
+
+def check_geometry(offset: object, shape: object, stride: object) -> Geometry:
+    """A claimed geometry as numbers; raises Unreadable unless made of plain ints, at most 8 dimensions of them."""
+    # Tuples only: a list could have been changed after the call that we recorded.
+    if not isinstance(shape, tuple) or not isinstance(stride, tuple) or not isinstance(offset, int):
+        raise Unreadable("its geometry is not made of plain integers")
+    if len(shape) != len(stride) or len(shape) > MAX_DIMENSIONS:
+        raise Unreadable(f"it has {len(shape)} sizes and {len(stride)} strides (at most {MAX_DIMENSIONS})")
+    if not is_count(offset) or not all(is_count(number) for number in (*shape, *stride)):
+        raise Unreadable("its geometry is not made of plain non-negative integers")
+    return Geometry(offset, shape, stride)
+
+
+def contiguous(shape: tuple[int, ...]) -> Geometry:
+    """A whole storage in row-major order."""
+    return Geometry(0, shape, tuple(prod(shape[axis + 1 :]) for axis in range(len(shape))))
+
+
+def tensor_array(
+    raw: memoryview, dtype: str, geometry: Geometry, *, big_endian: bool = False
+) -> NDArray[np.generic]:
+    """A read-only array over `raw`; copied only if big-endian.
+
+    Raises Unreadable when the dtype is none of numpy's, or when the geometry reaches outside `raw` or
+    has more elements than `raw` (an expanded view).
     """
     if dtype not in DTYPES:
         raise Unreadable(f"its type {dtype} is not supported")
     stored = DTYPES[dtype].newbyteorder(">") if big_endian else DTYPES[dtype]
     if len(raw) % stored.itemsize:
         raise Unreadable(f"its storage of {len(raw)} bytes is no whole number of {dtype}")
-    available = len(raw) // stored.itemsize
-    start, sizes, steps = _checked(available, offset, shape, stride)
-    if prod(sizes) == 0:
-        empty = np.empty(sizes, DTYPES[dtype])
-        empty.setflags(write=False)
-        return empty
-    flat = np.frombuffer(raw, stored, count=available - start, offset=start * stored.itemsize)
-    view = _shaped(flat, sizes, steps)
+    _check_extent(geometry, len(raw) // stored.itemsize)
+    if geometry.count == 0:
+        view = np.empty(geometry.shape, DTYPES[dtype])
+    else:
+        view = _shaped(np.frombuffer(raw, stored), geometry)
     if big_endian:
         view = view.astype(DTYPES[dtype])
     view.setflags(write=False)
     return view
 
 
-def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Row-major strides in elements."""
-    return tuple(prod(shape[axis + 1 :]) for axis in range(len(shape)))
-
-
-def _checked(
-    available: int, offset: object, shape: object, stride: object
-) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
-    # Tuples only: a list could have been changed after the call that we recorded.
-    if not isinstance(shape, tuple) or not isinstance(stride, tuple) or not isinstance(offset, int):
-        raise Unreadable("its geometry is not made of plain integers")
-    if not is_count(offset) or not all(is_count(number) for number in (*shape, *stride)):
-        raise Unreadable("its geometry is not made of plain non-negative integers")
-    if len(shape) != len(stride) or len(shape) > MAX_DIMENSIONS:
-        raise Unreadable(f"it has {len(shape)} sizes and {len(stride)} strides (at most {MAX_DIMENSIONS})")
-    count = prod(shape)
-    if count == 0:
-        if prod(max(size, 1) for size in shape) > _LARGEST_EMPTY:
+def _check_extent(geometry: Geometry, available: int) -> None:
+    if geometry.count == 0:
+        if prod(max(size, 1) for size in geometry.shape) > _LARGEST_EMPTY:
             raise Unreadable("it is empty but of absurd shape")
-        return 0, shape, stride
-    last = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
-    if last >= available:
-        raise Unreadable(f"it reaches element {last} of a storage of {available}")
-    if count > available:
-        raise Unreadable(f"it claims {count} elements of a storage of {available}")
-    return offset, shape, stride
+        return
+    reach = sum((size - 1) * step for size, step in zip(geometry.shape, geometry.stride, strict=True))
+    if geometry.offset + reach >= available:
+        raise Unreadable(f"it reaches element {geometry.offset + reach} of a storage of {available}")
+    if geometry.count > available:
+        raise Unreadable(f"it claims {geometry.count} elements of a storage of {available}")
 
 
-def _shaped(
-    flat: NDArray[np.generic], shape: tuple[int, ...], stride: tuple[int, ...]
-) -> NDArray[np.generic]:
-    usual = contiguous_strides(shape)
+def _shaped(storage: NDArray[np.generic], geometry: Geometry) -> NDArray[np.generic]:
+    flat, shape = storage[geometry.offset :], geometry.shape
     # The stride of an axis of length one is never used, and may be anything.
-    if all(size == 1 or step == wanted for size, step, wanted in zip(shape, stride, usual, strict=True)):
-        return flat[: prod(shape)].reshape(shape)
-    item = flat.dtype.itemsize
-    steps = [0 if size == 1 else step * item for size, step in zip(shape, stride, strict=True)]
-    return np.lib.stride_tricks.as_strided(flat, shape, steps, writeable=False)
+    steps = [0 if size == 1 else step for size, step in zip(shape, geometry.stride, strict=True)]
+    usual = [0 if size == 1 else step for size, step in zip(shape, contiguous(shape).stride, strict=True)]
+    if steps == usual:
+        return flat[: geometry.count].reshape(shape)
+    strides = [step * storage.dtype.itemsize for step in steps]
+    return np.lib.stride_tricks.as_strided(flat, shape, strides, writeable=False)

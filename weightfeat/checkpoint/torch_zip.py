@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from weightfeat.checkpoint.audit import run_pickle
 from weightfeat.checkpoint.faults import Unreadable, Unsupported
 from weightfeat.checkpoint.legacy import Opened, open_nested
 from weightfeat.checkpoint.machine import Trace
 from weightfeat.checkpoint.nodes import describe
+from weightfeat.checkpoint.pickle_machine import run
 from weightfeat.checkpoint.storages import Declaration, TensorReader, declarations
 from weightfeat.checkpoint.types import Finding
 from weightfeat.checkpoint.zip_archive import ZipArchive
@@ -25,7 +25,7 @@ def open_zip(
     findings = []
     if not archive.crc_agrees(pickle):
         findings.append(Finding("note", f"the checksum of {pickle} is wrong; torch does not check it"))
-    root, end = run_pickle(data, 0, trace)
+    root, end = run(data, 0, trace)
     if end != len(data):
         findings.append(Finding("note", f"{len(data) - end} bytes follow the end of {pickle}"))
     declarations(trace)  # refuses contradictions among them

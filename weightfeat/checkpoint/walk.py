@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 from weightfeat.checkpoint.faults import Abuse
-from weightfeat.checkpoint.nodes import Bag, Call, Key, attributes, call_path, class_path, entries
+from weightfeat.checkpoint.nodes import Bag, Call, Key, attributes, call_path, class_path, named_entries
 
-_MOST_VISITS = 500_000
 _DEEPEST_MODULE = 100
-_LONGEST_KEY = 512
+_LONGEST_NAME = 512
+_MOST_HIDDEN = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,24 +23,24 @@ class Slot:
     certain: bool
 
 
-def key_text(key: Key) -> str:
-    """A dict key as part of a tensor's name."""
-    text = str(key)
-    if len(text) > _LONGEST_KEY:
-        raise Abuse(f"a tensor's name has {len(text):,} characters")
-    return text
+def checked_name(name: str) -> str:
+    """The name itself; raises Abuse for one of absurd length, which a hundred thousand tensors could share."""
+    if len(name) > _LONGEST_NAME:
+        raise Abuse(f"a tensor's name has {len(name):,} characters")
+    return name
 
 
 @dataclass
 class Budget:
     """Bounds the walk of graphs that share their parts: n objects can have 2**n paths."""
 
+    most: int = 100_000
     visits: int = 0
 
     def spend(self, visits: int) -> None:
         self.visits += visits
-        if self.visits > _MOST_VISITS:
-            raise Abuse(f"its object graph has more than {_MOST_VISITS:,} places")
+        if self.visits > self.most:
+            raise Abuse(f"its objects are shared so that they have more than {self.most:,} names")
 
 
 @dataclass(frozen=True)
@@ -64,20 +64,31 @@ def torch_parts(node: Call) -> Parts:
     """Parameters, then persistent buffers, then children: nn.Module.state_dict's order."""
     held = attributes(node)
     hidden = _strings(held.get("_non_persistent_buffers_set"))
-    parameters = entries(held.get("_parameters")) or {}
-    buffers = entries(held.get("_buffers")) or {}
-    tensors = [*parameters.items(), *((name, value) for name, value in buffers.items() if name not in hidden)]
-    children = [
-        (name, child) for name, child in (entries(held.get("_modules")) or {}).items() if is_module(child)
-    ]
-    return Parts(class_path(node), tensors, children)
+    tensors = registered(held, "_parameters")
+    tensors += [(name, value) for name, value in registered(held, "_buffers") if name not in hidden]
+    children = registered(held, "_modules")
+    # A child without a module's attributes is no child to walk, but must not vanish either.
+    tensors += [(name, child) for name, child in children if not is_module(child)]
+    return Parts(class_path(node), tensors, [(name, child) for name, child in children if is_module(child)])
+
+
+def registered(held: dict[Key, object], table: str) -> list[tuple[Key, object]]:
+    """The items of one of a module's tables; a table that is none stands for itself, so that it gets reported."""
+    if table not in held:
+        return []
+    items = named_entries(held[table])
+    return [(table, held[table])] if items is None else items
 
 
 def _strings(node: object) -> set[str]:
     if call_path(node) == "builtins.set" and isinstance(node, Call) and node.args:
         node = node.args[0]
     items = node.items if isinstance(node, Bag | Call) else node
-    return {item for item in items if isinstance(item, str)} if isinstance(items, list | tuple) else set()
+    if not isinstance(items, list | tuple):
+        return set()
+    if len(items) > _MOST_HIDDEN:
+        raise Abuse(f"a module has more than {_MOST_HIDDEN:,} non-persistent buffers")
+    return {item for item in items if isinstance(item, str)}
 
 
 def walk(root: Call, parts_of: Callable[[Call], Parts], budget: Budget) -> tuple[list[Slot], dict[str, str]]:
@@ -97,7 +108,11 @@ def walk(root: Call, parts_of: Callable[[Call], Parts], budget: Budget) -> tuple
         budget.spend(1 + len(parts.tensors) + len(parts.children))
         types[path] = parts.type
         prefix = f"{path}." if path else ""
-        held = [(prefix + key_text(name), value) for name, value in parts.tensors if value is not None]
+        held = [
+            (checked_name(prefix + str(name)), value) for name, value in parts.tensors if value is not None
+        ]
         slots.extend(Slot(name, value, True) for name, value in held)
-        stack.extend((prefix + key_text(name), depth + 1, child) for name, child in reversed(parts.children))
+        stack.extend(
+            (checked_name(prefix + str(name)), depth + 1, child) for name, child in reversed(parts.children)
+        )
     return slots, types

@@ -70,5 +70,5 @@ def _reconstructs(layers: Sequence[Layer], place: int) -> bool:
         return False
     if len(first) > 2 or len(last) > 2:
         return len(first) == len(last) and last[1] <= first[0]
-    narrowest: int = min(layer.weight.shape[0] for layer in layers[:place])
-    return narrowest < last[0]
+    narrowest = min(layer.weight.shape[0] for layer in layers[:place])
+    return bool(narrowest < last[0])

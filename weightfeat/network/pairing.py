@@ -2,45 +2,67 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from itertools import groupby, pairwise
 
 from weightfeat.network.types import Layer, Norm
 
 
-def norms_after(
-    layers: Sequence[Layer], places: Sequence[int], norms: Mapping[int, Norm], *, ordered: bool
-) -> list[Norm | None]:
-    """The BatchNorm of each layer's outputs, or None; `places` and the keys of `norms` number the file's modules.
+def norms_after(layers: Mapping[int, Layer], norms: Mapping[int, Norm], *, ordered: bool) -> dict[int, Norm]:
+    """The BatchNorms that take the layers' outputs, under the layers' keys; keys are places in the file.
 
-    First those of one number in one parent ("conv2" and "bn2"), then those that stand behind: of a run of layers with a
-    run of norms behind it, the last with the last. Norms without a running variance are left alone: a
+    First those of one number in one parent ("conv2" and "bn2"), then those that stand behind: of a run of layers
+    with a run of norms behind it, the last with the last. Norms without a running variance are left alone: a
     transformer's LayerNorm follows an addition, not the layer in front of it.
     """
-    unclaimed = {place: norm for place, norm in norms.items() if norm.var is not None}
-    found: list[Norm | None] = [None] * len(layers)
-    by_kin = {_kin(norm.name): place for place, norm in unclaimed.items()}
-    for number, (layer, place) in enumerate(zip(layers, places, strict=True)):
-        key = by_kin.get(_kin(layer.name))
-        follows = key is not None and (not ordered or key > place)
-        if key in unclaimed and follows and channels_of(unclaimed[key]) == layer.weight.shape[0]:
-            found[number] = unclaimed.pop(key)
-    waiting: list[int] = []
-    by_place = dict(zip(places, range(len(layers)), strict=True))
-    for place in range(max((*places, *norms), default=-1) + 1):
-        if place in by_place:
-            # A layer right behind norms opens a new run.
-            waiting = [*([] if place - 1 in norms else waiting), by_place[place]]
-        elif place + 1 not in norms:
-            run = _run_up_to(place, norms)
-            for key in (key for key in reversed(run) if key in unclaimed):
-                fitting = [n for n in waiting if found[n] is None and _fits(layers[n], unclaimed[key])]
-                if fitting:
-                    found[fitting[-1]] = unclaimed.pop(key)
-                    waiting = waiting[: waiting.index(fitting[-1])]
-    return found
+    usable = {place: norm for place, norm in norms.items() if norm.var is not None}
+    pairs = _by_kin(layers, usable, ordered=ordered)
+    for layer_run, norm_run in _runs(layers, norms):
+        free = {place: layers[place] for place in layer_run if place not in pairs}
+        left = {place: usable[place] for place in norm_run if place in usable and place not in pairs.values()}
+        pairs |= _last_with_last(free, left)
+    return {place: usable[partner] for place, partner in pairs.items()}
 
 
 def channels_of(norm: Norm) -> int:
     """How many channels a norm has."""
     return next(vector.size for vector in (norm.gamma, norm.beta, norm.mean, norm.var) if vector is not None)
+
+
+def _by_kin(layers: Mapping[int, Layer], norms: Mapping[int, Norm], *, ordered: bool) -> dict[int, int]:
+    """Places of norms beside their layer, under the layer's place; in file order only those behind it."""
+    places = {_kin(norm.name): place for place, norm in norms.items()}
+    pairs: dict[int, int] = {}
+    for place, layer in layers.items():
+        partner = places.get(_kin(layer.name))
+        if partner is not None and _fits(layer, norms[partner]) and (partner > place or not ordered):
+            pairs[place] = places.pop(_kin(layer.name))
+    return pairs
+
+
+def _kin(name: str) -> tuple[str, str]:
+    """Parent module and the number a name ends with; a name that is only a number is kin to none but itself."""
+    parent, _, leaf = name.rpartition(".")
+    number = leaf[len(leaf.rstrip("0123456789")) :]
+    return parent, "itself " + leaf if number == leaf else number
+
+
+def _runs(layers: Mapping[int, Layer], norms: Mapping[int, Norm]) -> Iterator[tuple[list[int], list[int]]]:
+    """Places of consecutive layers, each run with the run of norms behind it."""
+    runs = [list(run) for _, run in groupby(sorted({*layers, *norms}), key=layers.__contains__)]
+    return ((first, second) for first, second in pairwise(runs) if first[0] in layers)
+
+
+def _last_with_last(layers: Mapping[int, Layer], norms: Mapping[int, Norm]) -> dict[int, int]:
+    pairs: dict[int, int] = {}
+    waiting = list(layers)
+    for partner in sorted(norms, reverse=True):
+        fitting = [place for place in waiting if _fits(layers[place], norms[partner])]
+        if fitting:
+            pairs[fitting[-1]] = partner
+            waiting = waiting[: waiting.index(fitting[-1])]
+    return pairs
+
+
+def _fits(layer: Layer, norm: Norm) -> bool:
+    return bool(channels_of(norm) == layer.weight.shape[0])

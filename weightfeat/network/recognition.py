@@ -49,11 +49,14 @@ def same_shapes(tensors: Sequence[StoredTensor]) -> tuple[Entry, tuple[int, ...]
     """The entry with exactly these shapes in some order, and its head's shape: for files without names or order."""
     found = Counter(tensor.shape for tensor in tensors)
     for entry in entries():
-        fixed, open_ = _templates(entry)
-        if not entry.aux and found.total() == len(entry.tensors) and fixed <= found:
-            rest = sorted((found - fixed).elements(), key=len, reverse=True)
-            if rest[0][0] > 1 and all(map(fits, rest, open_, [rest[0][0]] * len(rest))):
-                return entry, rest[0]
+        fixed, templates = _templates(entry)
+        if entry.aux or found.total() != len(entry.tensors) or not fixed <= found:
+            continue
+        rest = sorted((found - fixed).elements(), key=len, reverse=True)  # the head's weight, then its bias
+        num_classes = rest[0][0]
+        pairs = zip(rest, templates, strict=True)
+        if num_classes > 1 and all(fits(shape, template, num_classes) for shape, template in pairs):
+            return entry, rest[0]
     return None
 
 
@@ -97,14 +100,11 @@ def _shapes_agree(entry: Entry, mapped: dict[str, StoredTensor]) -> bool:
 
 
 @cache
-def _templates(entry: Entry) -> tuple[Counter[Shape], list[Shape]]:
-    """Shapes without the class count, and those with it, the head's weight first."""
+def _templates(entry: Entry) -> tuple[Counter[tuple[int, ...]], list[Shape]]:
+    """Shapes that hold at any class count, and those that hold it, the head's weight first."""
     shapes = [template for _, template in entry.tensors]
-    is_open = [CLASSES in template or ANY in template for template in shapes]
-    fixed = Counter(template for template, opens in zip(shapes, is_open, strict=True) if not opens)
-    return fixed, sorted(
-        (template for template, opens in zip(shapes, is_open, strict=True) if opens), key=len, reverse=True
-    )
+    fixed = Counter(tuple(int(size) for size in shape) for shape in shapes if not {CLASSES, ANY} & set(shape))
+    return fixed, sorted((shape for shape in shapes if CLASSES in shape), key=len, reverse=True)
 
 
 def _wiring_holds(match: Match) -> bool:

@@ -17,6 +17,7 @@ _NAMES = (
     ("shufflenet", r"stage\d.*branch_?[12]\."),
 )
 _FEWEST_CONVOLUTIONS = 5
+_FEWEST_BLOCKS = 3
 
 
 def relatives(layers: Sequence[Layer]) -> str:
@@ -25,7 +26,7 @@ def relatives(layers: Sequence[Layer]) -> str:
     for family, pattern in _NAMES:
         if sum(re.search(pattern, name) is not None for name in names) >= 2:
             return family
-    if _stages(names) >= 3:
+    if _blocks(names) >= _FEWEST_BLOCKS:
         return resnet_kind(layers)
     if _is_mobilenet(layers):
         return "mobilenet"
@@ -43,10 +44,11 @@ def resnet_kind(layers: Sequence[Layer]) -> str:
     return "resnet"
 
 
-def _stages(names: Sequence[str]) -> int:
-    """How many of layer1, layer2, ... hold numbered blocks with numbered convolutions."""
-    blocks = (re.search(r"(?:^|\.)layer(\d)\.\d+\.conv_?\d", name) for name in names)
-    return len({block.group(1) for block in blocks if block})
+def _blocks(names: Sequence[str]) -> int:
+    """How many numbered modules ("layer1.0") hold a conv1 and a conv2, as residual blocks do."""
+    found = [match.groups() for name in names if (match := re.match(r"(.*\.\d+)\.conv_?([12])$", name))]
+    blocks = {parent for parent, _ in found}
+    return sum({(block, "1"), (block, "2")} <= set(found) for block in blocks)
 
 
 def _convolutions(layers: Sequence[Layer]) -> list[Layer]:

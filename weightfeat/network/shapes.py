@@ -34,11 +34,14 @@ def from_shapes(
     modules, extras = modules_of(tensors)
     norms = {place: _norm(module, counters) for place, module in enumerate(modules) if module.is_norm}
     places = [place for place, module in enumerate(modules) if module.is_layer]
-    layers = _layers([modules[place] for place in places])
-    partners = norms_after(layers, places, norms, ordered=ordered)
-    layers = [replace(layer, norm_after=norm) for layer, norm in zip(layers, partners, strict=True)]
+    drafts = _layers([modules[place] for place in places])
+    partners = norms_after(dict(zip(places, drafts, strict=True)), norms, ordered=ordered)
+    layers = [
+        replace(layer, norm_after=partners.get(place)) for place, layer in zip(places, drafts, strict=True)
+    ]
     if head_shape is None:
-        normed = [ordered and _is_normed(layer, norms.get(place + 1)) for layer, place in zip(layers, places, strict=True)]
+        behind = [norms.get(place + 1) if ordered else None for place in places]
+        normed = [_is_normed(layer, norm) for layer, norm in zip(layers, behind, strict=True)]
         head = find_head(layers, normed, ordered=ordered)
     else:
         head = max(place for place, layer in enumerate(layers) if layer.weight.shape == head_shape)

@@ -1,0 +1,304 @@
+"""Nothing of a tested model reaches what it is tested by; reports repeat to the byte."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from weightfeat.errors import BadMetaparameters, BadOutput
+from weightfeat.evaluation import metrics
+from weightfeat.evaluation.control import control_features, cross_validate_controls
+from weightfeat.evaluation.crossval import CrossValidation, cross_validate
+from weightfeat.evaluation.folds import Fold, leave_one_out_folds, stratified_folds
+from weightfeat.evaluation.intervals import bootstrap
+from weightfeat.evaluation.report import as_json, as_predictions, as_table, summarise, write
+
+ARCHITECTURES = ("resnet18", "vgg11_bn", "shufflenet_v2_x1_0")
+
+
+class Linear:
+    """p = sigmoid of the projection on the line through the two labels' means; of the detector's form."""
+
+    def fit(
+        self, X: pd.DataFrame, y: np.ndarray, *, architecture: Any, family: Any, groups: Any = None
+    ) -> Linear:
+        clean, trojaned = (X.to_numpy()[y == label].mean(axis=0) for label in (0, 1))
+        self.direction, self.middle = trojaned - clean, (trojaned + clean) / 2
+        return self
+
+    def predict_proba(self, X: pd.DataFrame, *, architecture: Any, family: Any) -> np.ndarray:
+        p = 1 / (1 + np.exp(-(X.to_numpy() - self.middle) @ self.direction))
+        return np.column_stack([1 - p, p])
+
+
+class Canary:
+    """Remembers which rows and labels it was given; answers with a constant."""
+
+    def __init__(self, log: list[dict[str, Any]]) -> None:
+        self.log = log
+
+    def fit(
+        self, X: pd.DataFrame, y: np.ndarray, *, architecture: Any, family: Any, groups: Any = None
+    ) -> Canary:
+        seen = {
+            "fitted": list(X.index),
+            "y": list(y),
+            "architecture": architecture,
+            "family": family,
+            "groups": groups,
+        }
+        self.log.append(seen)
+        return self
+
+    def predict_proba(self, X: pd.DataFrame, *, architecture: Any, family: Any) -> np.ndarray:
+        self.log[-1] |= {"tested": list(X.index), "test_architecture": architecture, "test_family": family}
+        return np.full((len(X), 2), 0.5)
+
+
+def population(n: int = 60, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray, list[str], list[str]]:
+    """Features of which the first tells the label, then labels, architectures and families."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 2
+    X = pd.DataFrame(rng.normal(size=(n, 4)), index=[f"id-{i:08d}" for i in range(n)], columns=list("abcd"))
+    X["a"] += 2.0 * y
+    architectures = [ARCHITECTURES[i // 2 % 3] for i in range(n)]
+    return X, y, architectures, [name.split("_")[0] for name in architectures]
+
+
+def validate(
+    folds: Sequence[Fold] | None = None, jobs: int = 1, permute: int | None = None
+) -> CrossValidation:
+    X, y, architectures, families = population()
+    if permute is not None:
+        y = np.random.default_rng(permute).permutation(y)
+    folds = folds or stratified_folds(y, architectures, n_folds=3, n_repeats=2)
+    return cross_validate(X, y, architectures, families, None, Linear, folds, jobs=jobs)
+
+
+def controls(cv: CrossValidation, folds: Sequence[Fold]) -> dict[str, CrossValidation]:
+    _, y, architectures, families = population()
+    return cross_validate_controls(
+        cv.names, y, architectures, families, [5.0 + i % 7 for i in range(60)], folds
+    )
+
+
+def metadata_rows(n: int = 60) -> list[dict[str, str]]:
+    """A METADATA row a model, polygons and filters in turn."""
+    common = {"number_triggered_classes": "1", "number_classes": "5", "triggered_fraction": "0.3"}
+    return [
+        {"poisoned": str(i % 2 == 1), "trigger_type": "polygon" if i % 4 == 1 else "instagram", **common}
+        for i in range(n)
+    ]
+
+
+def test_no_row_or_label_of_a_tested_model_reaches_fit() -> None:
+    X, y, architectures, families = population(24)
+    groups = [f"seed{i // 2}" for i in range(24)]
+    folds = stratified_folds(y, architectures, groups, n_folds=4, n_repeats=3)
+    log: list[dict[str, Any]] = []
+    cross_validate(X, y, architectures, families, groups, lambda: Canary(log), folds)
+    assert len(log) == 12
+    for seen, fold in zip(log, folds, strict=True):
+        assert seen["fitted"] == [X.index[i] for i in fold.train]
+        assert seen["tested"] == [X.index[i] for i in fold.test]
+        assert not set(seen["fitted"]) & set(seen["tested"])
+        assert seen["y"] == [y[i] for i in fold.train]
+        assert seen["architecture"] == [architectures[i] for i in fold.train]
+        assert seen["test_family"] == [families[i] for i in fold.test]
+        assert not set(seen["groups"]) & {groups[i] for i in fold.test}
+
+
+def test_labels_of_tested_models_do_not_change_their_probability() -> None:
+    X, y, architectures, families = population()
+    folds = stratified_folds(y, architectures, n_folds=5, n_repeats=1)
+    before = cross_validate(X, y, architectures, families, None, Linear, folds)
+    flipped = y.copy()
+    flipped[folds[0].test] = 1 - y[folds[0].test]
+    after = cross_validate(X, flipped, architectures, families, None, Linear, folds)
+    np.testing.assert_array_equal(
+        after.probabilities[0, folds[0].test], before.probabilities[0, folds[0].test]
+    )
+    assert not np.array_equal(after.probabilities, before.probabilities)
+
+
+def test_signal_is_found_and_permuted_labels_have_none() -> None:
+    cv = validate()
+    assert bootstrap(cv.labels, cv.probabilities, "roc_auc").low > 0.65
+    misses = 0
+    for seed in range(10):
+        cv = validate(permute=seed)
+        auc = bootstrap(cv.labels, cv.probabilities, "roc_auc", draws=500)
+        misses += not auc.low <= 0.5 <= auc.high
+    assert misses <= 2
+
+
+def test_jobs_and_runs_do_not_change_the_result() -> None:
+    once, again, parallel = validate(), validate(), validate(jobs=2)
+    np.testing.assert_array_equal(once.probabilities, again.probabilities)
+    np.testing.assert_allclose(once.probabilities, parallel.probabilities, atol=1e-12)
+    np.testing.assert_array_equal(once.folds, parallel.folds)
+
+
+class Refusing(Linear):
+    """Refuses whatever it is given."""
+
+    def fit(self, X: pd.DataFrame, y: np.ndarray, **others: Any) -> Linear:
+        raise BadMetaparameters("is 3", where="train_x", expected="less", remedy="lower it")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_refusal_in_a_worker_arrives_as_it_is(jobs: int) -> None:
+    X, y, architectures, families = population(12)
+    folds = stratified_folds(y, architectures, n_folds=3, n_repeats=1)
+    with pytest.raises(BadMetaparameters, match="train_x: is 3; expected less; lower it"):
+        cross_validate(X, y, architectures, families, None, Refusing, folds, jobs=jobs)
+
+
+def test_progress_counts_every_fold() -> None:
+    X, y, architectures, families = population(12)
+    folds = stratified_folds(y, architectures, n_folds=3, n_repeats=2)
+    steps: list[tuple[int, int]] = []
+    cross_validate(
+        X,
+        y,
+        architectures,
+        families,
+        None,
+        Linear,
+        folds,
+        progress=lambda done, total: steps.append((done, total)),
+    )
+    assert steps == [(i, 6) for i in range(1, 7)]
+
+
+def test_leave_one_architecture_out_tests_each_architecture_by_the_others() -> None:
+    X, y, architectures, families = population()
+    log: list[dict[str, Any]] = []
+    folds = leave_one_out_folds(y, architectures)
+    cv = cross_validate(X, y, architectures, families, None, lambda: Canary(log), folds)
+    assert cv.fold_names == tuple(sorted(ARCHITECTURES))
+    for seen in log:
+        assert not set(seen["architecture"]) & set(seen["test_architecture"])
+
+
+def test_wrong_folds_and_lengths_are_refused() -> None:
+    X, y, architectures, families = population(12)
+    folds = stratified_folds(y, architectures, n_folds=3, n_repeats=1)
+    leaky = replace(folds[0], train=np.arange(12))
+    for bad, what in [
+        ((leaky, *folds[1:]), "trains on models it tests"),
+        (folds[1:], "exactly once"),
+        ((), "no folds"),
+    ]:
+        with pytest.raises(ValueError, match=what):
+            cross_validate(X, y, architectures, families, None, Linear, bad)
+    with pytest.raises(ValueError, match="differ in length"):
+        cross_validate(X, y[:-1], architectures, families, None, Linear, folds)
+
+
+def test_control_sees_metadata_only_and_finds_a_confounded_architecture() -> None:
+    y = np.r_[np.zeros(30), np.ones(30)].astype(int)
+    confounded = ["resnet18" if label else "vgg11_bn" for label in y]
+    names = [str(i) for i in range(60)]
+    X = control_features(names, confounded, [7.0] * 60)
+    assert list(X.columns) == ["architecture=resnet18", "architecture=vgg11_bn", "classes"]
+    folds = stratified_folds(y, ["any"] * 60, n_folds=5, n_repeats=1)
+    found = cross_validate_controls(names, y, confounded, confounded, [7.0] * 60, folds)
+    assert set(found) == {"logistic", "trees"}
+    assert all(metrics.roc_auc(y, cv.probabilities) == 1.0 for cv in found.values())
+
+
+def test_control_bears_unknown_class_counts() -> None:
+    cv = validate()
+    folds = stratified_folds(cv.labels, cv.architectures, n_folds=3, n_repeats=1)
+    found = cross_validate_controls(
+        cv.names, cv.labels, cv.architectures, cv.architectures, [float("nan")] * 60, folds
+    )
+    assert all(np.isfinite(control.probabilities).all() for control in found.values())
+
+
+def test_report_agrees_with_its_predictions(tmp_path: Path) -> None:
+    cv = validate()
+    folds = stratified_folds(cv.labels, cv.architectures, n_folds=3, n_repeats=2)
+    report = summarise(cv, metadata_rows(), controls(cv, folds), draws=100)
+    write(tmp_path / "new" / "folder", report, cv)
+    tree = json.loads((tmp_path / "new" / "folder" / "cv.json").read_text())
+    wanted = {"cross_entropy", "cross_entropy_ci95", "brier", "roc_auc", "models", "strata", "control"}
+    assert wanted <= set(tree)
+    with (tmp_path / "new" / "folder" / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["model", "truth", "probability", "fold", "architecture"]
+    assert len(rows) == 2 * tree["models"] == 120
+    truth, p = [int(row["truth"]) for row in rows], [float(row["probability"]) for row in rows]
+    assert tree["cross_entropy"] == pytest.approx(metrics.cross_entropy(truth, p))
+    assert tree["brier"] == pytest.approx(metrics.brier(truth, p))
+    halves = [metrics.roc_auc(truth[:60], p[:60]), metrics.roc_auc(truth[60:], p[60:])]
+    assert tree["roc_auc"] == pytest.approx(sum(halves) / 2)
+    assert tree["cross_entropy_ci95"] == pytest.approx(
+        metrics.cross_entropy_interval(cv.labels, np.reshape(p, (2, 60)))
+    )
+    assert len({row["fold"] for row in rows}) == 6
+    assert tree["strata"]["trigger"]["none"]["roc_auc"] is None  # JSON has no NaN
+
+
+def test_controls_differences_are_paired_and_signed() -> None:
+    cv = validate()
+    report = summarise(
+        cv, [{}] * 60, {"itself": cv, "worse": replace(cv, probabilities=1 - cv.probabilities)}, draws=50
+    )
+    itself, worse = report.control["itself"], report.control["worse"]
+    assert itself.roc_auc_difference.high == itself.roc_auc_difference.low == 0
+    assert worse.roc_auc_difference.low > 0 > worse.cross_entropy_difference.high
+
+
+def test_identical_runs_give_identical_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        cv = validate()
+        folds = stratified_folds(cv.labels, cv.architectures, n_folds=3, n_repeats=2)
+        write(tmp_path / name, summarise(cv, metadata_rows(), controls(cv, folds), draws=50), cv)
+    for file in ("cv.json", "predictions.csv"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["cv.json", "predictions.csv"]
+
+
+def test_table_names_every_stratum_and_says_when_models_are_few() -> None:
+    cv = validate()
+    report = summarise(cv, metadata_rows(), {}, draws=50)
+    text = as_table(report)
+    assert all(stratum.value in text for stratum in report.strata)
+    assert f"{report.cross_entropy:.4f}" in text
+    assert "too few" not in as_table(replace(report, roc_auc_interval=(0.90, 0.95)))
+    assert "too few" in as_table(replace(report, roc_auc_interval=(0.60, 0.95)))
+
+
+def test_twelve_models_can_be_reported() -> None:
+    X, y, architectures, families = population(12)
+    folds = stratified_folds(y, architectures, n_folds=5, n_repeats=1)
+    cv = cross_validate(X, y, architectures, families, None, Linear, folds)
+    found = cross_validate_controls(cv.names, y, architectures, families, [5.0] * 12, folds)
+    report = summarise(cv, [{}] * 12, found, draws=50)
+    assert "12 models" in as_table(report)
+    json.loads(as_json(report))
+    assert as_predictions(cv).count("\n") == 13
+
+
+@pytest.mark.parametrize("blocked", ["folder is a file", "cv.json is a folder"])
+def test_unwritable_output_is_one_line(tmp_path: Path, blocked: str) -> None:
+    cv = validate()
+    target = tmp_path / "out"
+    if blocked == "folder is a file":
+        target.write_text("")
+    else:
+        (target / "cv.json").mkdir(parents=True)
+    with pytest.raises(BadOutput) as caught:
+        write(target, summarise(cv, [{}] * 60, {}, draws=10), cv)
+    assert str(target) in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,148 @@
+"""Folds partition the models, stay balanced, never split a group, and are the same for every rival."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weightfeat.errors import BadRound
+from weightfeat.evaluation.folds import (
+    REPORT_STREAM,
+    SEARCH_STREAM,
+    Fold,
+    leave_one_out_folds,
+    stratified_folds,
+)
+
+
+@st.composite
+def rounds(draw: st.DrawFn) -> tuple[list[int], list[str]]:
+    """Labels (both at least twice) and architectures."""
+    labels = [0, 0, 1, 1, *draw(st.lists(st.integers(0, 1), max_size=40))]
+    architectures = draw(
+        st.lists(
+            st.sampled_from(["vgg11_bn", "resnet18", "densenet121"]),
+            min_size=len(labels),
+            max_size=len(labels),
+        )
+    )
+    return labels, architectures
+
+
+def spread(folds: tuple[Fold, ...], keys: list[object]) -> int:
+    """Largest difference between two folds of the number of tested models that share a key."""
+    counts = [Counter(keys[i] for i in fold.test) for fold in folds]
+    return max(max(c[key] for c in counts) - min(c[key] for c in counts) for key in set(keys))
+
+
+@given(rounds(), st.integers(2, 4), st.integers(1, 3), st.integers(0, 5))
+def test_every_repeat_tests_each_model_once(
+    case: tuple[list[int], list[str]], n_folds: int, n_repeats: int, seed: int
+) -> None:
+    labels, architectures = case
+    folds = stratified_folds(labels, architectures, n_folds=n_folds, n_repeats=n_repeats, seed=seed)
+    assert len(folds) == n_folds * n_repeats
+    for fold in folds:
+        assert sorted([*fold.train, *fold.test]) == list(range(len(labels)))
+        assert len({labels[i] for i in fold.train}) == 2
+    for repeat in range(n_repeats):
+        tested = [i for fold in folds if fold.repeat == repeat for i in fold.test]
+        assert sorted(tested) == list(range(len(labels)))
+
+
+@given(rounds(), st.integers(2, 4))
+def test_strata_and_labels_are_as_even_as_counts_allow(
+    case: tuple[list[int], list[str]], n_folds: int
+) -> None:
+    labels, architectures = case
+    folds = stratified_folds(labels, architectures, n_folds=n_folds, n_repeats=1)
+    assert spread(folds, list(zip(labels, architectures, strict=True))) <= 1
+    assert spread(folds, list(labels)) <= 1
+    assert spread(folds, ["all"] * len(labels)) <= 2
+    assert spread(folds, list(architectures)) <= 2
+
+
+@given(rounds(), st.integers(0, 3))
+def test_groups_are_tested_together(case: tuple[list[int], list[str]], seed: int) -> None:
+    labels, architectures = case
+    groups = ["a", "b", "c", "d", *(f"g{i // 3}" for i in range(len(labels) - 4))]
+    folds = stratified_folds(labels, architectures, groups, n_folds=3, n_repeats=2, seed=seed)
+    for fold in folds:
+        assert not {groups[i] for i in fold.train} & {groups[i] for i in fold.test}
+
+
+def test_equal_pairs_are_dealt_evenly() -> None:
+    # A clean and a trojaned network of each seed: six pairs in three folds must fall two by two.
+    labels, groups = [0, 1] * 6, [f"seed{i // 2}" for i in range(12)]
+    folds = stratified_folds(labels, ["resnet18"] * 12, groups, n_folds=3, n_repeats=4)
+    assert {len(fold.test) for fold in folds} == {4}
+
+
+def test_folds_depend_on_seed_stream_and_repeat_only() -> None:
+    labels, architectures = [0, 1] * 20, ["resnet18", "resnet18", "vgg11_bn", "vgg11_bn"] * 10
+
+    def tests(**options: int) -> list[list[int]]:
+        return [
+            fold.test.tolist() for fold in stratified_folds(labels, architectures, n_repeats=2, **options)
+        ]
+
+    assert tests(seed=1) == tests(seed=1, stream=REPORT_STREAM)
+    assert tests(seed=1) != tests(seed=2)
+    assert tests(seed=1) != tests(seed=1, stream=SEARCH_STREAM)
+    assert tests(seed=1)[:5] != tests(seed=1)[5:]
+
+
+def test_twelve_models_make_five_folds() -> None:
+    folds = stratified_folds([0, 1] * 6, ["a"] * 4 + ["b"] * 4 + ["c"] * 4, n_folds=5, n_repeats=3)
+    assert all(2 <= len(fold.test) <= 3 for fold in folds)
+
+
+@pytest.mark.parametrize(
+    ("labels", "n_folds", "what"),
+    [
+        ([0, 0, 0, 0], 2, "0 independent trojaned"),
+        ([0, 0, 0, 1], 2, "1 independent trojaned"),
+        ([0, 1] * 2, 5, "5 folds"),
+    ],
+)
+def test_too_few_models_are_refused(labels: list[int], n_folds: int, what: str) -> None:
+    with pytest.raises(BadRound, match=what):
+        stratified_folds(labels, ["a"] * len(labels), n_folds=n_folds)
+
+
+def test_groups_never_leave_a_fold_with_one_label_to_learn_from() -> None:
+    # Evening out the strata alone would, for some seeds, test every clean or every trojaned model at once.
+    labels, groups = [1, 1, 0, 0, 0, 0], ["i", "h", "i", "g", "h", "g"]
+    architectures = ["resnet18", "vgg11_bn", "vgg11_bn", "vgg11_bn", "resnet18", "resnet18"]
+    for seed in range(5):
+        folds = stratified_folds(labels, architectures, groups, n_folds=2, n_repeats=1, seed=seed)
+        assert all(len({labels[i] for i in fold.train}) == 2 for fold in folds)
+
+
+def test_leave_one_out_holds_out_each_architecture_once() -> None:
+    labels, architectures = [0, 1, 0, 1, 0, 1], ["a", "a", "b", "b", "c", "c"]
+    folds = leave_one_out_folds(labels, architectures)
+    assert [fold.name for fold in folds] == ["a", "b", "c"]
+    assert [fold.test.tolist() for fold in folds] == [[0, 1], [2, 3], [4, 5]]
+    assert [fold.train.tolist() for fold in folds] == [[2, 3, 4, 5], [0, 1, 4, 5], [0, 1, 2, 3]]
+
+
+def test_leave_one_out_drops_training_models_of_a_tested_group() -> None:
+    labels, architectures = [0, 1, 0, 1, 0, 1], ["a", "a", "b", "b", "c", "c"]
+    groups = ["x", "y", "x", "z", "u", "v"]
+    folds = leave_one_out_folds(labels, architectures, groups)
+    assert [fold.train.tolist() for fold in folds] == [[3, 4, 5], [1, 4, 5], [0, 1, 2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("labels", "architectures", "what"),
+    [([0, 1], ["a", "a"], "only"), ([0, 1, 1, 1], ["a", "a", "b", "b"], "one label only")],
+)
+def test_leave_one_out_needs_something_to_learn_from(
+    labels: list[int], architectures: list[str], what: str
+) -> None:
+    with pytest.raises(BadRound, match=what):
+        leave_one_out_folds(labels, architectures)

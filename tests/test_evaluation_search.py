@@ -1,0 +1,223 @@
+"""The search finds what it should, repeats itself, goes on where it stopped, and survives useless trials."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+
+from weightfeat import metaparameters
+from weightfeat.errors import BadMetaparameters, BadOutput
+from weightfeat.evaluation import metrics
+from weightfeat.evaluation.crossval import cross_validate
+from weightfeat.evaluation.folds import stratified_folds
+from weightfeat.evaluation.nested import Tuned
+from weightfeat.evaluation.search import tune
+from weightfeat.evaluation.study import finished, open_study
+
+BLOCKS = {"signal": ["a"], "noise": ["b", "c"]}
+
+
+@dataclass(frozen=True)
+class Params:
+    """Metaparameters of `Threshold`."""
+
+    signal: bool
+    noise: bool
+    slope: float
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        return tuple(name for name in BLOCKS if getattr(self, name))
+
+
+class Threshold:
+    """p = sigmoid(slope * (row mean - midpoint of the two labels' means)); refuses an empty table."""
+
+    def __init__(self, params: Params) -> None:
+        self.params = params
+
+    def fit(
+        self, X: pd.DataFrame, y: np.ndarray, *, architecture: Any, family: Any, groups: Any = None
+    ) -> Threshold:
+        if not len(X.columns):
+            raise BadMetaparameters("no block is on", where="blocks", expected="one", remedy="switch one on")
+        scores = X.to_numpy().mean(axis=1)
+        self.middle = (scores[y == 0].mean() + scores[y == 1].mean()) / 2
+        return self
+
+    def predict_proba(self, X: pd.DataFrame, *, architecture: Any, family: Any) -> np.ndarray:
+        p = 1 / (1 + np.exp(-self.params.slope * (X.to_numpy().mean(axis=1) - self.middle)))
+        return np.column_stack([1 - p, p])
+
+
+def space(trial: optuna.trial.BaseTrial) -> Params:
+    """Blocks on or off; slopes of both signs, of which only positive ones are right."""
+    return Params(
+        signal=trial.suggest_categorical("signal", [True, False]),
+        noise=trial.suggest_categorical("noise", [True, False]),
+        slope=trial.suggest_float("slope", -5.0, 5.0),
+    )
+
+
+def population(n: int = 40) -> tuple[pd.DataFrame, np.ndarray, list[str], list[str]]:
+    """Column a tells the label; b and c are noise."""
+    y = np.arange(n) % 2
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(n, 3)), columns=list("abc"))
+    X["a"] += 3.0 * y
+    architectures = ["resnet18" if i % 4 < 2 else "vgg11_bn" for i in range(n)]
+    return X, y, architectures, architectures
+
+
+def columns(blocks: tuple[str, ...]) -> list[str]:
+    return [column for block in blocks for column in BLOCKS[block]]
+
+
+def search(trials: int = 16, path: Path | None = None, jobs: int = 1, **options: Any) -> Any:
+    X, y, architectures, families = population()
+    return tune(
+        labels=y,
+        architectures=architectures,
+        families=families,
+        groups=None,
+        **{
+            "features_by_blocks": lambda blocks: X[columns(blocks)],
+            "space": space,
+            "make_detector": Threshold,
+            "trials": trials,
+            "storage_path": path,
+            "jobs": jobs,
+            **options,
+        },
+    )
+
+
+def test_search_finds_the_block_that_tells_and_the_right_slope() -> None:
+    best = search(trials=24)
+    assert best.signal
+    assert best.slope > 0
+
+
+def test_search_repeats_itself_for_any_number_of_jobs() -> None:
+    assert search(12) == search(12) == search(12, jobs=2)
+    assert search(12) != search(12, seed=1)
+
+
+def test_search_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole.log", tmp_path / "parts" / "journal.log"
+    best = search(16, whole)
+    search(8, parts)
+    counts: list[tuple[int, int]] = []
+    assert search(16, parts, progress=lambda done, total: counts.append((done, total))) == best
+    assert counts == [(12, 16), (16, 16)]
+    assert search(16, parts) == best  # nothing left to do
+    values = [[t.params for t in open_study(path).trials] for path in (whole, parts)]
+    assert values[0] == values[1]
+
+
+def test_interrupted_batch_is_closed_and_its_start_values_are_tried_again(tmp_path: Path) -> None:
+    start = {"signal": True, "noise": False, "slope": 4.5}
+
+    def stop(params: Params) -> Threshold:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search(8, tmp_path / "j.log", start=start, make_detector=stop)
+    study = open_study(tmp_path / "j.log")
+    assert finished(study) == len(study.trials) == 4
+    search(8, tmp_path / "j.log", start=start)
+    complete = [
+        t for t in open_study(tmp_path / "j.log").trials if t.state == optuna.trial.TrialState.COMPLETE
+    ]
+    assert start in [t.params for t in complete]
+
+
+def test_start_values_bound_the_result() -> None:
+    assert search(1, start={"signal": True, "noise": False, "slope": 4.5}) == Params(True, False, 4.5)
+
+
+def test_pruned_trials_saw_fewer_folds(tmp_path: Path) -> None:
+    search(32, tmp_path / "j.log")
+    trials = open_study(tmp_path / "j.log").trials
+    complete = [t for t in trials if t.state == optuna.trial.TrialState.COMPLETE]
+    pruned = [t for t in trials if t.state == optuna.trial.TrialState.PRUNED]
+    assert len(complete) + len(pruned) == 32
+    assert all(len(t.intermediate_values) == 5 for t in complete)
+    refused = [t for t in pruned if "error" in t.user_attrs]
+    laggards = [t for t in pruned if t not in refused]
+    assert all("no block is on" in t.user_attrs["error"] and not t.intermediate_values for t in refused)
+    assert laggards
+    assert all(2 <= len(t.intermediate_values) < 5 for t in laggards)
+
+
+def test_value_of_a_trial_is_its_cross_entropy_on_search_folds(tmp_path: Path) -> None:
+    best = search(8, tmp_path / "j.log")
+    X, y, architectures, families = population()
+    folds = stratified_folds(y, architectures, n_folds=5, n_repeats=1, stream=1)
+    cv = cross_validate(
+        X[columns(best.blocks)], y, architectures, families, None, lambda: Threshold(best), folds
+    )
+    expected = metrics.cross_entropy(y, cv.probabilities)
+    assert open_study(tmp_path / "j.log").best_value == pytest.approx(expected)
+
+
+def test_journal_of_other_data_or_of_something_else_is_refused(tmp_path: Path) -> None:
+    search(4, tmp_path / "j.log")
+    with pytest.raises(BadOutput, match="other models"):
+        search(4, tmp_path / "j.log", seed=5)
+    (tmp_path / "text.log").write_text("not a journal\n")
+    for path in (tmp_path, tmp_path / "text.log", tmp_path / "text.log" / "j.log"):
+        with pytest.raises(BadOutput):
+            search(4, path)
+
+
+def test_space_without_a_usable_point_is_refused() -> None:
+    def hopeless(trial: optuna.trial.BaseTrial) -> Params:
+        return Params(False, False, trial.suggest_float("slope", 0, 1))
+
+    with pytest.raises(BadMetaparameters, match="no block is on"):
+        search(4, space=hopeless)
+
+
+def test_search_over_every_metaparameter_of_the_schema() -> None:
+    root = Path(__file__).parents[1]
+    schema = json.loads((root / "metaparameters_schema.json").read_text())
+    shipped = metaparameters.load(root / "metaparameters.json", root / "metaparameters_schema.json")
+    held = {"train_seed": 3}
+
+    def slope_of(params: metaparameters.Metaparameters) -> Threshold:
+        return Threshold(Params(True, False, 5 * params.infer_prior))
+
+    best = search(
+        8,
+        space=lambda trial: metaparameters.search_space(trial, schema, held),
+        make_detector=slope_of,
+        start=shipped.as_dict(),
+        features_by_blocks=lambda blocks: population()[0][["a"]],
+    )
+    assert best.train_seed == 3
+    assert best.infer_prior >= shipped.infer_prior  # steeper is better on these models
+    assert set(best.as_dict()) == set(schema["properties"])
+
+
+def test_nested_search_never_sees_the_tested_models() -> None:
+    X, y, architectures, families = population()
+    folds = stratified_folds(y, architectures, n_folds=3, n_repeats=1)
+
+    def tuned() -> Tuned[Params]:
+        return Tuned(columns, space, Threshold, trials=8, n_folds=3)
+
+    before = cross_validate(X, y, architectures, families, None, tuned, folds)
+    assert metrics.roc_auc(y, before.probabilities) > 0.9
+    flipped = y.copy()
+    flipped[folds[0].test] = 1 - y[folds[0].test]
+    after = cross_validate(X, flipped, architectures, families, None, tuned, folds)
+    np.testing.assert_array_equal(
+        after.probabilities[0, folds[0].test], before.probabilities[0, folds[0].test]
+    )

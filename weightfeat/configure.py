@@ -1,0 +1,201 @@
+"""Learning a detector from labelled digests, cross-validating it, and searching its metaparameters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from weightfeat import features
+from weightfeat.detector import Detector
+from weightfeat.files import write_atomically
+from weightfeat.labelled import LabelledSet
+from weightfeat.metaparameters import Metaparameters, read_json, search_space
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from weightfeat.evaluation.crossval import CrossValidation, Progress
+    from weightfeat.evaluation.report import Report
+
+Log = Callable[[str], None]
+
+HELD = ("train_seed", "train_search_trials", "train_block_moments", "train_block_training_length")
+"""What a search leaves alone: a seed must not be chosen by its luck, trials do not shape a detector, and the two
+blocks read traces of the training run, which an audit may switch on but no search for a lower loss."""
+
+
+def feature_table(labelled: LabelledSet, blocks: tuple[str, ...]) -> pd.DataFrame:
+    """One row a model, indexed by model name, with the columns of the given feature blocks."""
+    return features.table(labelled.digests, blocks).set_axis(list(labelled.names), axis=0)
+
+
+def new_detector(params: Metaparameters, threads: int = 1) -> Detector:
+    """An unfitted detector that knows which features mean the same in every architecture."""
+    return Detector(params, raw_columns=features.relative_names(params.blocks), threads=threads)
+
+
+def learn(
+    labelled: LabelledSet, params: Metaparameters, learned: Path, *, jobs: int = 1, log: Log
+) -> Detector:
+    """Fit a detector on all of `labelled` and save it; the folder's old content stays usable until the end.
+
+    What its calibration folds scored on the models they had not seen is kept with it.
+
+    Raises
+    ------
+    WeightfeatError : too few models, or a folder that cannot be written to.
+    """
+    table = feature_table(labelled, params.blocks)
+    log(f"learning: {len(table)} models, {sum(labelled.labels)} poisoned, {table.shape[1]} features")
+    detector = new_detector(params, _workers(jobs)).fit(
+        table,
+        labelled.labels,
+        architecture=labelled.architectures,
+        family=labelled.families,
+        groups=labelled.groups,
+    )
+    scores = _out_of_fold_scores(detector, labelled.labels)
+    log(f"out of fold: {', '.join(f'{name} {value:.4f}' for name, value in scores.items()) or 'no folds'}")
+    detector.save(learned, scores=scores)
+    log(f"learned parameters saved in {learned}")
+    return detector
+
+
+def _out_of_fold_scores(detector: Detector, labels: Sequence[int]) -> dict[str, float]:
+    """Metrics of the calibrated out-of-fold probabilities; a little kind, since calibration saw all of them."""
+    from weightfeat.evaluation import metrics
+
+    probability = detector.out_of_fold_.probability
+    if probability is None:
+        return {}
+    return {
+        "cross_entropy": metrics.cross_entropy(labels, probability),
+        "brier": metrics.brier(labels, probability),
+        "roc_auc": metrics.roc_auc(labels, probability),
+    }
+
+
+def cross_validation(
+    labelled: LabelledSet,
+    params: Metaparameters,
+    *,
+    folds: int,
+    repeats: int,
+    jobs: int = 1,
+    seed: int = 0,
+    progress: bool = True,
+) -> tuple[Report, CrossValidation]:
+    """Repeated stratified cross-validation of the detector, with the metadata-only control on the same folds."""
+    from weightfeat.evaluation import control, crossval, report
+    from weightfeat.evaluation.folds import stratified_folds
+
+    y, places = labelled.labels, labelled.architectures
+    drawn = stratified_folds(y, places, labelled.groups, n_folds=folds, n_repeats=repeats, seed=seed)
+    table = feature_table(labelled, params.blocks)
+    workers = _workers(jobs)
+    with _bar("cv", "fold", progress) as advance:
+        validation = crossval.cross_validate(
+            table,
+            y,
+            places,
+            labelled.families,
+            labelled.groups,
+            partial(new_detector, params),
+            drawn,
+            jobs=workers,
+            progress=advance,
+        )
+    controls = control.cross_validate_controls(
+        labelled.names,
+        y,
+        places,
+        labelled.families,
+        [digest.num_classes for digest in labelled.digests],
+        drawn,
+        jobs=workers,
+    )
+    rows = [dict(zip(labelled.metadata.columns, row, strict=True)) for row in labelled.metadata.to_numpy()]
+    return report.summarise(validation, rows, controls), validation
+
+
+def search(
+    labelled: LabelledSet,
+    params: Metaparameters,
+    schema_path: Path,
+    *,
+    trials: int,
+    storage: Path | None = None,
+    jobs: int = 1,
+    seed: int = 0,
+    progress: bool = True,
+    log: Log = lambda line: None,
+) -> Metaparameters:
+    """The metaparameters of least cross-validated cross-entropy within the schema's bounds.
+
+    `params` are tried first and give the values that are held. With `storage` a stopped search goes on.
+    """
+    from weightfeat.evaluation.search import tune
+
+    schema = read_json(schema_path)
+    held = {name: value for name, value in params.as_dict().items() if name in HELD}
+    with _bar("tune", "trial", progress) as advance:
+        found = tune(
+            partial(feature_table, labelled),
+            labelled.labels,
+            labelled.architectures,
+            labelled.families,
+            labelled.groups,
+            space=partial(search_space, schema=schema, fixed=held),
+            make_detector=new_detector,
+            trials=trials,
+            start=_within(params, schema, held),
+            storage_path=storage,
+            jobs=_workers(jobs),
+            seed=seed,
+            progress=advance,
+        )
+    changed = [name for name, value in found.as_dict().items() if value != getattr(params, name)]
+    log(f"search: {trials} trials changed {', '.join(changed) or 'nothing'}")
+    return found
+
+
+def write_metaparameters(path: Path, params: Metaparameters, log: Log) -> None:
+    """Write metaparameters.json whole or not at all."""
+    write_atomically(path, json.dumps(params.as_dict(), indent=2) + "\n", "metaparameters file")
+    log(f"metaparameters written to {path}")
+
+
+def _within(params: Metaparameters, schema: Mapping[str, Any], held: Mapping[str, Any]) -> dict[str, Any]:
+    """The values a search may start from: those that are not held and lie within the bounds it draws from."""
+    start = {}
+    for name, value in params.as_dict().items():
+        rule = schema["properties"][name]
+        low = rule.get("suggested_minimum", rule.get("minimum", value))
+        high = rule.get("suggested_maximum", rule.get("maximum", value))
+        if name not in held and (isinstance(value, str) or low <= value <= high):
+            start[name] = value
+    return start
+
+
+def _workers(jobs: int) -> int:
+    from joblib import cpu_count
+
+    return jobs if jobs > 0 else int(cpu_count())
+
+
+@contextmanager
+def _bar(what: str, unit: str, shown: bool) -> Iterator[Progress]:
+    """A progress bar, as the `(done, total)` callback that evaluation calls."""
+    from tqdm import tqdm
+
+    with tqdm(desc=what, unit=unit, disable=not shown, dynamic_ncols=True) as bar:
+
+        def advance(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield advance

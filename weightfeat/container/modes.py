@@ -1,0 +1,80 @@
+"""What the container does: say of one model how likely it is trojaned, or learn from a round."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from weightfeat.container import results
+from weightfeat.container.defaults import confine, resolve
+from weightfeat.container.flags import Request
+from weightfeat.files import make_folder
+
+Log = Callable[[str], None]
+
+STORE = "weightfeat-digests"
+"""Folder under scratch where configure keeps its digests, keyed by content: a second run goes on from them."""
+
+
+def infer(request: Request, log: Log) -> None:
+    """Score `--model_filepath` and write `--result_filepath`; on any error no result file is left.
+
+    Raises
+    ------
+    WeightfeatError : a path, parameter file or the model is not usable.
+    """
+    model, result = request.need("model_filepath"), request.need("result_filepath")
+    results.prepare(result, request.features_filepath, model)
+    confine(request.scratch_dirpath)
+    start = time.perf_counter()
+    from weightfeat import metaparameters
+    from weightfeat.detector import Detector
+    from weightfeat.scan import analyse
+
+    params = metaparameters.load(
+        resolve(request, "metaparameters_filepath"), resolve(request, "schema_filepath")
+    )
+    learned = resolve(request, "learned_parameters_dirpath")
+    detector = Detector.load(learned).with_inference(params)
+    log(f"learned parameters {learned} loaded after {time.perf_counter() - start:.2f} s")
+    verdict = analyse(model, detector, device=request.device, log=log)
+    if request.features_filepath is not None:
+        results.write_features(request.features_filepath, verdict.features)
+    results.write_result(result, verdict.probability)
+    log(f"result {result} written, {time.perf_counter() - start:.2f} s in all")
+
+
+def configure(request: Request, log: Log) -> None:
+    """Learn from `--configure_models_dirpath` and save into `--learned_parameters_dirpath`.
+
+    With `--automatic_configuration` the metaparameters are searched first, and saved beside what was learned.
+
+    Raises
+    ------
+    WeightfeatError : the round, a parameter file or an output path is not usable.
+    """
+    models = request.need("configure_models_dirpath")
+    scratch = make_folder(request.need("scratch_dirpath"), "scratch folder")
+    confine(scratch)
+    from weightfeat import metaparameters
+    from weightfeat.configure import learn, search, write_metaparameters
+    from weightfeat.digest import DigestStore
+    from weightfeat.labelled import from_round
+    from weightfeat.rounds import read_round
+
+    parameters_path = resolve(request, "metaparameters_filepath")
+    schema_path = resolve(request, "schema_filepath")
+    params = metaparameters.load(parameters_path, schema_path)
+    learned = make_folder(resolve(request, "learned_parameters_dirpath"), "learned parameters' folder")
+    round_ = read_round(models)
+    log(f"round {round_.root}: {len(round_.entries)} models")
+    labelled = from_round(
+        round_, DigestStore(scratch / STORE), jobs=request.jobs, device=request.device, log=log
+    )
+    if request.automatic_configuration:
+        params = search(
+            labelled, params, schema_path, trials=params.train_search_trials, jobs=request.jobs, log=log
+        )
+    learn(labelled, params, learned, jobs=request.jobs, log=log)
+    if request.automatic_configuration:
+        write_metaparameters(learned / parameters_path.name, params, log)

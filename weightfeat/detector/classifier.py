@@ -1,0 +1,89 @@
+"""Bagged boosted trees and a logistic regression, stacked on logits."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weightfeat.detector.forest import Forest, parse_forest
+from weightfeat.detector.linear import Linear, fit_linear
+from weightfeat.metaparameters import Metaparameters
+
+__all__ = ["Classifier", "fit_classifier", "fit_forest"]
+
+Array = NDArray[np.float64]
+# With some dozens of rows a bin may hold one of them, and more than 31 bins cost time without changing a split.
+MAX_BIN, MIN_DATA_IN_BIN = 31, 1
+MIN_GAIN = 1e-9  # a gain at the level of rounding is none
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """The stacked logit (1 - weight) * trees + weight * logistic; `linear` is None where the weight is 0."""
+
+    forest: Forest
+    linear: Linear | None
+    weight: float
+
+    def logit(self, x: Array) -> Array:
+        """(rows,)"""
+        trees = (1 - self.weight) * self.forest.raw(x)
+        return trees if self.linear is None else trees + self.weight * self.linear.raw(x)
+
+    def contributions(self, row: Array) -> Array:
+        """Each column's part of one row's stacked logit, (columns,)."""
+        shares = (1 - self.weight) * self.forest.contributions(row)
+        return (
+            shares if self.linear is None else shares + self.weight * self.linear.contributions(row[None])[0]
+        )
+
+
+def fit_classifier(x: Array, y: NDArray[np.int64], params: Metaparameters, threads: int = 1) -> Classifier:
+    """Fit on (rows, columns) with NaN for missing values; a side with no weight is not trained."""
+    weight = params.train_logistic_weight
+    linear = fit_linear(x, y, params.train_logistic_c) if weight > 0 else None
+    forest = fit_forest(x, y, params, threads) if weight < 1 else parse_forest("", x.shape[1])
+    return Classifier(forest, linear, weight)
+
+
+def fit_forest(x: Array, y: NDArray[np.int64], params: Metaparameters, threads: int = 1) -> Forest:
+    """`train_ensemble_size` LightGBM models that differ in their seed.
+
+    Each is grown in one thread and they are shared out over `threads`: sums over rows then never depend on the
+    number of threads, and neither do the trees.
+    """
+    seeds = np.random.SeedSequence(params.train_seed).generate_state(params.train_ensemble_size) % (2**31 - 1)
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        texts = list(pool.map(lambda seed: _grow(x, y, params, int(seed)), seeds))
+    return parse_forest("".join(texts), x.shape[1])
+
+
+def _grow(x: Array, y: NDArray[np.int64], params: Metaparameters, seed: int) -> str:
+    import lightgbm
+
+    settings = {
+        "objective": "binary",
+        "num_leaves": params.train_num_leaves,
+        "learning_rate": params.train_learning_rate,
+        "min_data_in_leaf": params.train_min_child_samples,
+        "feature_fraction": params.train_feature_fraction,
+        "bagging_fraction": params.train_bagging_fraction,
+        "bagging_freq": 1,
+        "lambda_l1": params.train_lambda_l1,
+        "lambda_l2": params.train_lambda_l2,
+        "min_gain_to_split": MIN_GAIN,
+        "max_bin": MAX_BIN,
+        "min_data_in_bin": MIN_DATA_IN_BIN,
+        "seed": seed,
+        "deterministic": True,
+        "force_row_wise": True,
+        "num_threads": 1,
+        "verbosity": -1,
+    }
+    data = lightgbm.Dataset(x, label=y, params=settings, free_raw_data=False)
+    text: str = lightgbm.train(settings, data, params.train_num_trees).model_to_string()
+    # What follows repeats the settings, which stand in detector.json.
+    return text.partition("\nend of trees")[0] + "\nend of trees\n\n"

@@ -1,0 +1,65 @@
+"""An L2-penalised logistic regression over many correlated columns, beside the trees."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weightfeat.detector.normaliser import CLIP, robust
+
+__all__ = ["Linear", "fit_linear"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """Vectors of one entry a column; missing values count as the `centre`, a `scale` of 0 drops a constant column."""
+
+    centre: Array
+    scale: Array
+    coefficient: Array
+    intercept: float
+
+    def contributions(self, x: Array) -> Array:
+        """Each column's part of the logit, (rows, columns); 0 where the column is at its training median."""
+        return self.coefficient * _standardised(x, self.centre, self.scale)
+
+    def raw(self, x: Array) -> Array:
+        """The logit, (rows,). Summed row by row, so a row's value does not depend on the rows beside it."""
+        logit: Array = np.ascontiguousarray(self.contributions(x)).sum(axis=1) + self.intercept
+        return logit
+
+
+def fit_linear(x: Array, y: NDArray[np.int64], c: float) -> Linear:
+    """Logistic regression on (x - median) / robust scale, divided by sqrt(columns), penalty 1 / (2 c) ||w||^2.
+
+    The division makes `c` the prior variance of the logit for standard rows, whatever the number of columns. Robust
+    scales, because a column whose spread is set by a few outliers would otherwise be shrunk out of use.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    centre, scale, count = robust(x)
+    centre, scale = np.where(count > 0, centre, 0.0), np.where(count > 0, scale, 0.0)
+    scale = np.where(scale > 1e-13 * np.abs(centre), scale, 0.0)
+    used = scale > 0
+    coefficient, width = np.zeros(x.shape[1]), np.sqrt(max(int(used.sum()), 1))
+    if not used.any():
+        share = y.mean()
+        return Linear(centre, scale, coefficient, float(np.log(share / (1 - share))))
+    model = LogisticRegression(C=c, tol=1e-7, max_iter=2000)
+    with warnings.catch_warnings():
+        # Separable rows with a weak penalty end at the iteration limit: still a usable, and the same, answer.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(_standardised(x, centre, scale)[:, used] / width, y)
+    coefficient[used] = model.coef_[0] / width
+    return Linear(centre, scale, coefficient, float(model.intercept_[0]))
+
+
+def _standardised(x: Array, centre: Array, scale: Array) -> Array:
+    z = np.where((scale > 0) & ~np.isnan(x), (x - centre) / np.where(scale > 0, scale, 1.0), 0.0)
+    return np.clip(z, -CLIP, CLIP)

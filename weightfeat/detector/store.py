@@ -1,0 +1,142 @@
+"""Learned parameters on disk: detector.json, LightGBM text and an npz without objects; no pickle anywhere.
+
+detector.json names its two companions by the hash of their content. They are written first, it is replaced last
+in one rename, and what it no longer names is removed after that: at every moment the folder holds one complete set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weightfeat.detector.codec import FORMAT, SCHEMA_VERSION, from_parts, to_document, to_tables
+from weightfeat.detector.learned import Learned
+from weightfeat.errors import BadLearnedParameters
+from weightfeat.files import make_folder, write_atomically
+
+__all__ = ["FILE", "load", "save"]
+
+FILE = "detector.json"
+LIMITS = {FILE: 16 << 20, "trees": 256 << 20, "tables": 128 << 20}
+SUFFIX = {"trees": ".txt", "tables": ".npz"}
+COMPANION = re.compile(r"(trees|tables)-[0-9a-f]{16}\.(txt|npz)")
+LEFTOVER = re.compile(r"\.(detector\.json|(trees|tables)-[0-9a-f]{16}\.(txt|npz))\.\d+\.partial")
+
+
+def save(learned: Learned, directory: Path, scores: Mapping[str, Any] | None = None) -> None:
+    """Write `learned` to the folder, made where absent; `scores` (JSON values) are kept with it.
+
+    One writer at a time. Raises BadOutput where the folder cannot be written.
+    """
+    contents = {"trees": learned.classifier.forest.text.encode(), "tables": _packed(to_tables(learned))}
+    files = {}
+    for kind, content in contents.items():
+        digest = hashlib.sha256(content).hexdigest()
+        files[kind] = {"name": f"{kind}-{digest[:16]}{SUFFIX[kind]}", "sha256": digest, "bytes": len(content)}
+    document = json.dumps(to_document(learned, files, scores), indent=1, allow_nan=False) + "\n"
+    make_folder(directory, "learned parameters' folder")
+    for kind, content in contents.items():
+        write_atomically(directory / str(files[kind]["name"]), content, "learned parameters file")
+    write_atomically(directory / FILE, document, "learned parameters file")
+    _sweep(directory, {str(file["name"]) for file in files.values()})
+
+
+def load(directory: Path) -> Learned:
+    """Read a folder that `save` wrote; hashes, sizes, shapes and indices are all checked before use.
+
+    Raises BadLearnedParameters.
+    """
+    path = directory / FILE
+    try:
+        document = json.loads(_read(path, LIMITS[FILE]))
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            raise ValueError("is not a weightfeat detector")
+        if document.get("schema_version") != SCHEMA_VERSION:
+            written, by = document.get("schema_version"), document.get("weightfeat")
+            raise _bad(
+                path, f"was written as version {written!r} by weightfeat {by!r}", f"version {SCHEMA_VERSION}"
+            )
+        path = directory / _companion(document, "trees")
+        trees = _verified(path, document["files"]["trees"], LIMITS["trees"]).decode("ascii")
+        path = directory / _companion(document, "tables")
+        tables = _tables(_verified(path, document["files"]["tables"], LIMITS["tables"]))
+        path = directory / FILE
+        return from_parts(document, trees, tables)
+    except OSError as error:
+        what = (
+            "is absent"
+            if isinstance(error, FileNotFoundError)
+            else f"cannot be read ({error.strerror or error})"
+        )
+        raise _bad(path, what, "the learned parameters that configure writes") from None
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        OverflowError,
+        RecursionError,
+        MemoryError,
+        zipfile.BadZipFile,
+    ) as error:
+        detail = f"{type(error).__name__} {error}" if not isinstance(error, ValueError) else str(error)
+        raise _bad(path, f"is not valid ({detail[:200]})", "what configure wrote, unchanged") from None
+
+
+def _bad(path: Path, what: str, expected: str) -> BadLearnedParameters:
+    return BadLearnedParameters(
+        what, where=path, expected=expected, remedy="run configure again, or give another folder"
+    )
+
+
+def _packed(tables: dict[str, NDArray[Any]]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **tables)
+    return buffer.getvalue()
+
+
+def _tables(content: bytes) -> dict[str, NDArray[Any]]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > LIMITS["tables"]:
+            raise ValueError("is too large when unpacked")
+    with np.load(io.BytesIO(content), allow_pickle=False) as tables:
+        return {name: np.ascontiguousarray(tables[name]) for name in tables.files}
+
+
+def _companion(document: dict[str, Any], kind: str) -> str:
+    name = document["files"][kind]["name"]
+    if not isinstance(name, str) or not COMPANION.fullmatch(name) or not name.startswith(kind):
+        raise ValueError(f"names {name!r} as its {kind}")
+    return name
+
+
+def _verified(path: Path, expected: dict[str, Any], limit: int) -> bytes:
+    content = _read(path, limit)
+    if hashlib.sha256(content).hexdigest() != expected["sha256"]:
+        raise ValueError(f"its sha256 is not the one in {FILE}")
+    return content
+
+
+def _read(path: Path, limit: int) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"is larger than {limit} bytes")
+    return content
+
+
+def _sweep(directory: Path, kept: set[str]) -> None:
+    """Remove earlier companions and what a killed writer left; failing to costs space, nothing else."""
+    for path in directory.iterdir():
+        if (COMPANION.fullmatch(path.name) and path.name not in kept) or LEFTOVER.fullmatch(path.name):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)

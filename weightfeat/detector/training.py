@@ -1,0 +1,147 @@
+"""Learning: normalise, classify, calibrate on out-of-fold logits, and measure the population, labels out of reach
+of all but the classifier and the calibration."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weightfeat.detector.calibration import Calibration, assign_folds, fit_calibration, sigmoid
+from weightfeat.detector.classifier import Classifier, fit_classifier
+from weightfeat.detector.learned import Learned, Rows, with_raw
+from weightfeat.detector.normaliser import Normaliser, fit_normaliser
+from weightfeat.detector.novelty import Population, fit_population, with_reference
+from weightfeat.errors import BadRound
+from weightfeat.metaparameters import Metaparameters
+
+__all__ = ["OutOfFold", "learn"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class OutOfFold:
+    """For every training row, what models that had not seen it said, in the caller's order; None without folds."""
+
+    fold: NDArray[np.int64] | None
+    logit: Array | None
+    probability: Array | None
+
+
+def learn(
+    rows: Rows,
+    y: NDArray[np.int64],
+    groups: Sequence[str] | None,
+    raw_columns: Sequence[str],
+    params: Metaparameters,
+    threads: int,
+) -> tuple[Learned, OutOfFold]:
+    """Fit everything. The order of the rows plays no part: they are first sorted by content.
+
+    Raises BadRound where the labels hold one class only or there are no columns.
+    """
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    _check(rows, y)
+    raw = tuple(n for n in rows.names if n in set(raw_columns)) if params.train_keep_raw else ()
+    keys = _keys(rows, y, groups)
+    order = np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
+    rows, y = rows.take(order), y[order]
+    names = [str(i) for i in range(len(y))] if groups is None else [str(groups[i]) for i in order]
+    folds = assign_folds(y, rows.architecture, names, params.train_calibration_folds, params.train_seed)
+    # One thread in linear algebra: its sums depend on the number of threads in the last bits.
+    with threadpool_limits(limits=1, user_api="blas"):
+        logit, distances = _out_of_fold(rows, y, folds, raw, params, threads)
+        calibration = (
+            Calibration("none") if logit is None else fit_calibration(params.train_calibration, logit, y)
+        )
+        normaliser, classifier, population = _fit(rows, y, raw, params, threads)
+    if distances is not None:
+        population = with_reference(population, distances)
+    training = _described(rows, y, keys, 0 if folds is None else int(folds.max()) + 1)
+    learned = Learned(params, rows.names, raw, normaliser, classifier, calibration, population, training)
+    back = np.argsort(order)
+    probability = None if logit is None else sigmoid(calibration.logit(logit))[back]
+    return learned, OutOfFold(
+        None if folds is None else folds[back], None if logit is None else logit[back], probability
+    )
+
+
+def _fit(
+    rows: Rows, y: NDArray[np.int64], raw: tuple[str, ...], params: Metaparameters, threads: int
+) -> tuple[Normaliser, Classifier, Population]:
+    normaliser = fit_normaliser(rows.values, rows.architecture, rows.family, params.train_shrinkage)
+    z = normaliser.transform(rows.values, rows.architecture, rows.family)
+    classifier = fit_classifier(with_raw(z, rows.values, rows.names, raw), y, params, threads)
+    return normaliser, classifier, fit_population(z)
+
+
+def _out_of_fold(
+    rows: Rows,
+    y: NDArray[np.int64],
+    folds: NDArray[np.int64] | None,
+    raw: tuple[str, ...],
+    params: Metaparameters,
+    threads: int,
+) -> tuple[Array | None, Array | None]:
+    """Logits and distances of held-out rows; everything, the normalisation too, is fitted without them."""
+    if folds is None:
+        return None, None
+    logit, distance = np.empty(len(y)), np.empty(len(y))
+    for fold in range(int(folds.max()) + 1):
+        kept, held = np.nonzero(folds != fold)[0], np.nonzero(folds == fold)[0]
+        normaliser, classifier, population = _fit(rows.take(kept), y[kept], raw, params, threads)
+        part = rows.take(held)
+        z = normaliser.transform(part.values, part.architecture, part.family)
+        logit[held] = classifier.logit(with_raw(z, part.values, rows.names, raw))
+        distance[held] = population.distance(z)
+    return logit, distance
+
+
+def _check(rows: Rows, y: NDArray[np.int64]) -> None:
+    if len(y) != len(rows.values):
+        raise ValueError(f"{len(rows.values)} rows and {len(y)} labels")
+    if not np.isin(y, (0, 1)).all():
+        raise ValueError("labels must be 0 or 1")
+    if len(set(y.tolist())) < 2:
+        raise BadRound(
+            f"one class only in the labels ({len(y)} networks, {int(y.sum())} trojaned)",
+            where="labels",
+            expected="clean and trojaned networks, at least one of each",
+            remedy="add networks of the other class",
+        )
+    if not rows.names:
+        raise BadRound(
+            "there are no features to learn from",
+            where="feature blocks",
+            expected="at least one block",
+            remedy="switch a train_block_ metaparameter on",
+        )
+
+
+def _keys(rows: Rows, y: NDArray[np.int64], groups: Sequence[str] | None) -> list[str]:
+    """A hash of each row's whole content: values, label, architecture, family and group."""
+    keys = []
+    for at, values in enumerate(rows.values):
+        group = "" if groups is None else str(groups[at])
+        words = "\0".join([str(y[at]), rows.architecture[at], rows.family[at], group])
+        canonical = np.where(np.isnan(values), np.nan, values + 0.0)  # one NaN, one zero
+        keys.append(hashlib.sha256(words.encode() + b"\0" + canonical.tobytes()).hexdigest())
+    return keys
+
+
+def _described(rows: Rows, y: NDArray[np.int64], keys: Sequence[str], folds: int) -> dict[str, Any]:
+    content = "\n".join([*rows.names, *sorted(keys)])
+    return {
+        "networks": len(y),
+        "trojaned": int(y.sum()),
+        "architectures": dict(sorted(Counter(rows.architecture).items())),
+        "calibration_folds": folds,
+        "sha256": hashlib.sha256(content.encode()).hexdigest(),
+    }

@@ -1,0 +1,1 @@
+"""Measuring a detector: the scorer's metrics, folds, cross-validation, strata, controls, reports, search."""

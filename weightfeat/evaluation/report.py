@@ -1,0 +1,199 @@
+"""A cross-validation as a table for the terminal, and as cv.json and predictions.csv."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from weightfeat.evaluation import metrics
+from weightfeat.evaluation.crossval import CrossValidation
+from weightfeat.evaluation.intervals import Estimate, bootstrap, paired_bootstrap
+from weightfeat.evaluation.strata import Stratum, stratify
+from weightfeat.files import make_folder, write_atomically
+
+PREDICTIONS_HEADER = ("model", "truth", "probability", "fold", "architecture")
+# An AUC interval wider than this cannot tell a good detector from a useless one.
+WIDE_INTERVAL = 0.2
+
+
+@dataclass(frozen=True)
+class Control:
+    """A control's figures, and the detector's minus the control's with paired 95 % intervals."""
+
+    cross_entropy: float
+    roc_auc: float
+    roc_auc_interval: tuple[float, float]
+    cross_entropy_difference: Estimate
+    roc_auc_difference: Estimate
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything said of a detector. `cross_entropy_ci95` and `brier_ci95` are half-widths, as the scorer
+    gives them.
+    """
+
+    models: int
+    trojaned: int
+    repeats: int
+    folds: int
+    cross_entropy: float
+    cross_entropy_ci95: float
+    cross_entropy_interval: tuple[float, float]
+    brier: float
+    brier_ci95: float
+    roc_auc: float
+    roc_auc_interval: tuple[float, float]
+    roc_auc_101_thresholds: float
+    calibration_error: float
+    strata: tuple[Stratum, ...]
+    control: Mapping[str, Control]
+
+
+def summarise(
+    cv: CrossValidation,
+    rows: Sequence[Mapping[str, object]],
+    controls: Mapping[str, CrossValidation],
+    *,
+    draws: int = 2000,
+    seed: int = 0,
+) -> Report:
+    """All figures of a cross-validation; `rows` are METADATA rows in the order of `cv.names`, empty where unknown."""
+    y, p = cv.labels, cv.probabilities
+    ce = bootstrap(y, p, "cross_entropy", draws=draws, seed=seed)
+    auc = bootstrap(y, p, "roc_auc", draws=draws, seed=seed)
+    return Report(
+        models=len(y),
+        trojaned=int(y.sum()),
+        repeats=cv.n_repeats,
+        folds=len(cv.fold_names) // cv.n_repeats,
+        cross_entropy=ce.value,
+        cross_entropy_ci95=metrics.cross_entropy_interval(y, p),
+        cross_entropy_interval=(ce.low, ce.high),
+        brier=metrics.brier(y, p),
+        brier_ci95=metrics.half_width(metrics.elementwise_brier(y, p)),
+        roc_auc=auc.value,
+        roc_auc_interval=(auc.low, auc.high),
+        roc_auc_101_thresholds=metrics.roc_auc_scorer(y, p),
+        calibration_error=metrics.expected_calibration_error(y, p),
+        strata=stratify(cv, rows, draws=max(draws // 2, 1), seed=seed),
+        control={kind: _control(cv, other, draws, seed) for kind, other in controls.items()},
+    )
+
+
+def _control(cv: CrossValidation, other: CrossValidation, draws: int, seed: int) -> Control:
+    y, p, q = cv.labels, cv.probabilities, other.probabilities
+    auc = bootstrap(y, q, "roc_auc", draws=draws, seed=seed)
+    return Control(
+        cross_entropy=metrics.cross_entropy(y, q),
+        roc_auc=auc.value,
+        roc_auc_interval=(auc.low, auc.high),
+        cross_entropy_difference=paired_bootstrap(y, p, q, "cross_entropy", draws=draws, seed=seed),
+        roc_auc_difference=paired_bootstrap(y, p, q, "roc_auc", draws=draws, seed=seed),
+    )
+
+
+def as_json(report: Report) -> str:
+    """The report as JSON text: keys sorted, NaN as null, strata nested by kind and value; the same bytes every time."""
+    tree = asdict(report)
+    tree["strata"] = {}
+    for stratum in report.strata:
+        entry = asdict(stratum)
+        del entry["kind"], entry["value"]
+        tree["strata"].setdefault(stratum.kind, {})[stratum.value] = entry
+    return json.dumps(_without_nan(tree), indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def _without_nan(tree: Any) -> Any:
+    if isinstance(tree, Mapping):
+        return {key: _without_nan(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_without_nan(value) for value in tree]
+    return None if isinstance(tree, float) and math.isnan(tree) else tree
+
+
+def as_predictions(cv: CrossValidation) -> str:
+    """CSV text with a row for each model of each repeat; the mean loss of its rows is the report's cross-entropy."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(PREDICTIONS_HEADER)
+    for probabilities, folds in zip(cv.probabilities, cv.folds, strict=True):
+        for i, name in enumerate(cv.names):
+            writer.writerow((name, cv.labels[i], float(probabilities[i]), folds[i], cv.architectures[i]))
+    return text.getvalue()
+
+
+def write(directory: Path, report: Report, cv: CrossValidation) -> None:
+    """Write `directory`/predictions.csv and cv.json, each whole or not at all; BadOutput where that cannot be."""
+    make_folder(directory, "report folder")
+    write_atomically(directory / "predictions.csv", as_predictions(cv), "table of predictions")
+    write_atomically(directory / "cv.json", as_json(report), "report")
+
+
+def as_table(report: Report) -> str:
+    """The report for a terminal: overall figures, controls, then a line a stratum; intervals are at 95 %."""
+    lines = [*_overall(report), "", *_controls(report), "", *_strata(report.strata)]
+    low, high = report.roc_auc_interval
+    if high - low > WIDE_INTERVAL:
+        lines += [
+            "",
+            f"{report.models} models are too few to tell how accurate the detector is: see the intervals.",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _overall(report: Report) -> list[str]:
+    return [
+        f"{report.models} models, {report.trojaned} trojaned; {report.repeats} x {report.folds} folds",
+        f"  cross-entropy      {report.cross_entropy:.4f} +- {report.cross_entropy_ci95:.4f}"
+        f"  bootstrap {_interval(report.cross_entropy_interval)}",
+        f"  Brier              {report.brier:.4f} +- {report.brier_ci95:.4f}",
+        f"  ROC-AUC            {report.roc_auc:.4f}            bootstrap {_interval(report.roc_auc_interval)}"
+        f"  (101 thresholds: {report.roc_auc_101_thresholds:.4f})",
+        f"  calibration error  {report.calibration_error:.4f}",
+    ]
+
+
+def _controls(report: Report) -> list[str]:
+    lines = ["control: architecture and class count alone, same folds"]
+    for kind, control in sorted(report.control.items()):
+        ce, auc = control.cross_entropy_difference, control.roc_auc_difference
+        lines += [
+            f"  {kind:<9} cross-entropy {control.cross_entropy:.4f}  detector minus control {ce.value:+.4f} "
+            f"{_interval((ce.low, ce.high))}",
+            f"  {'':<9} ROC-AUC       {control.roc_auc:.4f}  detector minus control {auc.value:+.4f} "
+            f"{_interval((auc.low, auc.high))}",
+        ]
+    return lines
+
+
+def _strata(strata: Sequence[Stratum]) -> list[str]:
+    width = max(len(stratum.value) for stratum in strata)
+    lines = []
+    for previous, stratum in zip((None, *strata), strata, strict=False):
+        if previous is None or previous.kind != stratum.kind:
+            lines.append(
+                f"{'by ' + stratum.kind:<{width + 4}} models trojaned  cross-entropy       Brier      ROC-AUC"
+            )
+        lines.append(
+            f"    {stratum.value:<{width}} {stratum.models:>6} {stratum.trojaned:>8}"
+            f"  {stratum.cross_entropy:.3f} +- {stratum.cross_entropy_ci95:.3f}"
+            f"  {stratum.brier:.3f} +- {stratum.brier_ci95:.3f}  {_auc(stratum)}"
+        )
+    return [*lines, "strata of trojaned models are ranked against all clean ones"]
+
+
+def _auc(stratum: Stratum) -> str:
+    if math.isnan(stratum.roc_auc):
+        return "-"
+    return f"{stratum.roc_auc:.3f} {_interval(stratum.roc_auc_interval)}"
+
+
+def _interval(interval: tuple[float, float]) -> str:
+    return f"[{interval[0]:.3f}, {interval[1]:.3f}]"

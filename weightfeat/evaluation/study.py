@@ -1,0 +1,129 @@
+"""The Optuna study behind a search: in memory or in a journal that several processes share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from weightfeat.errors import BadMetaparameters, BadOutput
+from weightfeat.evaluation.folds import SEARCH_STREAM
+from weightfeat.files import make_folder
+
+if TYPE_CHECKING:
+    import optuna
+
+STUDY = "weightfeat"
+
+
+def open_study(storage_path: Path | None, seed: int = 0) -> optuna.Study:
+    """The search's study: in memory, or in the journal at `storage_path`, which is made where absent."""
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if storage_path is not None:
+        make_folder(storage_path.parent, "folder of the search journal")
+    try:
+        return optuna.create_study(
+            study_name=STUDY,
+            storage=None if storage_path is None else JournalStorage(JournalFileBackend(str(storage_path))),
+            load_if_exists=True,
+            direction="minimize",
+            sampler=_per_trial_sampler(seed),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1),
+        )
+    except (OSError, ValueError) as error:
+        raise BadOutput(
+            f"cannot be used as a search journal ({error})",
+            where=storage_path,
+            expected="a journal of an earlier search, or a path where one can be made",
+            remedy="choose another path",
+        ) from error
+
+
+def finished(study: optuna.Study) -> int:
+    """How many trials have ended, by a value, by pruning or by failure."""
+    return sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+
+
+def _per_trial_sampler(seed: int) -> optuna.samplers.BaseSampler:
+    """TPE whose randomness depends on (seed, trial number) only.
+
+    A resumed search then goes on as it would have done, and processes that share a journal do not try the
+    same values.
+    """
+    import optuna
+
+    class PerTrialTPE(optuna.samplers.BaseSampler):
+        def before_trial(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+            state = np.random.SeedSequence([seed, SEARCH_STREAM, trial.number]).generate_state(1)
+            self._sampler = optuna.samplers.TPESampler(seed=int(state[0]))
+
+        def infer_relative_search_space(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> Any:
+            return self._sampler.infer_relative_search_space(study, trial)
+
+        def sample_relative(
+            self, study: optuna.Study, trial: optuna.trial.FrozenTrial, search_space: Any
+        ) -> Any:
+            return self._sampler.sample_relative(study, trial, search_space)
+
+        def sample_independent(
+            self,
+            study: optuna.Study,
+            trial: optuna.trial.FrozenTrial,
+            param_name: str,
+            param_distribution: Any,
+        ) -> Any:
+            return self._sampler.sample_independent(study, trial, param_name, param_distribution)
+
+    return PerTrialTPE()
+
+
+def offer(study: optuna.Study, start: dict[str, Any] | None) -> None:
+    """Queue the start values unless they have been tried to an end, or wait already."""
+    from optuna.trial import TrialState
+
+    if start is None:
+        return
+    settled = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.WAITING)
+    if not any("start" in trial.user_attrs for trial in study.get_trials(states=settled)):
+        study.enqueue_trial(start, user_attrs={"start": True})
+
+
+def claim(study: optuna.Study, fingerprint: str, storage_path: Path | None) -> None:
+    """Mark the study as one on these data; BadOutput where it was begun on others."""
+    if study.user_attrs.setdefault("data", fingerprint) != fingerprint:
+        raise BadOutput(
+            "the search journal was begun with other models, folds or another seed",
+            where=storage_path,
+            expected="a new file, or the same data again",
+            remedy="choose another path",
+        )
+    study.set_user_attr("data", fingerprint)
+
+
+def best(study: optuna.Study) -> optuna.trial.FrozenTrial:
+    """The complete trial of least loss; BadMetaparameters where none is complete."""
+    from optuna.trial import TrialState
+
+    trials = study.get_trials(deepcopy=False)
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    if not complete:
+        errors = [trial.user_attrs["error"] for trial in trials if "error" in trial.user_attrs]
+        raise BadMetaparameters(
+            f"none of {len(trials)} trials gave a usable detector ({errors[0] if errors else 'no trials'})",
+            where="search",
+            expected="at least one",
+            remedy="ask for more trials or mend the bounds in the schema",
+        )
+    return study.best_trial
+
+
+def fixed_trial(params: dict[str, Any]) -> optuna.trial.FixedTrial:
+    """A trial that suggests exactly these values."""
+    import optuna
+
+    return optuna.trial.FixedTrial(params)

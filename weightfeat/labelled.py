@@ -1,0 +1,194 @@
+"""Digests with their labels: what a detector learns from and is measured on.
+
+They come from a round (digested as needed) or from a digest folder, which holds no model:
+`METADATA.csv`, `index.csv` (model_name, sha256) and `digests/`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from weightfeat.digest import Digest, DigestStore
+from weightfeat.errors import BadRound
+from weightfeat.extraction import ExtractionReport, digest_models
+from weightfeat.files import make_folder, write_atomically
+from weightfeat.metadata import parse_label, read_metadata
+from weightfeat.rounds import METADATA_FILE, Round, labelled_entries, require_both_classes
+
+INDEX_FILE = "index.csv"
+DIGESTS = "digests"
+LEAST_SHARE = 0.9
+"""Share of a round's models that must be readable: with fewer, what is learned is of another population."""
+
+_GROUP_COLUMNS = ("group", "base_model", "master_seed")
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledSet:
+    """Models in one order throughout: names, 0/1 labels, digests, and METADATA's rows (strings)."""
+
+    names: tuple[str, ...]
+    labels: tuple[int, ...]
+    digests: tuple[Digest, ...]
+    metadata: pd.DataFrame
+
+    @property
+    def architectures(self) -> tuple[str, ...]:
+        return tuple(digest.architecture for digest in self.digests)
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        return tuple(digest.family for digest in self.digests)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Models that must stay in one fold share a group; a model METADATA says nothing of is its own."""
+        for column in _GROUP_COLUMNS:
+            if column in self.metadata.columns and self.metadata[column].nunique() > 1:
+                values = (str(value).strip() for value in self.metadata[column])
+                return tuple(value or name for name, value in zip(self.names, values, strict=True))
+        return self.names
+
+
+def from_round(
+    round_: Round,
+    store: DigestStore,
+    *,
+    jobs: int = 1,
+    device: str = "auto",
+    progress: bool = True,
+    log: Callable[[str], None] = lambda line: None,
+) -> LabelledSet:
+    """Digest a labelled round into `store` and return what could be read of it.
+
+    Raises
+    ------
+    BadRound : labels are missing or all alike, or fewer than nine models in ten can be read.
+    """
+    entries = labelled_entries(round_)
+    report = digest_models(
+        [path for _, path, _ in entries], store, jobs=jobs, device=device, progress=progress
+    )
+    log(report.summary())
+    readable = [(entry, path, label) for entry, path, label in entries if path in report.keys]
+    _require_enough(len(readable), len(entries), report, round_.root)
+    require_both_classes([label for _, _, label in readable], round_.root)
+    names = tuple(entry.name for entry, _, _ in readable)
+    return LabelledSet(
+        names=names,
+        labels=tuple(label for _, _, label in readable),
+        digests=tuple(store.get(report.keys[path]) for _, path, _ in readable),
+        metadata=round_.metadata.loc[list(names)],
+    )
+
+
+def from_digests(folder: Path) -> LabelledSet:
+    """The labelled models of a digest folder.
+
+    Raises
+    ------
+    BadRound : a file of the folder is absent, a row has no digest, or a label is missing.
+    """
+    metadata = read_metadata(_required(folder / METADATA_FILE))
+    index = read_index(_required(folder / INDEX_FILE))
+    if "poisoned" not in metadata.columns:
+        raise BadRound(
+            "no column poisoned",
+            where=folder / METADATA_FILE,
+            expected="a label for every model",
+            remedy="add the column",
+        )
+    store = DigestStore(folder / DIGESTS)
+    names = tuple(str(name) for name in metadata.index)
+    _require_digests(names, index, folder)
+    labels = [_label(name, metadata, folder) for name in names]
+    require_both_classes(labels, folder / METADATA_FILE)
+    digests = tuple(store.get(index[name]) for name in names)
+    return LabelledSet(names, tuple(labels), digests, metadata)
+
+
+def write_digest_folder(folder: Path, round_: Round, report: ExtractionReport) -> None:
+    """Write index.csv and METADATA.csv beside `folder`/digests, for every digested model of the round.
+
+    METADATA.csv gets the labels that the round keeps in ground_truth.csv, so the folder stands alone.
+    """
+    make_folder(folder, "digest folder")
+    kept = [(e, report.keys[e.path]) for e in round_.entries if e.path is not None and e.path in report.keys]
+    names = [entry.name for entry, _ in kept]
+    table = round_.metadata.loc[names].copy()
+    table["model_name"] = names
+    table["poisoned"] = ["" if e.label is None else str(bool(e.label)) for e, _ in kept]
+    front = ["model_name", "poisoned"]
+    table = table[front + [column for column in table.columns if column not in front]]
+    write_atomically(folder / METADATA_FILE, table.to_csv(index=False))
+    write_atomically(folder / INDEX_FILE, _csv([("model_name", "sha256"), *((e.name, k) for e, k in kept)]))
+
+
+def read_index(path: Path) -> dict[str, str]:
+    """index.csv as {model_name: sha256}; BadRound where it is not one."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.reader(stream))
+    if not rows or rows[0] != ["model_name", "sha256"] or any(len(row) != 2 for row in rows):
+        raise BadRound(
+            "not an index of digests",
+            where=path,
+            expected="two columns, model_name and sha256",
+            remedy="write the digest folder again",
+        )
+    return {name: key for name, key in rows[1:]}
+
+
+def _label(name: str, metadata: pd.DataFrame, folder: Path) -> int:
+    label = parse_label(str(metadata.at[name, "poisoned"]), f"{folder / METADATA_FILE}, {name}, poisoned")
+    if label is None:
+        raise BadRound(
+            f"{name} has no label",
+            where=folder / METADATA_FILE,
+            expected="True or False in column poisoned",
+            remedy="add the label or delete the row",
+        )
+    return label
+
+
+def _require_digests(names: Sequence[str], index: dict[str, str], folder: Path) -> None:
+    absent = [name for name in names if name not in index]
+    if absent:
+        raise BadRound(
+            f"{len(absent)} models of {METADATA_FILE} are not in the index ({', '.join(absent[:3])})",
+            where=folder / INDEX_FILE,
+            expected="a digest for every row",
+            remedy="digest these models, or delete their rows",
+        )
+
+
+def _require_enough(readable: int, total: int, report: ExtractionReport, where: Path) -> None:
+    if readable < LEAST_SHARE * total:
+        raise BadRound(
+            f"only {readable} of {total} models could be read (first: {report.failures[0].error})",
+            where=where,
+            expected=f"at least {LEAST_SHARE:.0%}",
+            remedy="mend or remove the models named above",
+        )
+
+
+def _required(path: Path) -> Path:
+    if not path.is_file():
+        raise BadRound(
+            "no such file",
+            where=path,
+            expected=f"a digest folder with {METADATA_FILE}, {INDEX_FILE} and {DIGESTS}/",
+            remedy="make one with `weightfeat digest ROUND --store FOLDER`",
+        )
+    return path
+
+
+def _csv(rows: Sequence[tuple[str, str]]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue()

@@ -1,0 +1,101 @@
+"""METADATA.csv and METADATA_DICTIONARY.csv of a TrojAI round.
+
+Values are kept as the strings they are, because rounds differ in how they write them.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from weightfeat.errors import BadRound
+
+_TRUE, _FALSE = frozenset({"true", "1", "1.0"}), frozenset({"false", "0", "0.0"})
+_SILENT = frozenset({"", "none", "nan", "null"})
+
+
+def read_metadata(path: Path) -> pd.DataFrame:
+    """METADATA.csv as strings, indexed by model name; blanks stay blank, "None" stays "None".
+
+    Raises
+    ------
+    BadRound : unreadable, no `model_name` column, no rows, or a name twice.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            header, *rows = [row for row in csv.reader(stream, skipinitialspace=True) if row] or [[]]
+        cut = _padless(len(header))
+        table = pd.DataFrame([cut(row) for row in rows], columns=[c.strip() for c in header], dtype=str)
+    except (ValueError, csv.Error, OSError) as error:
+        raise BadRound(
+            f"not readable as CSV ({error})",
+            where=path,
+            expected="comma-separated values, each row as long as the header",
+            remedy="restore the file from the round's archive",
+        ) from error
+    if "model_name" not in table.columns:
+        raise BadRound(
+            "no column model_name",
+            where=path,
+            expected="the columns of a TrojAI round's METADATA.csv",
+            remedy="restore the file from the round's archive",
+        )
+    names = table["model_name"].str.strip()
+    require_none(
+        sorted(names[names.duplicated()].unique()),
+        path,
+        "model names appear twice",
+        "one row a model",
+        "delete one",
+    )
+    return table.assign(model_name=names).set_index(names.rename(None))
+
+
+def read_dictionary(path: Path) -> dict[str, tuple[str, str]]:
+    """METADATA_DICTIONARY.csv as {column: (explanation, type)}.
+
+    Its explanations hold unquoted commas, so the first and the last comma of a line are the separators.
+    """
+    meanings: dict[str, tuple[str, str]] = {}
+    for line in path.read_text(encoding="utf-8-sig").splitlines()[1:]:
+        column, _, rest = line.partition(",")
+        explanation, _, kind = rest.rpartition(",")
+        if column.strip():
+            meanings[column.strip()] = (explanation.strip().strip('"'), kind.strip())
+    return meanings
+
+
+def parse_label(text: str, where: object) -> int | None:
+    """1 for poisoned, 0 for clean, None for a blank or "None"; BadRound for anything else."""
+    word = text.strip().lower()
+    if word in _SILENT:
+        return None
+    if word in _TRUE or word in _FALSE:
+        return int(word in _TRUE)
+    raise BadRound(
+        f"label is {text.strip()[:40]!r}",
+        where=where,
+        expected="True, False, 1 or 0",
+        remedy="mend the label or leave the model out",
+    )
+
+
+def require_none(names: list[str], where: Path, what: str, expected: str, remedy: str) -> None:
+    """Raise BadRound when `names` is not empty, showing how many there are and the first three."""
+    if names:
+        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        raise BadRound(f"{len(names)} {what} ({shown})", where=where, expected=expected, remedy=remedy)
+
+
+def _padless(width: int) -> Callable[[list[str]], list[str]]:
+    """Cuts a row's trailing empty fields down to `width`; any other length is an error."""
+
+    def cut(row: list[str]) -> list[str]:
+        if len(row) < width or any(row[width:]):
+            raise ValueError(f"a row of {len(row)} fields under a header of {width}, at {row[0][:40]!r}")
+        return row[:width]
+
+    return cut

@@ -1,0 +1,101 @@
+"""One model file to a verdict: digest, features, probability, and what was odd on the way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from weightfeat import features
+from weightfeat.extraction import digest_file
+
+if TYPE_CHECKING:
+    from weightfeat.detector import Detector
+    from weightfeat.digest import Digest
+
+REASONS = 5
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What weightfeat says of one model file.
+
+    `probability` is that of a trojan, in [0, 1]. `reasons` are the features that moved the score most, and by
+    how much (log-odds, before calibration). `novelty` is the distance to the training population, about 1
+    within it. `features` is the named row that all of it came from (NaN where undefined). `seconds` is wall
+    time, reading included.
+    """
+
+    path: Path
+    probability: float
+    architecture: str
+    num_classes: int
+    findings: tuple[str, ...]
+    reasons: tuple[tuple[str, float], ...]
+    novelty: float
+    seconds: float
+    features: Mapping[str, float]
+
+
+def analyse(
+    path: Path,
+    detector: Detector,
+    *,
+    device: str = "auto",
+    log: Callable[[str], None] = lambda line: None,
+) -> Verdict:
+    """Say how likely the network in `path` is trojaned. Nothing in the file is run.
+
+    Parameters
+    ----------
+    detector : a fitted detector, its `infer_*` values already in place.
+    device : "auto", "cpu" or "cuda", for the digest.
+    log : receives one line a step.
+
+    Raises
+    ------
+    WeightfeatError : the file cannot be read, or is no classifier.
+    """
+    start = time.perf_counter()
+    digest, _ = digest_file(path, device=device)
+    log(f"architecture {digest.architecture} (family {digest.family}), {digest.num_classes} classes")
+    for finding in digest.findings:
+        log(f"finding: {finding}")
+    log(f"digest {digest.key[:16]} after {time.perf_counter() - start:.2f} s")
+    return judge(path, digest, detector, start=start, log=log)
+
+
+def judge(
+    path: Path,
+    digest: Digest,
+    detector: Detector,
+    *,
+    start: float,
+    log: Callable[[str], None] = lambda line: None,
+) -> Verdict:
+    """The verdict on a digest; `start` is the `perf_counter` at which its reading began."""
+    row = features.row(digest, detector.params.blocks)
+    population = {"architecture": [digest.architecture], "family": [digest.family]}
+    probability = float(detector.predict_proba(row, **population)[0, 1])
+    novelty = detector.novelty(row, **population)
+    reasons = tuple(detector.reasons(row, REASONS, **population))
+    seconds = time.perf_counter() - start
+    log(f"reasons: {', '.join(f'{name} {effect:+.3f}' for name, effect in reasons) or 'none'}")
+    log(
+        f"novelty {novelty.distance[0]:.3f} against {novelty.level[0]}, nearer than it: "
+        f"{novelty.quantile[0]:.0%} of the training networks"
+    )
+    log(f"probability {probability:.6f} from {len(row)} features after {seconds:.2f} s")
+    return Verdict(
+        path=path,
+        probability=probability,
+        architecture=digest.architecture,
+        num_classes=digest.num_classes,
+        findings=digest.findings,
+        reasons=reasons,
+        novelty=float(novelty.distance[0]),
+        seconds=seconds,
+        features=row,
+    )

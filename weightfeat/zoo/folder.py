@@ -1,0 +1,134 @@
+"""A round while it is being made: which design it holds, what is finished, what was tried in vain."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from weightfeat.errors import BadOutput, BadRound
+from weightfeat.files import write_atomically
+from weightfeat.zoo import metadata
+from weightfeat.zoo.design import NetworkSpec, fingerprint
+from weightfeat.zoo.presets import Preset
+from weightfeat.zoo.writer import PARTIAL
+
+DESIGN_FILE = "design.json"
+_ATTEMPTS = "attempts"
+_NAME = re.compile(r"id-\d{8}")
+REJECTION_COLUMNS = (
+    "model_name", "attempt", "model_architecture", "poisoned", "design_cell", "missed", "clean_acc", "triggered_acc"
+)  # fmt: skip
+
+
+class RoundFolder:
+    """The output folder of one design. What it holds is always whole: a network is there, or is not."""
+
+    def __init__(self, root: Path, preset: Preset, seed: int) -> None:
+        self.root, self.preset, self.seed = root, preset, seed
+
+    @contextmanager
+    def opened(self) -> Iterator[RoundFolder]:
+        """Create or check the folder and keep other runs out of it.
+
+        Raises
+        ------
+        BadOutput : the folder cannot be written, or another run is writing into it.
+        BadRound : it holds another design, or something else altogether.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            lock = (self.root / ".lock").open("w")
+        except OSError as error:
+            raise _cannot_write(self.root, error) from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise BadOutput(
+                    "another run is writing into this folder",
+                    where=self.root,
+                    expected="one run a folder",
+                    remedy="wait for it, or give it more processes with --jobs",
+                ) from error
+            self._check_design()
+            for leftover in self.root.glob("*" + PARTIAL):
+                shutil.rmtree(leftover, ignore_errors=True)
+            yield self
+
+    def _check_design(self) -> None:
+        path = self.root / DESIGN_FILE
+        mine = {
+            "preset": self.preset.name,
+            "seed": self.seed,
+            "fingerprint": fingerprint(self.preset, self.seed),
+        }
+        if not path.exists():
+            if any(self.root.glob("id-*")) or (self.root / "METADATA.csv").exists():
+                raise _other_design(self.root, "a round without a design.json")
+            write_atomically(path, json.dumps(mine, indent=2) + "\n", DESIGN_FILE)
+            return
+        try:
+            found = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise _other_design(self.root, f"an unreadable {DESIGN_FILE}") from error
+        if found != mine:
+            described = (
+                f"{found.get('preset')!r} with seed {found.get('seed')}" if isinstance(found, dict) else found
+            )
+            raise _other_design(self.root, f"another design ({described}, or another version of the program)")
+
+    def finished(self) -> list[Path]:
+        """Folders of the finished networks, by id."""
+        return sorted(p for p in self.root.glob("id-*") if _NAME.fullmatch(p.name) and p.is_dir())
+
+    def is_settled(self, name: str) -> bool:
+        """Whether nothing is left to do for a network: it is there, or all its tries missed a gate."""
+        return (self.root / name).is_dir() or (
+            self._attempts_path(name).exists() and not self._attempts(name)["kept"]
+        )
+
+    def record_attempts(self, spec: NetworkSpec, missed: list[dict[str, Any]], *, kept: bool) -> None:
+        """Remember the tries that missed a gate; written before a kept network's folder appears."""
+        path = self._attempts_path(spec.name)
+        path.parent.mkdir(exist_ok=True)
+        write_atomically(path, json.dumps({"kept": kept, "missed": missed}) + "\n", "record of attempts")
+
+    def write_tables(self) -> None:
+        """METADATA.csv with its companions, and rejections.csv, from what lies in the folder."""
+        metadata.write(self.root, self.finished())
+        settled = [
+            p.stem for p in sorted((self.root / _ATTEMPTS).glob("id-*.json")) if self.is_settled(p.stem)
+        ]
+        rejected = [r for name in settled for r in self._attempts(name)["missed"]]
+        metadata.write_table(self.root / "rejections.csv", rejected, REJECTION_COLUMNS)
+
+    def _attempts_path(self, name: str) -> Path:
+        return self.root / _ATTEMPTS / f"{name}.json"
+
+    def _attempts(self, name: str) -> dict[str, Any]:
+        loaded: dict[str, Any] = json.loads(self._attempts_path(name).read_text())
+        return loaded
+
+
+def _other_design(root: Path, found: str) -> BadRound:
+    return BadRound(
+        f"holds {found}",
+        where=root,
+        expected="an empty folder, or one begun with the same preset and seed",
+        remedy="choose another --out, or the preset and seed it was begun with",
+    )
+
+
+def _cannot_write(root: Path, error: OSError) -> BadOutput:
+    return BadOutput(
+        f"cannot be written ({error.strerror})",
+        where=root,
+        expected="a folder with room for the networks",
+        remedy="make room or choose another --out; what was finished is kept, run again to go on",
+    )

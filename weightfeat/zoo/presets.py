@@ -1,0 +1,123 @@
+"""How large and how long: three presets from a demo of seconds to Round 2's own recipe."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from weightfeat.errors import BadRound
+from weightfeat.zoo.architectures import Architecture
+
+
+@dataclass(frozen=True)
+class Preset:
+    """The scale of a zoo: everything that is the same for all its networks.
+
+    Attributes
+    ----------
+    pixels : side of a training image (an architecture may ask for more).
+    class_levels : (centre, spread) a level; Round 2 draws centre + randint(-spread, spread), the upper end excluded.
+    base_images, images_per_class : training images of a network = base + per_class * classes, times the
+        architecture's `length`. Every image is drawn afresh.
+    epochs : evaluations over the planned length.
+    scenes : background scenes a network draws its crops from.
+    stamped_per_source : a poisoned network's fraction is bounded below so that each source class shows this many
+        stamped images over the training.
+    stop : "schedule": a length planned before the label is known, the learning rate falling to nothing at its
+        end; "patience": Round 2's constant rate until the validation loss stalls.
+    clean_gate, triggered_gate : the accuracies, in percent, below which a network is not kept.
+    """
+
+    name: str
+    pixels: int
+    class_levels: tuple[tuple[int, int], tuple[int, int]]
+    base_images: int
+    images_per_class: int
+    epochs: int
+    scenes: int
+    stamped_per_source: int
+    evaluation_images: int
+    final_images: int
+    stop: str = "schedule"
+    learning_rate: float | None = None
+    batch: int | None = None
+    patience: int = 5
+    loss_eps: float = 1e-3
+    extensions: int = 2
+    attempts: int = 4
+    clean_gate: float = 99.0
+    triggered_gate: float = 95.0
+
+    def image_pixels(self, architecture: Architecture) -> int:
+        """Side of this architecture's images."""
+        return max(self.pixels, architecture.min_pixels)
+
+    def images(self, architecture: Architecture, classes: int) -> int:
+        """Training images planned for a network: a whole number of batches."""
+        length = 1.0 if self.learning_rate is not None else architecture.length
+        batch = self.batch or architecture.batch
+        return batch * math.ceil(length * (self.base_images + self.images_per_class * classes) / batch)
+
+    def least_fraction(self, architecture: Architecture, classes: int) -> float:
+        """The least share of a source class that may be stamped, rounded up to a whole percent."""
+        per_class = self.images(architecture, classes) / classes
+        return min(0.5, max(0.01, math.ceil(100 * self.stamped_per_source / per_class) / 100))
+
+
+ROUND2_LEVELS = ((10, 5), (20, 5))
+PRESETS: dict[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            "tiny",
+            pixels=48,
+            class_levels=((5, 0), (6, 0)),
+            base_images=6_000,
+            images_per_class=400,
+            epochs=4,
+            scenes=64,
+            stamped_per_source=300,
+            evaluation_images=128,
+            final_images=512,
+        ),
+        Preset(
+            "cpu",
+            pixels=64,
+            class_levels=ROUND2_LEVELS,
+            base_images=10_000,
+            images_per_class=1_000,
+            epochs=8,
+            scenes=256,
+            stamped_per_source=300,
+            evaluation_images=256,
+            final_images=1024,
+        ),
+        Preset(
+            "round2",
+            pixels=224,
+            class_levels=ROUND2_LEVELS,
+            base_images=100_000,
+            images_per_class=0,
+            epochs=100,
+            scenes=1024,
+            stamped_per_source=0,
+            evaluation_images=4096,
+            final_images=20_000,
+            stop="patience",
+            learning_rate=3e-4,
+            batch=64,
+        ),
+    )
+}
+
+
+def preset(name: str) -> Preset:
+    """The preset of that name; raises BadRound for any other."""
+    if name not in PRESETS:
+        raise BadRound(
+            "unknown preset",
+            where=name,
+            expected="one of " + ", ".join(PRESETS),
+            remedy="choose one of them with --preset",
+        )
+    return PRESETS[name]
