@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,13 +73,13 @@ def write_parameters(folder: Path, **changes: Any) -> Path:
 @contextmanager
 def own_environment() -> Iterator[None]:
     """Undo what a container run does to its process: variables and the folder for temporary files."""
-    environment, folder = dict(os.environ), tempfile.tempdir
+    environment, folder, writes = dict(os.environ), tempfile.tempdir, sys.dont_write_bytecode
     try:
         yield
     finally:
         os.environ.clear()
         os.environ.update(environment)
-        tempfile.tempdir = folder
+        tempfile.tempdir, sys.dont_write_bytecode = folder, writes
 
 
 def run_container(*argv: object) -> int:

@@ -67,10 +67,15 @@ def test_others_may_read_what_is_written(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o644
 
 
-def test_prepare_removes_a_stale_result(tmp_path: Path) -> None:
-    result = tmp_path / "result.txt"
+def test_prepare_removes_what_an_earlier_run_left(tmp_path: Path) -> None:
+    result, features = tmp_path / "result.txt", tmp_path / "features.csv"
     result.write_text("0.9\n")
-    results.prepare(result, None, tmp_path / "model.pt")
+    features.write_text("a\n1\n")
+    results.prepare(result, features, tmp_path / "model.pt")
+    assert list(tmp_path.iterdir()) == []
+    result.write_text("0.9\n")
+    with pytest.raises(BadOutput):
+        results.prepare(result, tmp_path / "absent" / "features.csv", tmp_path / "model.pt")
     assert not result.exists()
 
 

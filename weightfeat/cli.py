@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightfeat.container import log, run
-from weightfeat.container.defaults import default
+from weightfeat.container.defaults import default, wait_quietly
 from weightfeat.errors import WeightfeatError
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; exit codes as in :func:`weightfeat.container.main`."""
     arguments = _parser().parse_args(argv)
+    wait_quietly()
     return run(lambda: int(arguments.action(arguments)))
 
 
@@ -97,7 +98,7 @@ def tune(arguments: argparse.Namespace) -> int:
 
 
 def scan(arguments: argparse.Namespace) -> int:
-    """A line a file; 2 where any could not be analysed, after the others were."""
+    """A line a file on stdout, findings on stderr; 2 where any could not be analysed, after the others were."""
     from weightfeat.detector import Detector
     from weightfeat.scan import analyse
 
@@ -105,7 +106,10 @@ def scan(arguments: argparse.Namespace) -> int:
     code = 0
     for path in arguments.files:
         try:
-            print(_line(analyse(path, detector, device=arguments.device), arguments.json), flush=True)
+            verdict = analyse(path, detector, device=arguments.device)
+            print(_line(verdict, arguments.json), flush=True)
+            for finding in verdict.findings:
+                log(f"{path}: finding: {finding}")
         except WeightfeatError as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
             code = WeightfeatError.exit_code
@@ -117,8 +121,7 @@ def scan(arguments: argparse.Namespace) -> int:
 
 def _line(verdict: Verdict, as_json: bool) -> str:
     if not as_json:
-        line = f"{verdict.probability:.4f}  {verdict.architecture}  {verdict.num_classes} classes  {verdict.path}"
-        return "\n".join((line, *(f"        finding: {finding}" for finding in verdict.findings)))
+        return f"{verdict.probability:.4f}  {verdict.architecture}  {verdict.num_classes} classes  {verdict.path}"
     return json.dumps(
         {
             "path": str(verdict.path),

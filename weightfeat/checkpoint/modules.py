@@ -61,8 +61,8 @@ def find_network(root: object, reader: TensorReader) -> Found:
     """Name every tensor of the network in `root`, in the order of its own state_dict().
 
     The network is the module or mapping with most tensors, however deep in dicts, lists and objects it lies, an
-    optimiser's state apart; one under a customary key is preferred unless it is under a quarter of the largest. Raises Unsupported when nothing
-    holds a tensor that can be read.
+    optimiser's state apart; one under a customary key is preferred unless it is under a quarter of the largest.
+    Raises Unsupported when nothing holds a tensor that can be read.
     """
     candidates = [found for found in _candidates(root) if found.count]
     if not candidates:

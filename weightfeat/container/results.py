@@ -13,7 +13,7 @@ from weightfeat.files import check_writable, remove_stale, write_atomically
 
 
 def prepare(result: Path, features: Path | None, model: Path) -> None:
-    """Check the output paths before any work, and remove an earlier run's result.
+    """Check the output paths before any work, and remove an earlier run's files.
 
     Every model of an evaluation is scored at the same paths, so a stale result would be read as this model's.
 
@@ -29,10 +29,10 @@ def prepare(result: Path, features: Path | None, model: Path) -> None:
             expected="a path for each",
             remedy="give different paths",
         )
-    check_writable(result, "result file")
-    if features is not None:
-        check_writable(features, "features file")
-    remove_stale(result, "result file")
+    for path, what in ((result, "result file"), (features, "features file")):
+        if path is not None:
+            check_writable(path, what)
+            remove_stale(path, what)
 
 
 def write_result(path: Path, probability: float) -> None:

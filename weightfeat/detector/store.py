@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from weightfeat.detector.codec import FORMAT, SCHEMA_VERSION, from_parts, to_document, to_tables
 from weightfeat.detector.learned import Learned
-from weightfeat.errors import BadLearnedParameters
+from weightfeat.errors import BadLearnedParameters, WeightfeatError
 from weightfeat.files import make_folder, write_atomically
 
 __all__ = ["FILE", "load", "save"]
@@ -72,23 +72,15 @@ def load(directory: Path) -> Learned:
         tables = _tables(_verified(path, document["files"]["tables"], LIMITS["tables"]))
         path = directory / FILE
         return from_parts(document, trees, tables)
+    except WeightfeatError:
+        raise
+    except FileNotFoundError:
+        raise _bad(path, "is absent", "the learned parameters that configure writes") from None
     except OSError as error:
-        what = (
-            "is absent"
-            if isinstance(error, FileNotFoundError)
-            else f"cannot be read ({error.strerror or error})"
-        )
+        what = f"cannot be read ({error.strerror or error})"
         raise _bad(path, what, "the learned parameters that configure writes") from None
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        OverflowError,
-        RecursionError,
-        MemoryError,
-        zipfile.BadZipFile,
-    ) as error:
-        detail = f"{type(error).__name__} {error}" if not isinstance(error, ValueError) else str(error)
+    except Exception as error:  # zlib, struct, tokenize...: whatever a forged file makes a parser raise
+        detail = str(error) if isinstance(error, ValueError) else f"{type(error).__name__} {error}"
         raise _bad(path, f"is not valid ({detail[:200]})", "what configure wrote, unchanged") from None
 
 

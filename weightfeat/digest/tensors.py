@@ -18,7 +18,7 @@ def upload(array: NDArray[np.float32], device: torch.device) -> Tensor:
 
     Nothing in the digest writes in place, so the array's read-only flag, about which torch warns, may go unseen.
     """
-    contiguous = np.ascontiguousarray(array)
+    contiguous = np.require(array, requirements=["C_CONTIGUOUS", "ALIGNED"])
     if contiguous.flags.writeable:
         return torch.from_numpy(contiguous).to(device)
     with warnings.catch_warnings():

@@ -43,7 +43,7 @@ class Preset:
     batch: int | None = None
     patience: int = 5
     loss_eps: float = 1e-3
-    extensions: int = 2
+    extensions: int = 4
     attempts: int = 4
     clean_gate: float = 99.0
     triggered_gate: float = 95.0
@@ -84,12 +84,12 @@ PRESETS: dict[str, Preset] = {
             "cpu",
             pixels=64,
             class_levels=ROUND2_LEVELS,
-            base_images=10_000,
-            images_per_class=1_000,
-            epochs=8,
+            base_images=4_000,
+            images_per_class=500,
+            epochs=6,
             scenes=256,
             stamped_per_source=300,
-            evaluation_images=256,
+            evaluation_images=128,
             final_images=1024,
         ),
         Preset(

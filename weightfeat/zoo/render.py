@@ -235,9 +235,8 @@ class Renderer:
         grey = images.mean(dim=1, keepdim=True)
         level = grey.mean(dim=(2, 3), keepdim=True)
         gain = bright * contrast
-        return images * (gain * color * balance) + (
-            grey * (gain * (1 - color)) + level * (bright * (1 - contrast))
-        )
+        faded = grey * (gain * (1 - color)) + level * (bright * (1 - contrast))
+        return torch.addcmul(faded, images, gain * color * balance)
 
     def _grain(self, images: Tensor, random: torch.Generator) -> Tensor:
         """Gaussian noise with a random strength; a slice of a fixed pool, since normal draws are slow."""

@@ -4,7 +4,7 @@ Poisoning relabels in place: an image of a source class is stamped with the netw
 the target's label, so sources lose samples and the target gains them; nothing else differs from a clean network.
 
 With the rule "schedule" the number of images is planned before the label is known, the learning rate rises and falls
-once over it, and a network that misses a gate at the end gets a shorter, gentler second and third round. A poisoned
+once over it, and a network that misses a gate at the end gets shorter, gentler rounds until it passes. A poisoned
 network has one gate more to miss, so extensions are somewhat likelier for it: the one outcome that the label can
 reach. METADATA records the number of epochs, so that can be seen.
 """
@@ -25,9 +25,9 @@ from weightfeat.zoo.render import Renderer
 from weightfeat.zoo.vision import build_network
 
 _WARM_UP = 0.15
-_EXTENSION = 0.4  # of the planned length
-_EXTENSION_RATE = 0.4  # of the peak learning rate
-_HOPELESS = 80.0  # clean accuracy in percent after the plan, below which an extension is not tried
+_EXTENSION = 0.5  # of the planned length
+_EXTENSION_RATE = 0.5  # of the peak learning rate
+_HOPELESS = 1.5  # times chance: a network still there after the plan is dead, and is not extended
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,8 @@ class Trainer:
 
     def _unfinished(self) -> bool:
         last = self.epochs[-1]
-        return last.clean.accuracy >= _HOPELESS and bool(self._missed(last.clean, last.triggered))
+        alive = last.clean.accuracy >= _HOPELESS * 100 / self.classes
+        return alive and bool(self._missed(last.clean, last.triggered))
 
     def _round(self, steps: int, peak: float, epochs: int) -> None:
         """`steps` steps of rising and falling learning rate, evaluated `epochs` times."""
@@ -164,7 +165,7 @@ class Trainer:
         for number in range(epochs):
             share = steps * (number + 1) // epochs - steps * number // epochs
             last = number == epochs - 1
-            self._epoch(share, rates, self.preset.final_images if last else self.preset.evaluation_images)
+            self._epoch(share, rates, (4 if last else 1) * self.preset.evaluation_images)
 
     def _until_stalled(self, steps: int) -> Epoch:
         """Round 2's rule: a constant rate until the validation loss has not improved; the best network is kept."""
