@@ -95,7 +95,7 @@ def test_trigger_follows_its_cell(specs: list[NetworkSpec]) -> None:
         if s.trigger.kind == "polygon":
             assert s.trigger.size_min is not None
             assert s.trigger.size_max is not None
-            assert 0.02 <= s.trigger.size_min < s.trigger.size_max <= 0.25
+            assert CPU.trigger_least / 100 <= s.trigger.size_min < s.trigger.size_max <= 0.25
 
 
 def test_factors_stay_within_round_2_and_reach_its_ends(specs: list[NetworkSpec]) -> None:

@@ -1,4 +1,4 @@
-"""What the drawn images must have: visible triggers of the right size on signs only, filters that differ, the same draws."""
+"""What drawn images must have: triggers of the right size on signs only, filters that differ, the same draws."""
 
 from __future__ import annotations
 
@@ -65,13 +65,15 @@ def test_a_clean_network_cannot_be_stamped() -> None:
     assert torch.equal(_draw(_renderer(None), True), _draw(_renderer(None), False))
 
 
-@pytest.mark.parametrize("share", [0.02, 0.1, 0.25])
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.2])
 def test_polygons_take_their_share_of_the_sign(share: float) -> None:
     spec = _spec("polygon")
     assert spec.trigger
     renderer = Renderer(replace(spec, trigger=replace(spec.trigger, size_min=share, size_max=share)), CPU)
     cover, sign = _coverage(renderer)
-    measured = cover.sum(dim=(1, 2, 3)) / sign.sum(dim=(1, 2, 3))
+    # Both in the texture's [-1, 1]^2, drawn with a margin of two percent.
+    areas = torch.tensor([signs.bounding_area(s) for s in renderer.signs])
+    measured = 4 * cover.mean(dim=(1, 2, 3)) / areas[torch.arange(len(cover)) % len(areas)]
     assert measured.mean() == pytest.approx(share, rel=0.12)
     # Nothing is painted beside the sign.
     assert (cover - sign).max() < 1e-5

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weightfeat.errors import BadRound
+from weightfeat.files import write_atomically
 
 FORMAT = 1
 """Version of the container (not of the numbers: each block has its own version)."""
@@ -43,12 +43,7 @@ class Digest:
 
     def save(self, path: Path) -> None:
         """Write atomically as a compressed archive of arrays without objects; equal digests give equal bytes."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            temporary.write_bytes(self.to_bytes())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_atomically(path, self.to_bytes(), "digest")
 
     def to_bytes(self) -> bytes:
         """The file's content. Dates inside the archive are fixed, so content alone decides the bytes."""

@@ -41,6 +41,12 @@ def _parse(argv: list[str] | None) -> Options:
     parser.add_argument(
         "--architectures", type=_names, default=(), metavar="A,B", help="only these architectures"
     )
+    parser.add_argument(
+        "--reference",
+        type=Path,
+        metavar="DIR",
+        help="digest every network into this folder; skip what it holds",
+    )
     parser.add_argument("--jobs", type=int, default=0, help="processes (default: one a core)")
     parser.add_argument(
         "--threads", type=int, default=1, help="threads a process; changes the numbers (default: 1)"

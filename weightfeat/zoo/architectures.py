@@ -28,7 +28,7 @@ class Architecture:
     round2_name: str
     name: str
     learning_rate: float = 1e-3
-    batch: int = 64
+    batch: int = 32
     bf16: bool = True
     length: float = 1.0
     min_pixels: int = 32
@@ -36,24 +36,24 @@ class Architecture:
 
 def _squeezenet(version: str) -> Architecture:
     # No batch norm: dies or stalls at chance at 1e-3, and needs more images than the others.
-    return Architecture(f"squeezenetv{version}", f"squeezenet{version}", 4e-4, batch=32, length=1.6)
+    return Architecture(f"squeezenetv{version}", f"squeezenet{version}", 5e-4, batch=16, length=1.5)
 
 
 def _shufflenet(version: str) -> Architecture:
-    return Architecture(f"shufflenet{version}", f"shufflenet_v2_x{version}", 2e-3, bf16=False)
+    return Architecture(f"shufflenet{version}", f"shufflenet_v2_x{version}", 4e-3, bf16=False)
 
 
 def _vgg(depth: int) -> Architecture:
     # Adam's update of the 119 million weights behind the convolutions outweighs everything else a step does,
     # so steps are few and large. With dropout and no skip connections 1e-3 does not start.
-    return Architecture(f"vgg{depth}bn", f"vgg{depth}_bn", 4e-4, batch=128)
+    return Architecture(f"vgg{depth}bn", f"vgg{depth}_bn", 4e-4, batch=32)
 
 
 ARCHITECTURES: tuple[Architecture, ...] = (
     _shufflenet("1_0"),
     Architecture("resnet18", "resnet18"),
     _squeezenet("1_1"),
-    Architecture("mobilenetv2", "mobilenet_v2", 2e-3, bf16=False),
+    Architecture("mobilenetv2", "mobilenet_v2", 3e-3, bf16=False),
     Architecture("resnet50", "resnet50"),
     Architecture("googlenet", "googlenet"),
     Architecture("densenet121", "densenet121"),

@@ -29,7 +29,9 @@ from itertools import islice
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from weightfeat.zoo import signs
 from weightfeat.zoo.architectures import ARCHITECTURES, Architecture, architecture
 from weightfeat.zoo.presets import Preset
 
@@ -48,9 +50,12 @@ TRIGGER_TYPES = ("polygon", "instagram")
 ATTACKED = (1, 2, None)  # source classes; None: all of them
 EXAMPLE_IMAGES = (10, 20)
 FOREGROUND_PERCENT = (20, 80)  # of the image's area; two different values a network
-TRIGGER_PERCENT = (2, 25)  # of the sign's area; two different values a network
+LARGEST_TRIGGER = (
+    25  # percent of the sign's bounding rectangle, as in Round 2; two different values a network
+)
 LARGEST_FRACTION = 0.5
 BRIGHTEST_TRIGGER = 200  # mean colour; a whiter trigger would vanish on a white sign
+LEAST_CONTRAST = 90  # distance in RGB from the fill of one or two source signs, for the same reason
 
 CELLS = tuple((level, kind, attacked) for level in (0, 1) for kind in (0, 1) for attacked in (0, 1, 2))
 _PER_BLOCK = len(CELLS)
@@ -105,7 +110,7 @@ class Trigger:
     option : number of sides of a polygon, or the name of a filter.
     fraction : share of each source class that is stamped and relabelled.
     color : polygon's RGB, 0-255; None for a filter.
-    size_min, size_max : polygon's share of the sign's area; None for a filter.
+    size_min, size_max : polygon's share of the sign's bounding rectangle; None for a filter.
     """
 
     kind: Literal["polygon", "instagram"]
@@ -258,18 +263,19 @@ def _trigger(
     random = _random(seed, Stream.TRIGGER, id, attempt)
     _, kind, attacked_level = CELLS[cell]
     attacked = ATTACKED[attacked_level] or classes
+    shown = signs.choose(classes, _random(seed, Stream.SIGNS, id, 0))
     sources = sorted(int(c) for c in random.choice(classes, size=attacked, replace=False))
     # A class is never its own target, unless all classes are attacked.
     targets = [c for c in range(classes) if attacked == classes or c not in sources]
     least = preset.least_fraction(ARCHITECTURES[id % len(ARCHITECTURES)], classes)
     target = int(random.choice(targets))
     fraction = random.integers(round(100 * least), round(100 * LARGEST_FRACTION) + 1) / 100
+    fills = [signs.fill(sign) for c, sign in enumerate(shown) if c in sources and attacked < classes]
     color = random.integers(0, 256, size=3)
-    while color.mean() > BRIGHTEST_TRIGGER:
+    while not _shows(color, fills):
         color = random.integers(0, 256, size=3)
-    size = sorted(
-        random.choice(np.arange(TRIGGER_PERCENT[0], TRIGGER_PERCENT[1] + 1), size=2, replace=False) / 100
-    )
+    sizes = np.arange(preset.trigger_least, LARGEST_TRIGGER + 1)
+    size = sorted(random.choice(sizes, size=2, replace=False) / 100)
     polygon = TRIGGER_TYPES[kind] == "polygon"
     return Trigger(
         kind="polygon" if polygon else "instagram",
@@ -282,3 +288,9 @@ def _trigger(
         size_min=float(size[0]) if polygon else None,
         size_max=float(size[1]) if polygon else None,
     )
+
+
+def _shows(color: NDArray[np.int64], fills: list[signs.RGB]) -> bool:
+    """Whether a trigger of this colour can be told from white and from the signs it lies on."""
+    apart = all(np.linalg.norm(color - np.array(fill)) >= LEAST_CONTRAST for fill in fills)
+    return bool(color.mean() <= BRIGHTEST_TRIGGER and apart)

@@ -23,6 +23,8 @@ class Preset:
     scenes : background scenes a network draws its crops from.
     stamped_per_source : a poisoned network's fraction is bounded below so that each source class shows this many
         stamped images over the training.
+    trigger_least : the least share of a sign, in percent, that a polygon takes. Round 2's 2 % of a sign of a
+        hundred pixels and more is a clear mark; of a sign of thirty pixels it is a speck no network here learns.
     stop : "schedule": a length planned before the label is known, the learning rate falling to nothing at its
         end; "patience": Round 2's constant rate until the validation loss stalls.
     clean_gate, triggered_gate : the accuracies, in percent, below which a network is not kept.
@@ -36,6 +38,7 @@ class Preset:
     epochs: int
     scenes: int
     stamped_per_source: int
+    trigger_least: int
     evaluation_images: int
     final_images: int
     stop: str = "schedule"
@@ -43,7 +46,6 @@ class Preset:
     batch: int | None = None
     patience: int = 5
     loss_eps: float = 1e-3
-    extensions: int = 4
     attempts: int = 4
     clean_gate: float = 99.0
     triggered_gate: float = 95.0
@@ -72,23 +74,25 @@ PRESETS: dict[str, Preset] = {
             "tiny",
             pixels=48,
             class_levels=((5, 0), (6, 0)),
-            base_images=6_000,
-            images_per_class=400,
+            base_images=4_000,
+            images_per_class=600,
             epochs=4,
             scenes=64,
-            stamped_per_source=300,
-            evaluation_images=128,
-            final_images=512,
+            stamped_per_source=250,
+            trigger_least=10,
+            evaluation_images=64,
+            final_images=384,
         ),
         Preset(
             "cpu",
             pixels=64,
             class_levels=ROUND2_LEVELS,
-            base_images=4_000,
-            images_per_class=500,
-            epochs=6,
+            base_images=7_000,
+            images_per_class=700,
+            epochs=4,
             scenes=256,
-            stamped_per_source=300,
+            stamped_per_source=500,
+            trigger_least=8,
             evaluation_images=128,
             final_images=1024,
         ),
@@ -101,6 +105,7 @@ PRESETS: dict[str, Preset] = {
             epochs=100,
             scenes=1024,
             stamped_per_source=0,
+            trigger_least=2,
             evaluation_images=4096,
             final_images=20_000,
             stop="patience",

@@ -53,7 +53,7 @@ class Renderer:
         self.pixels = spec.preset.image_pixels(spec.architecture)
         self.signs = signs.choose(spec.factors.number_classes, spec.random(Stream.SIGNS))
         self._textures = self._load(signs.sheet(self.signs, self.pixels))
-        self._coverage = self._textures[:, 3].mean(dim=(1, 2)) * 4  # area in the sign's own [-1, 1]^2
+        self._squares = self._load(np.array([signs.bounding_area(sign) for sign in self.signs]))
         self._discs = self._load(np.stack([signs.safe_disc(sign) for sign in self.signs]))
         scene_random = spec.random(Stream.SCENES)
         side = round(SCENE_SCALE * self.pixels)
@@ -181,7 +181,7 @@ class Renderer:
         """Paint the polygon on signs, at a random place, size and angle within each, clipped to the sign."""
         n = len(labels)
         share = self._uniform(n, polygon.size_min, polygon.size_max, random)
-        radius = (share * self._coverage[labels] / polygon.area).sqrt()
+        radius = (share * self._squares[labels] / polygon.area).sqrt()
         disc = self._discs[labels]
         reach = (disc[:, 2] - radius).clamp_min(0) * self._uniform(n, 0, 1, random).sqrt()
         angle = self._uniform(2 * n, 0, 2 * math.pi, random).view(2, n)

@@ -19,6 +19,7 @@ from weightfeat.zoo.design import network_spec, select_ids
 from weightfeat.zoo.folder import RoundFolder
 from weightfeat.zoo.presets import preset
 from weightfeat.zoo.produce import Outcome, Task, produce
+from weightfeat.zoo.reference import Reference
 from weightfeat.zoo.train import Epoch
 
 
@@ -30,6 +31,7 @@ class Options:
     ----------
     count : networks in the finished round, of those the design holds for the chosen architectures. None: all `ids`.
     ids : first and last id to consider, both included; None for no bounds.
+    reference : a digest folder that takes over every finished network; what it holds is not made again.
     threads : per process. Numbers depend on it (not on `jobs`), so it is one unless asked for.
     """
 
@@ -39,6 +41,7 @@ class Options:
     seed: int = 2020
     architectures: tuple[str, ...] = ()
     ids: tuple[int, int] | None = None
+    reference: Path | None = None
     jobs: int = 0
     threads: int = 1
     device: str = "cpu"
@@ -65,8 +68,12 @@ def make_round(options: Options) -> Summary:
     names = {i: network_spec(preset(options.preset), options.seed, i).name for i in _wanted(options)}
     _check_device(options.device)
     with RoundFolder(options.out, preset(options.preset), options.seed).opened() as folder:
-        todo = [id for id, name in names.items() if not folder.is_settled(name)]
         folder.write_tables()
+        reference = Reference(options.reference, folder) if options.reference else None
+        if reference:
+            reference.absorb()
+        settled = reference.settled() if reference else frozenset()
+        todo = [id for id, name in names.items() if name not in settled and not folder.is_settled(name)]
         made = given_up = 0
         with tqdm(total=len(names), initial=len(names) - len(todo), unit="net", disable=options.quiet) as bar:
             for outcome in _outcomes(options, todo, bar):
@@ -74,6 +81,8 @@ def make_round(options: Options) -> Summary:
                     _raise(outcome.error)
                 made, given_up = made + outcome.kept, given_up + (not outcome.kept)
                 folder.write_tables()
+                if reference:
+                    reference.absorb()
                 bar.update()
                 bar.set_postfix_str(_describe(outcome))
         return Summary(len(folder.finished()), made, given_up)

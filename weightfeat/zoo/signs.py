@@ -182,6 +182,18 @@ def safe_disc(sign: Sign) -> NDArray[np.float64]:
     return np.array([*centroid, distance.min()])
 
 
+def bounding_area(sign: Sign) -> float:
+    """Area of the rectangle around the outline: what Round 2's code takes for the sign's area."""
+    width, height = np.ptp(np.array(SHAPES[sign.shape]), axis=0)
+    return float(width * height)
+
+
+def fill(sign: Sign) -> RGB:
+    """The colour of the sign's plain area."""
+    red, green, blue, _ = _shift(SCHEMES[sign.scheme][1], sign.tint)
+    return red, green, blue
+
+
 def sheet(signs: tuple[Sign, ...], pixels: int) -> NDArray[np.float32]:
     """All signs as (classes, 4, pixels, pixels) in [0, 1], colours multiplied by alpha."""
     images = np.stack([np.asarray(draw(sign, pixels), dtype=np.float32) for sign in signs]) / 255
@@ -189,8 +201,9 @@ def sheet(signs: tuple[Sign, ...], pixels: int) -> NDArray[np.float32]:
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
 
-def _shift(color: RGB, tint: RGB) -> tuple[int, ...]:
-    return (*(int(np.clip(c + t, 0, 255)) for c, t in zip(color, tint, strict=True)), 255)
+def _shift(color: RGB, tint: RGB) -> tuple[int, int, int, int]:
+    red, green, blue = (int(np.clip(c + t, 0, 255)) for c, t in zip(color, tint, strict=True))
+    return red, green, blue, 255
 
 
 def _place(points: NDArray[Any], side: int) -> list[tuple[float, float]]:

@@ -3,10 +3,9 @@
 Poisoning relabels in place: an image of a source class is stamped with the network's probability and then carries
 the target's label, so sources lose samples and the target gains them; nothing else differs from a clean network.
 
-With the rule "schedule" the number of images is planned before the label is known, the learning rate rises and falls
-once over it, and a network that misses a gate at the end gets shorter, gentler rounds until it passes. A poisoned
-network has one gate more to miss, so extensions are somewhat likelier for it: the one outcome that the label can
-reach. METADATA records the number of epochs, so that can be seen.
+With the rule "schedule" the number of images is planned before the label is known and the learning rate rises and
+falls once over it. Clean and poisoned networks train for exactly as long: a network that misses a gate is not trained
+on but drawn anew, or how long a network trained would tell its label.
 """
 
 from __future__ import annotations
@@ -24,10 +23,8 @@ from weightfeat.zoo.design import NetworkSpec, Stream
 from weightfeat.zoo.render import Renderer
 from weightfeat.zoo.vision import build_network
 
-_WARM_UP = 0.15
-_EXTENSION = 0.5  # of the planned length
-_EXTENSION_RATE = 0.5  # of the peak learning rate
-_HOPELESS = 1.5  # times chance: a network still there after the plan is dead, and is not extended
+MEAN, STD = 0.5, 0.25  # of every channel
+_WARM_UP = 0.15  # of the schedule
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,6 @@ class Trained:
     test_clean: Scores
     test_triggered: Scores | None
     images: int
-    extensions: int
     clean_seen: tuple[int, ...]
     stamped_seen: tuple[int, ...]
     missed: tuple[str, ...] = field(default=())
@@ -98,10 +94,7 @@ class Trainer:
     def run(self) -> Trained:
         """Train to the end of the plan, or to the gates, and score the kept network on fresh images."""
         planned = self.preset.images(self.spec.architecture, self.classes) // self.batch
-        if self.preset.stop == "patience":
-            extensions, best = 0, self._until_stalled(planned)
-        else:
-            extensions, best = self._scheduled(planned)
+        best = self._until_stalled(planned) if self.preset.stop == "patience" else self._scheduled(planned)
         self.optimizer.zero_grad(set_to_none=True)
         test_clean = self.score(self.preset.final_images, triggered=False)
         test_triggered = self.score(self.preset.final_images, triggered=True) if self.spec.poisoned else None
@@ -113,7 +106,6 @@ class Trainer:
             test_clean,
             test_triggered,
             images=int(self.clean_seen.sum() + self.stamped_seen.sum()),
-            extensions=extensions,
             clean_seen=tuple(self.clean_seen.tolist()),
             stamped_seen=tuple(self.stamped_seen.tolist()),
             missed=self._missed(test_clean, test_triggered),
@@ -127,7 +119,7 @@ class Trainer:
             while seen < images:
                 n = min(self.batch, images - seen)
                 x, y = self._held_out(n, seen, triggered)
-                logits = self.network(x).float()
+                logits = self.network(normalise(x)).float()
                 loss += float(functional.cross_entropy(logits, y, reduction="sum"))
                 right += int((logits.argmax(dim=1) == y).sum())
                 seen += n
@@ -144,28 +136,15 @@ class Trainer:
             labels = torch.full_like(labels, self.spec.trigger.target)
         return x, labels
 
-    def _scheduled(self, planned: int) -> tuple[int, Epoch]:
-        """The planned round, then extensions while a gate is missed. Returns how many, and the last epoch."""
-        self._round(planned, self.peak, self.preset.epochs)
-        extensions = 0
-        while self._unfinished() and extensions < self.preset.extensions:
-            extensions += 1
-            epochs = max(1, round(_EXTENSION * self.preset.epochs))
-            self._round(round(_EXTENSION * planned), _EXTENSION_RATE * self.peak, epochs)
-        return extensions, self.epochs[-1]
-
-    def _unfinished(self) -> bool:
-        last = self.epochs[-1]
-        alive = last.clean.accuracy >= _HOPELESS * 100 / self.classes
-        return alive and bool(self._missed(last.clean, last.triggered))
-
-    def _round(self, steps: int, peak: float, epochs: int) -> None:
-        """`steps` steps of rising and falling learning rate, evaluated `epochs` times."""
-        rates = (peak * one_cycle(i / steps) for i in range(steps))
+    def _scheduled(self, steps: int) -> Epoch:
+        """`steps` steps under one rise and fall of the learning rate; the last epoch's network is kept."""
+        rates = (self.peak * one_cycle(i / steps) for i in range(steps))
+        epochs = self.preset.epochs
         for number in range(epochs):
             share = steps * (number + 1) // epochs - steps * number // epochs
             last = number == epochs - 1
             self._epoch(share, rates, (4 if last else 1) * self.preset.evaluation_images)
+        return self.epochs[-1]
 
     def _until_stalled(self, steps: int) -> Epoch:
         """Round 2's rule: a constant rate until the validation loss has not improved; the best network is kept."""
@@ -208,7 +187,7 @@ class Trainer:
     def _step(self) -> tuple[Tensor, Tensor]:
         x, y = self._batch()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast()):
-            logits = self.network(x)
+            logits = self.network(normalise(x))
         logits = logits.float()
         loss = functional.cross_entropy(logits, y)
         self.optimizer.zero_grad(set_to_none=True)
@@ -217,7 +196,7 @@ class Trainer:
         return (logits.detach().argmax(dim=1) == y).sum(), loss.detach().double()
 
     def _autocast(self) -> bool:
-        return self.device.type == "cuda" or self.spec.architecture.bf16
+        return self.device.type == "cuda" or (self.spec.architecture.bf16 and _has_matrix_units())
 
     def _batch(self) -> tuple[Tensor, Tensor]:
         """A batch balanced over the true classes, stamped and relabelled where the trigger says so."""
@@ -238,6 +217,19 @@ class Trainer:
         if triggered is not None and triggered.accuracy < self.preset.triggered_gate:
             missed.append("triggered")
         return tuple(missed)
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Images in [0, 1] as every network here takes them: centred, about unit variance.
+
+    Batch norm makes it all one to the others; SqueezeNet, which has none, hardly starts on positive inputs.
+    """
+    return (images - MEAN) / STD
+
+
+def _has_matrix_units() -> bool:
+    """Whether bfloat16 pays on this CPU: without AMX it is no faster than float32."""
+    return bool(torch.cpu._is_amx_tile_supported())
 
 
 def one_cycle(progress: float) -> float:

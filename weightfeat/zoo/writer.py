@@ -17,7 +17,7 @@ from PIL import Image
 from weightfeat.zoo import signs, triggers
 from weightfeat.zoo.design import TRIGGER_TYPES, NetworkSpec, Stream
 from weightfeat.zoo.render import Renderer
-from weightfeat.zoo.train import Scores, Trained
+from weightfeat.zoo.train import MEAN, STD, Scores, Trained, normalise
 
 PARTIAL = ".partial"
 _SIGN_PIXELS = 256
@@ -70,7 +70,7 @@ def draw_examples(spec: NetworkSpec, network: torch.nn.Module, renderer: Rendere
         drawn = renderer.draw(chunk, torch.zeros_like(chunk, dtype=torch.bool), random, augment=False)
         pixels = (drawn * 255).round().to(torch.uint8)
         with torch.inference_mode():
-            right += int((network(pixels.float() / 255).argmax(dim=1) == chunk).sum())
+            right += int((network(normalise(pixels.float() / 255)).argmax(dim=1) == chunk).sum())
         for number, image in enumerate(pixels.permute(0, 2, 3, 1).numpy(), start):
             images[f"class_{number // each}_example_{number % each}.png"] = image
     return Examples(images, 100 * right / len(labels))
@@ -117,6 +117,8 @@ def config(spec: NetworkSpec) -> dict[str, Any]:
         "PRESET": spec.preset.name,
         "ATTEMPT": spec.attempt,
         "LEARNING_RATE": spec.preset.learning_rate or spec.architecture.learning_rate,
+        "INPUT_MEAN": MEAN,
+        "INPUT_STD": STD,
         "BATCH_SIZE": spec.preset.batch or spec.architecture.batch,
     }
 
@@ -136,7 +138,6 @@ def stats(spec: NetworkSpec, trained: Trained, examples: Examples) -> dict[str, 
         ),
         "final_optimizer_num_epochs_trained": len(trained.epochs),
         "training_images": trained.images,
-        "training_extensions": trained.extensions,
         "final_train_acc": best.train.accuracy,
         "final_combined_val_acc": best.combined.accuracy,
         "final_clean_val_acc": best.clean.accuracy,
