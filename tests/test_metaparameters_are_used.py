@@ -1,0 +1,68 @@
+"""Every metaparameter that the detector alone does not use changes what configure learns or how it searches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from container_round import QUICK, small_network, write_parameters
+from networks import network_of
+from weightfeat import configure, digest, features, metaparameters
+from weightfeat.labelled import LabelledSet
+from weightfeat.metaparameters import Metaparameters
+
+ROOT = Path(__file__).resolve().parents[1]
+BLOCKS = tuple(name for name in Metaparameters.names() if name.startswith("train_block_"))
+
+
+@pytest.fixture(scope="module")
+def labelled() -> LabelledSet:
+    labels = [n % 2 for n in range(16)]
+    networks = [network_of(small_network(n, poisoned=bool(label))) for n, label in enumerate(labels)]
+    digests = tuple(digest.compute(network, key=f"{n:064x}") for n, network in enumerate(networks))
+    names = tuple(f"id-{n:08d}" for n in range(len(labels)))
+    return LabelledSet(names, tuple(labels), digests, pd.DataFrame(index=list(names)))
+
+
+@pytest.fixture(scope="module")
+def quick() -> Metaparameters:
+    params = metaparameters.load(ROOT / "metaparameters.json", ROOT / "metaparameters_schema.json")
+    return params.replace(**QUICK, train_logistic_weight=0.5)
+
+
+def _learned(labelled: LabelledSet, params: Metaparameters, folder: Path) -> np.ndarray:
+    folder.mkdir()
+    detector = configure.learn(labelled, params, folder, log=lambda line: None)
+    table = configure.feature_table(labelled, params.blocks)
+    return detector.predict_proba(table, architecture=labelled.architectures, family=labelled.families)[:, 1]
+
+
+def test_blocks_and_metaparameters_name_each_other() -> None:
+    assert {name.removeprefix("train_block_") for name in BLOCKS} == set(features.BLOCKS)
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_block_switched_changes_what_is_learned(
+    name: str, labelled: LabelledSet, quick: Metaparameters, tmp_path: Path
+) -> None:
+    switched = quick.replace(**{name: not getattr(quick, name)})
+    assert set(features.names(switched.blocks)) != set(features.names(quick.blocks))
+    before = _learned(labelled, quick, tmp_path / "before")
+    after = _learned(labelled, switched, tmp_path / "after")
+    assert not np.array_equal(before, after)
+
+
+def test_trials_are_run(labelled: LabelledSet, tmp_path: Path) -> None:
+    from weightfeat.evaluation.study import open_study
+
+    folder = write_parameters(tmp_path / "parameters")
+    schema = folder / "metaparameters_schema.json"
+    params = metaparameters.load(folder / "metaparameters.json", schema)
+    journal = tmp_path / "journal"
+    configure.search(
+        labelled, params, schema, trials=params.train_search_trials, storage=journal, progress=False
+    )
+    assert len(open_study(journal).trials) == params.train_search_trials == QUICK["train_search_trials"]
