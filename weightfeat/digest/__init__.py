@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from weightfeat.digest import alignment, channels, distribution, head, latents, spectrum
 from weightfeat.digest.store import DigestStore
-from weightfeat.digest.tensors import on_device
+from weightfeat.digest.tensors import LayerTensors, on_device
 from weightfeat.digest.types import Block, Digest
+from weightfeat.digest.workers import workers
 from weightfeat.errors import UnsupportedLayout
 from weightfeat.network.types import Layer, Network
 
@@ -54,35 +56,33 @@ def compute(network: Network, *, key: str, device: str = "auto", findings: Seque
     The same network gives the same numbers to 1e-5 (of each array's own scale) on any device and thread count.
     """
     place = choose_device(device)
-    spectra: list[spectrum.Spectrum] = []
-    distributions: list[tuple[distribution.Distribution, distribution.Distribution]] = []
-    rows: list[Block] = []
-    overlaps = []
-    directions: dict[int, Tensor | None] = {}
+    layers = network.layers
+    tensors = [on_device(layer, place) for layer in layers]
+    with workers(place) as pool:
+        answers = pool.submit(latents.latents, network)
+        feeding = pool.submit(head.feed_gram, network, place)
+        # The largest layer first: begun last, it would keep one worker busy while the others wait.
+        order = sorted(range(len(layers)), key=lambda index: -layers[index].weight.size)
+        pending = {index: pool.submit(_summary, tensors[index]) for index in order}
+        summaries = [pending[index].result() for index in range(len(layers))]
+        overlaps = [_overlap(layer, own, summaries) for layer, own in zip(layers, summaries, strict=True)]
+        latent_block, k = answers.result(), feeding.result()
+    feeds = network.head_feeds
+    left = summaries[feeds[0].layer].spectrum.left if len(feeds) == 1 else None
+    norms, moments = channels.norms(network.norms)
     with torch.inference_mode():
-        for index, layer in enumerate(network.layers):
-            tensors = on_device(layer, place)
-            result = spectrum.spectrum(tensors)
-            spectra.append(result)
-            directions[index] = result.left
-            distributions.append(distribution.distribution(tensors))
-            rows.append(channels.channels(tensors))
-            previous = None if layer.previous is None else directions.get(layer.previous)
-            overlaps.append(alignment.overlap(previous, result.right, layer.weight.shape[1]))
-        feeds = network.head_feeds
-        left = directions.get(feeds[0].layer) if len(feeds) == 1 else None
-        norms, moments = channels.norms(network.norms)
-        blocks: dict[str, Block] = {
-            "layers": _layer_table(network.layers),
-            "spectrum": spectrum.block(spectra),
-            "distribution": distribution.block(distributions),
-            "channels": {name: np.stack([row[name] for row in rows]) for name in rows[0]},
-            "norms": norms,
-            "moments": moments,
-            "alignment": alignment.block(overlaps),
-            "head": head.head(network, place, left),
-            "latents": latents.latents(network),
-        }
+        head_block = head.head(network, k, left)
+    blocks: dict[str, Block] = {
+        "layers": _layer_table(layers),
+        "spectrum": spectrum.block([s.spectrum for s in summaries]),
+        "distribution": distribution.block([s.values for s in summaries]),
+        "channels": {name: np.stack([s.channels[name] for s in summaries]) for name in summaries[0].channels},
+        "norms": norms,
+        "moments": moments,
+        "alignment": alignment.block(overlaps),
+        "head": head_block,
+        "latents": latent_block,
+    }
     return Digest(
         key=key,
         architecture=network.architecture,
@@ -93,6 +93,27 @@ def compute(network: Network, *, key: str, device: str = "auto", findings: Seque
         versions=dict(VERSIONS),
         findings=tuple(findings),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _LayerSummary:
+    spectrum: spectrum.Spectrum
+    values: tuple[distribution.Distribution, distribution.Distribution]
+    channels: Block
+
+
+def _summary(tensors: LayerTensors) -> _LayerSummary:
+    """Everything that one layer gives by itself. Runs in a worker thread, whose inference mode is its own."""
+    with torch.inference_mode():
+        return _LayerSummary(
+            spectrum.spectrum(tensors), distribution.distribution(tensors), channels.channels(tensors)
+        )
+
+
+def _overlap(layer: Layer, own: _LayerSummary, summaries: Sequence[_LayerSummary]) -> NDArray[np.float32]:
+    previous = None if layer.previous is None else summaries[layer.previous].spectrum.left
+    with torch.inference_mode():
+        return alignment.overlap(previous, own.spectrum.right, layer.weight.shape[1])
 
 
 def _layer_table(layers: Sequence[Layer]) -> Block:

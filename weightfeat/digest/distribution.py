@@ -11,6 +11,7 @@ Rows 0..L-1 are the layers' weights, rows L..2L-1 their biases (NaN where there 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,8 @@ VERSION = 1
 _TAIL = np.array([0.0, 1e-5, 1e-4, 3e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.015, 0.02, 0.03, 0.04])
 QUANTILES = np.concatenate([_TAIL, np.round(np.linspace(0.05, 0.95, 19), 6), 1.0 - _TAIL[::-1]])
 MOMENTS = 9
-_CHUNK = 1 << 22
+_CHUNK = 1 << 18
+_ROW = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +58,7 @@ def _summary(values: Tensor) -> Distribution:
     """Sort once; everything else is read off the sorted values, so that order cannot matter even in rounding."""
     ordered = _sorted(values)
     count = len(ordered)
-    mean = float(ordered.sum(dtype=torch.float64)) / count
+    mean = sum(_total(chunk) for chunk in _chunks(ordered)) / count
     variance, third, fourth, magnitude = (total / count for total in _sums(ordered, mean))
     std = variance**0.5
     ranks = torch.from_numpy(np.rint(QUANTILES * (count - 1)).astype(np.int64)).to(ordered.device)
@@ -83,15 +85,25 @@ def _summary(values: Tensor) -> Distribution:
 
 def _sums(ordered: Tensor, mean: float) -> tuple[float, float, float, float]:
     """Sums of (x - mean)^2, ^3, ^4 and of |x|, chunk by chunk: VGG's largest layer alone is 411 MB."""
-    totals = torch.zeros(4, dtype=torch.float64)
-    for start in range(0, len(ordered), _CHUNK):
-        chunk = ordered[start : start + _CHUNK]
+    totals = np.zeros(4)
+    for chunk in _chunks(ordered):
         centred = chunk - mean
         squared = centred * centred
-        parts = (squared, squared * centred, squared * squared, chunk.abs())
-        totals += torch.stack([part.sum(dtype=torch.float64) for part in parts]).cpu()
+        totals += [_total(part) for part in (squared, squared * centred, squared * squared, chunk.abs())]
     second, third, fourth, magnitude = totals.tolist()
     return second, third, fourth, magnitude
+
+
+def _chunks(values: Tensor) -> Iterator[Tensor]:
+    """Views that fit a processor's cache."""
+    return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))
+
+
+def _total(values: Tensor) -> float:
+    """Sum in float32 over short rows, in float64 over rows: as exact as needed, and several times faster."""
+    whole = len(values) // _ROW * _ROW
+    rows = values[:whole].view(-1, _ROW).sum(dim=1).sum(dtype=torch.float64)
+    return float(rows + values[whole:].sum(dtype=torch.float64))
 
 
 def _sorted(values: Tensor) -> Tensor:

@@ -5,9 +5,9 @@ block-diagonal over feeds.
 
 - `matrix` (C, D) and the channels' `centre`, `spread` (latent law), `lipschitz`, `row_norm` (D,), all float16:
   the raw material
-- `bias` (C,) float64; `table` (C, S) float64, one column a name of `STATISTICS`
+- `bias` (C,) float64; `table` (C, S) float32, one column a name of `STATISTICS`
 - `gram` (C, C) H H^T, `composed` (C, C) H K H^T, `composed_active` (C, C) the same with each channel weighed by
-  P(active): float64
+  P(active): float32
 - `top` (C, 12, 6) float32: the channels with most evidence for the class: weight, centre, spread, Lipschitz
   constant, largest weight for any other class, summed negative weight for the others
 - `through` (C, n) float16: H F summed over taps, where one layer feeds the head; `feeds` (C, feeds) float32:
@@ -41,15 +41,16 @@ STATISTICS = (
 _TINY = 1e-30
 
 
-def head(network: Network, device: torch.device, left: Tensor | None) -> Block:
-    """The whole block. `left` (D, 8): leading left directions of the single layer that feeds the head, if one
-    does."""
+def head(network: Network, k: Tensor, left: Tensor | None) -> Block:
+    """The whole block. `k` is `feed_gram`'s (D, D).
+
+    `left` (D, 8): leading left directions of the layer that feeds the head, where a single one does.
+    """
     matrix = head_matrix(network)
     layer = network.layers[network.head]
     bias = np.zeros(len(matrix)) if layer.bias is None else layer.bias.astype(np.float64)
     law = latent_law(network)
-    feeds = [on_device(network.layers[feed.layer], device) for feed in network.head_feeds]
-    k = _feed_gram(network, feeds, matrix.shape[1], device)
+    feeds = _feeding(network, k.device)
     evidence = np.maximum(matrix, 0) * law.mean
     composed, active = _compose(matrix, k), _compose(matrix * law.active, k)
     carriers = _carriers(network, feeds, matrix.shape[1])
@@ -60,10 +61,10 @@ def head(network: Network, device: torch.device, left: Tensor | None) -> Block:
         "spread": law.spread.astype(np.float16),
         "row_norm": carriers[:, 0].astype(np.float16),
         "lipschitz": carriers[:, 1].astype(np.float16),
-        "gram": matrix @ matrix.T,
-        "composed": composed,
-        "composed_active": active,
-        "table": _table(matrix, bias, law, evidence, k, composed, active),
+        "gram": (matrix @ matrix.T).astype(np.float32),
+        "composed": composed.astype(np.float32),
+        "composed_active": active.astype(np.float32),
+        "table": _table(matrix, bias, law, evidence, k, composed, active).astype(np.float32),
         "top": _top(matrix, evidence, law, carriers[:, 1]),
         "through": _through(matrix, feeds),
         "feeds": _feed_norms(network, evidence),
@@ -107,15 +108,20 @@ def _table(
     return np.stack(columns, axis=1)
 
 
-def _feed_gram(network: Network, feeds: list[LayerTensors], width: int, device: torch.device) -> Tensor:
+def feed_gram(network: Network, device: torch.device) -> Tensor:
     """K (D, D). Identity where nothing known feeds a channel, so that compositions fall back to the row itself."""
+    width = head_matrix(network).shape[1]
     dtype = torch.float64 if width <= DOUBLE_SIDE else torch.float32
     k = torch.eye(width, dtype=dtype, device=device)
-    for feed, tensors in zip(network.head_feeds, feeds, strict=True):
+    for feed, tensors in zip(network.head_feeds, _feeding(network, device), strict=True):
         rows = _folded_rows(tensors, dtype)
         if len(rows) == feed.stop - feed.start:
             k[feed.start : feed.stop, feed.start : feed.stop] = rows @ rows.mT
     return k
+
+
+def _feeding(network: Network, device: torch.device) -> list[LayerTensors]:
+    return [on_device(network.layers[feed.layer], device) for feed in network.head_feeds]
 
 
 def _folded_rows(tensors: LayerTensors, dtype: torch.dtype) -> Tensor:
@@ -126,13 +132,13 @@ def _folded_rows(tensors: LayerTensors, dtype: torch.dtype) -> Tensor:
 
 def _compose(rows: Array, k: Tensor) -> Array:
     """rows K rows^T, (C, C)."""
-    a = torch.from_numpy(rows).to(k)
+    a = torch.tensor(rows, dtype=k.dtype, device=k.device)
     return np.asarray((a @ k @ a.mT).double().cpu().numpy())
 
 
 def _effective_rank(evidence: Array, k: Tensor) -> Array:
     """Participation ratio of the spectrum of diag(e_c) F: tr(M)^2 / tr(M^2) with M = diag(e_c) K diag(e_c). (C,)"""
-    squares = torch.from_numpy(evidence**2).to(k)
+    squares = torch.tensor(evidence**2, dtype=k.dtype, device=k.device)
     trace = squares @ k.diagonal()
     square = ((squares @ k.square()) * squares).sum(1)
     return np.asarray((trace.square() / square.clamp_min(_TINY)).double().cpu().numpy())
@@ -190,7 +196,7 @@ def _through(h: Array, feeds: list[LayerTensors]) -> NDArray[np.float16]:
     weight = feeds[0].weight.double().sum(2)
     fold = feeds[0].fold()
     folded = weight if fold is None else weight * fold[:, None]
-    return (torch.from_numpy(h).to(folded) @ folded).cpu().numpy().astype(np.float16)
+    return (torch.tensor(h, device=folded.device) @ folded).cpu().numpy().astype(np.float16)
 
 
 def _feed_norms(network: Network, evidence: Array) -> NDArray[np.float32]:

@@ -15,16 +15,20 @@ device or another thread count changes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from weightfeat.digest.latent_law import Array, head_matrix, latent_law
 from weightfeat.digest.types import Block
-from weightfeat.network.types import Feed, Layer, Network
+from weightfeat.network.types import Feed, Network
 
 VERSION = 1
 KINDS = ("half_normal", "law", "sparse", "through")
 DRAWS = 4096
+DRAWS_THROUGH = 2048  # of the kind `through`, whose cost is a product with the feeding layer
 SPARSITY = 0.05
 SEED = 20260
 _CHUNK = 1024
@@ -40,19 +44,37 @@ def latents(network: Network) -> Block:
     law = latent_law(network)
     centre, spread = law.centre[order].astype(np.float32), law.spread[order].astype(np.float32)
     readout = matrix[:, order].T.astype(np.float32)
-    parts: list[NDArray[np.float32]] = []
+    pre_activations = [_feed(network, feed, index) for index, feed in enumerate(network.head_feeds)]
+    logits: dict[str, list[Latents]] = {kind: [] for kind in KINDS}
     for chunk in range(DRAWS // _CHUNK):
-        normal, uniform = _draws(chunk, matrix.shape[1])
+        normal, uniform = _draws(chunk, len(order))
         half = np.abs(normal)
-        through = _through(network, normal.shape[1], chunk)
-        kinds = (
-            half,
-            np.maximum(centre + spread * normal, 0),
-            half * (uniform < SPARSITY),
-            np.maximum(centre + spread * through[:, order], 0),
-        )
-        parts.append(np.stack([kind @ readout for kind in kinds]))
-    return _responses(np.concatenate(parts, axis=1).astype(np.float64) + bias)
+        logits["half_normal"].append(half @ readout)
+        logits["law"].append(np.maximum(centre + spread * normal, 0) @ readout)
+        logits["sparse"].append((half * (uniform < SPARSITY)) @ readout)
+        if chunk < DRAWS_THROUGH // _CHUNK:
+            through = _through(pre_activations, len(order), chunk)[:, order]
+            logits["through"].append(np.maximum(centre + spread * through, 0) @ readout)
+    parts = [_responses(np.concatenate(logits[kind]).astype(np.float64) + bias) for kind in KINDS]
+    return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
+
+
+@dataclass(frozen=True, eq=False)
+class _Feed:
+    """A layer that feeds the head: its rows (out, in) summed over taps, inputs in canonical order."""
+
+    feed: Feed
+    index: int
+    rows: Latents
+
+
+def _feed(network: Network, feed: Feed, index: int) -> _Feed | None:
+    layer = network.layers[feed.layer]
+    if len(layer.weight) != feed.stop - feed.start or layer.groups != 1:
+        return None
+    rows = layer.weight.reshape(len(layer.weight), layer.weight.shape[1], -1).sum(axis=2)
+    order = np.argsort(np.linalg.norm(rows, axis=0), kind="stable")
+    return _Feed(feed, index, rows[:, order])
 
 
 def _draws(chunk: int, width: int) -> tuple[Latents, Latents]:
@@ -63,47 +85,38 @@ def _draws(chunk: int, width: int) -> tuple[Latents, Latents]:
     )
 
 
-def _through(network: Network, width: int, chunk: int) -> Latents:
+def _through(feeds: Sequence[_Feed | None], width: int, chunk: int) -> Latents:
     """Standardised pre-activations of the head's inputs when half-normal latents enter the layers that feed it.
 
     Channels no layer feeds stay zero. Standardising over the draws stands in for BatchNorm. Shape (draws, D).
     """
     out = np.zeros((_CHUNK, width), np.float32)
-    for index, feed in enumerate(network.head_feeds):
-        layer = network.layers[feed.layer]
-        if len(layer.weight) == feed.stop - feed.start and layer.groups == 1:
-            out[:, feed.start : feed.stop] = _pre_activation(layer, feed, index, chunk)
+    for part in (part for part in feeds if part is not None):
+        generator = np.random.Generator(np.random.PCG64([SEED, chunk, part.index]))
+        x = np.abs(generator.standard_normal((_CHUNK, part.rows.shape[1]), dtype=np.float32))
+        z = x @ part.rows.T
+        out[:, part.feed.start : part.feed.stop] = (z - z.mean(axis=0)) / np.maximum(z.std(axis=0), 1e-12)
     return out
 
 
-def _pre_activation(layer: Layer, feed: Feed, index: int, chunk: int) -> Latents:
-    weight = layer.weight.reshape(len(layer.weight), layer.weight.shape[1], -1).sum(axis=2)
-    order = np.argsort(np.linalg.norm(weight.astype(np.float64), axis=0), kind="stable")
-    generator = np.random.Generator(np.random.PCG64([SEED, chunk, index]))
-    x = np.abs(generator.standard_normal((_CHUNK, weight.shape[1]), dtype=np.float32))
-    z = x @ weight[:, order].T
-    return np.asarray((z - z.mean(axis=0)) / np.maximum(z.std(axis=0), 1e-12), np.float32)
-
-
 def _responses(logits: Array) -> Block:
-    """Summaries of (kinds, draws, C) logits."""
-    kinds, draws, classes = logits.shape
-    ranked = np.argsort(-logits, axis=2, kind="stable")[:, :, :2]
-    winner, second = ranked[:, :, 0], ranked[:, :, min(1, classes - 1)]
-    top = np.take_along_axis(logits, winner[:, :, None], 2)[:, :, 0]
-    gap = top - np.take_along_axis(logits, second[:, :, None], 2)[:, :, 0]
-    pairs = np.zeros((kinds, classes, classes))
-    gaps = np.zeros((kinds, classes))
-    for kind in range(kinds):
-        np.add.at(pairs[kind], (winner[kind], second[kind]), 1)
-        np.add.at(gaps[kind], winner[kind], gap[kind])
-    wins = pairs.sum(axis=2)
-    exponential = np.exp(logits - top[:, :, None])
+    """Summaries of one kind's (draws, C) logits."""
+    draws, classes = logits.shape
+    ranked = np.argsort(-logits, axis=1, kind="stable")[:, :2]
+    winner, second = ranked[:, 0], ranked[:, min(1, classes - 1)]
+    top = np.take_along_axis(logits, winner[:, None], 1)[:, 0]
+    gap = top - np.take_along_axis(logits, second[:, None], 1)[:, 0]
+    pairs = np.zeros((classes, classes))
+    gaps = np.zeros(classes)
+    np.add.at(pairs, (winner, second), 1)
+    np.add.at(gaps, winner, gap)
+    wins = pairs.sum(axis=1)
+    exponential = np.exp(logits - top[:, None])
     return {
         "share": (wins / draws).astype(np.float32),
-        "second": (pairs.sum(axis=1) / draws).astype(np.float32),
-        "logit": np.stack([logits.mean(axis=1), logits.std(axis=1)], axis=2).astype(np.float32),
-        "softmax": (exponential / exponential.sum(axis=2, keepdims=True)).mean(axis=1).astype(np.float32),
+        "second": (pairs.sum(axis=0) / draws).astype(np.float32),
+        "logit": np.stack([logits.mean(axis=0), logits.std(axis=0)], axis=1).astype(np.float32),
+        "softmax": (exponential / exponential.sum(axis=1, keepdims=True)).mean(axis=0).astype(np.float32),
         "margin": np.where(wins > 0, gaps / np.maximum(wins, 1), np.nan).astype(np.float32),
         "runner_up": pairs.astype(np.int16),
     }

@@ -5,7 +5,7 @@ Arrays, one row a layer (NaN where a layer has fewer values):
 - `leading` (L, 16) float32: the largest singular values of the (out, in * taps) matrix
 - `grid` (L, 33) float32: quantiles of all singular values at `QUANTILES`, by linear interpolation
 - `folded` (L, 8) float32: the largest singular values once BatchNorm's factor multiplies the rows
-- `powers` (L, 4) float64: sums of s, s^2, s^4 and the entropy of s^2 / sum(s^2) in nats
+- `powers` (L, 4) float32: sums of s, s^2, s^4 and the entropy of s^2 / sum(s^2) in nats
 - `sides` (L, 2) int32: the smaller and the larger side; `groups` times the values exist for a grouped convolution
 """
 
@@ -40,7 +40,7 @@ class Spectrum:
     leading: NDArray[np.float32]
     grid: NDArray[np.float32]
     folded: NDArray[np.float32]
-    powers: NDArray[np.float64]
+    powers: NDArray[np.float32]
     sides: NDArray[np.int32]
     left: Tensor | None
     right: Tensor | None
@@ -99,11 +99,11 @@ def _folded_directions(
     return left, right, strength.float().cpu().numpy()
 
 
-def _powers(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _powers(values: NDArray[np.float64]) -> NDArray[np.float32]:
     squares = values**2
     total = squares.sum()
     share = squares[squares > 0] / total if total > 0 else np.ones(1)
-    return np.array([values.sum(), total, (squares**2).sum(), -(share * np.log(share)).sum()])
+    return np.array([values.sum(), total, (squares**2).sum(), -(share * np.log(share)).sum()], np.float32)
 
 
 def _padded(values: NDArray[np.float64], length: int) -> NDArray[np.float32]:

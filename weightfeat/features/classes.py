@@ -30,7 +30,7 @@ TARGETWARD = ("mean", "bias", "evidence", "share.half_normal", "share.law", "sha
 def raw_table(digest: Digest) -> Array:
     """(C, len(COLUMNS)) statistics of every class, unscaled. Shares are logarithms with half a draw added."""
     head, latents = digest.blocks["head"], digest.blocks["latents"]
-    table = head["table"][:, [STATISTICS.index(name) for name in _FROM_HEAD]]
+    table = head["table"][:, [STATISTICS.index(name) for name in _FROM_HEAD]].astype(np.float64)
     shares = np.log(latents["share"].astype(np.float64).T + 1e-4)
     softmax = np.log(latents["softmax"].astype(np.float64).T + 1e-4)
     logits = latents["logit"][:, :, 0].astype(np.float64).T

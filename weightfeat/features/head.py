@@ -110,7 +110,7 @@ def relabelling(digest: Digest) -> Sequence[float]:
     out: list[float] = []
     ties = np.zeros((digest.num_classes, digest.num_classes))
     for name in ("gram", "composed", "composed_active"):
-        cosines = centred_cosines(block[name])
+        cosines = centred_cosines(block[name].astype(np.float64))
         upper = cosines[np.triu_indices(len(cosines), 1)]
         out += _pair_outlier(upper)
         ties += np.nan_to_num((cosines - np.nanmean(cosines)) / max(float(np.nanstd(cosines)), 1e-12)) / 3

@@ -28,7 +28,7 @@ def spectrum(digest: Digest) -> Sequence[float]:
     - bulk: log of the median singular value over F / sqrt(m)
     """
     layers, spectra = digest.blocks["layers"], digest.blocks["spectrum"]
-    leading, grid, powers = spectra["leading"], spectra["grid"].astype(np.float64), spectra["powers"]
+    leading, grid, powers = (spectra[name].astype(np.float64) for name in ("leading", "grid", "powers"))
     small, large = spectra["sides"].astype(np.float64).T
     frobenius = np.sqrt(powers[:, 1])
     edge = frobenius / np.sqrt(small * large) * (np.sqrt(small) + np.sqrt(large))
