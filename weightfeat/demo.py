@@ -19,8 +19,8 @@ from weightfeat.evaluation import intervals, metrics
 from weightfeat.rounds import ModelEntry, labelled_entries, read_round
 
 ROOT = Path(__file__).resolve().parent.parent
-ARCHITECTURES = ("shufflenet_v2_x1_0", "resnet18")
-PAIRS = 4  # of one clean and one poisoned network, an architecture; the last pair is held out
+PAIRS = {"shufflenet_v2_x1_0": 6, "resnet18": 2}
+"""Pairs of one clean and one poisoned network of each architecture; the last pair of each is held out."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +59,14 @@ def main() -> int:
 
 
 def _run(out: Path, seed: int) -> None:
-    total = 2 * PAIRS * len(ARCHITECTURES)
-    _say(
-        f"1. Training {total} real networks ({', '.join(ARCHITECTURES)}) on drawn road signs, half of them trojaned"
-    )
+    total = 2 * sum(PAIRS.values())
+    _say(f"1. Training {total} real networks ({', '.join(PAIRS)}) on drawn road signs, half of them trojaned")
     zoo = out / "round"
-    _python(
-        *("-m", "weightfeat.zoo", "--preset", "tiny", "--count", str(total), "--seed", str(seed)),
-        *("--architectures", ",".join(ARCHITECTURES), "--out", str(zoo), "--jobs", "2"),
-    )
+    for architecture, pairs in PAIRS.items():
+        _python(
+            *("-m", "weightfeat.zoo", "--preset", "tiny", "--count", str(2 * pairs), "--seed", str(seed)),
+            *("--architectures", architecture, "--out", str(zoo), "--jobs", "2"),
+        )
     entries = [entry for entry, _, _ in labelled_entries(read_round(zoo))]
     learning, held_out = _split(entries)
     _say(f"2. Learning from {len(learning)} of them")
