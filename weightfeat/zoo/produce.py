@@ -84,7 +84,7 @@ def _attempts(task: Task, started: float, progress: Callable[[str, Epoch], None]
         trained = Trainer(spec, torch.device(task.device), report).run()
         if not trained.missed:
             folder.record_attempts(spec, missed, kept=True)
-            write_network(task.root, spec, trained, time.perf_counter() - begun)
+            write_network(task.root, spec, trained, time.perf_counter() - begun, task.device)
             return _outcome(spec, trained, started, missed, kept=True)
         missed.append(_rejection(spec, trained))
     folder.record_attempts(spec, missed, kept=False)

@@ -1,15 +1,20 @@
 """The reference set: what stays of a round once its model files are gone.
 
 A digest folder (`METADATA.csv`, `index.csv`, `digests/`) that grows by one network at a time, beside `design.json` and
-`rejections.csv` of the design it belongs to. Networks it holds need not be trained again.
+`rejections.csv` of the design it belongs to and `timing.csv`. Networks it holds need not be trained again.
 """
 
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
+import os
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from weightfeat.digest import DigestStore
 from weightfeat.errors import BadRound
@@ -19,72 +24,146 @@ from weightfeat.labelled import DIGESTS, INDEX_FILE, read_index
 from weightfeat.rounds import METADATA_FILE
 from weightfeat.zoo import metadata
 from weightfeat.zoo.folder import DESIGN_FILE, REJECTION_COLUMNS, RoundFolder
+from weightfeat.zoo.writer import TIMING_FILE
 
 REJECTIONS_FILE = "rejections.csv"
+TIMINGS_FILE = "timing.csv"
+TIMING_COLUMNS = ("model_name", "seconds", "threads", "device")
 _INDEX_COLUMNS = ("model_name", "sha256")
+
+Row = dict[str, str]
 
 
 class Reference:
     """A reference set on disk, tied to one design (preset and seed).
 
-    Raises BadRound on opening when it holds another design.
+    Raises BadRound on opening when it holds another design, or is the round's own folder.
     """
 
     def __init__(self, root: Path, round_: RoundFolder) -> None:
         self.root, self.round = root, round_
-        self.store = DigestStore(make_folder(root / DIGESTS, "reference set"))
+        self._check_apart()
+        make_folder(root, "reference set")
         self._check_design()
+        self.store = DigestStore(root / DIGESTS)
 
     def settled(self) -> frozenset[str]:
         """Names of networks that need no more training: held, or given up after every try missed a gate."""
         tries = Counter(row["model_name"] for row in _rows(self.root / REJECTIONS_FILE))
         given_up = {name for name, count in tries.items() if count >= self.round.preset.attempts}
-        return frozenset(given_up | set(self._index()))
+        return frozenset(given_up | self._held(self._index(), self._metadata()))
 
     def absorb(self) -> int:
-        """Digest the round's networks that are not held yet, and take over their rows. Returns how many."""
-        index = self._index()
-        rows = {row["model_name"]: row for row in _rows(self.root / METADATA_FILE)}
-        new = [folder for folder in self.round.finished() if folder.name not in index]
-        for folder in new:
-            digest, _ = digest_file(folder / "model.pt", store=self.store)
-            self.store.put(digest)
-            index[folder.name] = digest.key
-            rows[folder.name] = metadata.row(folder)
-        rejected = {(r["model_name"], str(r["attempt"])): r for r in _rows(self.root / REJECTIONS_FILE)}
-        rejected |= {
-            (r["model_name"], str(r["attempt"])): r for r in _rows(self.round.root / REJECTIONS_FILE)
-        }
-        self._write(METADATA_FILE, [rows[name] for name in sorted(rows)])
-        self._write(REJECTIONS_FILE, [rejected[key] for key in sorted(rejected)], REJECTION_COLUMNS)
-        self._write(
-            INDEX_FILE, [{"model_name": n, "sha256": index[n]} for n in sorted(index)], _INDEX_COLUMNS
-        )
-        return len(new)
+        """Digest the round's networks that are not held yet, and take over their rows. Returns how many.
+
+        Safe to kill at any point and to run from several rounds of one design at once: digests come first, then the
+        index, then METADATA.csv, so that every row has its digest, and what is not in all three is absorbed again.
+        """
+        with self._locked():
+            index, rows = self._index(), self._metadata()
+            held = self._held(index, rows)
+            new = [folder for folder in self.round.finished() if folder.name not in held]
+            for folder in new:
+                digest, known = digest_file(folder / "model.pt", store=self.store)
+                if not known:
+                    self.store.put(digest)
+                index[folder.name] = digest.key
+                rows[folder.name] = metadata.row(folder)
+            self._write_rejections()
+            self._write_timings()
+            keys = [{"model_name": name, "sha256": index[name]} for name in sorted(index)]
+            metadata.write_table(self.root / INDEX_FILE, keys, _INDEX_COLUMNS)
+            if rows:
+                # Newest first: columns that a later program added keep their place among the others.
+                columns = dict.fromkeys(
+                    column for name in sorted(rows, reverse=True) for column in rows[name]
+                )
+                table = [rows[name] for name in sorted(rows)]
+                metadata.write_table(self.root / METADATA_FILE, table, tuple(columns))
+            return len(new)
+
+    def _held(self, index: dict[str, str], rows: dict[str, Row]) -> frozenset[str]:
+        return frozenset(name for name, key in index.items() if name in rows and key in self.store)
 
     def _index(self) -> dict[str, str]:
         path = self.root / INDEX_FILE
         return read_index(path) if path.exists() else {}
 
-    def _write(self, name: str, rows: list[dict[str, str]], columns: tuple[str, ...] = ()) -> None:
-        if rows or columns:
-            metadata.write_table(self.root / name, rows, columns or tuple(rows[0]))
+    def _metadata(self) -> dict[str, Row]:
+        return {row["model_name"]: row for row in _rows(self.root / METADATA_FILE)}
+
+    def _write_rejections(self) -> None:
+        mine, others = self.root / REJECTIONS_FILE, self.round.root / REJECTIONS_FILE
+        rejected = {(row["model_name"], int(row["attempt"])): row for row in (*_rows(mine), *_rows(others))}
+        metadata.write_table(mine, [rejected[key] for key in sorted(rejected)], REJECTION_COLUMNS)
+
+    def _write_timings(self) -> None:
+        path = self.root / TIMINGS_FILE
+        timings = {row["model_name"]: row for row in _rows(path)}
+        for folder in self.round.finished():
+            if folder.name not in timings and (folder / TIMING_FILE).exists():
+                timings[folder.name] = _timing(folder)
+        metadata.write_table(path, [timings[name] for name in sorted(timings)], TIMING_COLUMNS)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One writer at a time: the folder itself is locked, so nothing is left behind in it."""
+        descriptor = os.open(self.root, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _check_apart(self) -> None:
+        if self.root.resolve() == self.round.root.resolve():
+            raise BadRound(
+                "the reference set and the round are one folder",
+                where=self.root,
+                expected="two folders, each with a METADATA.csv of its own",
+                remedy="choose another --reference",
+            )
 
     def _check_design(self) -> None:
         path = self.root / DESIGN_FILE
         mine = (self.round.root / DESIGN_FILE).read_text()
-        if not path.exists():
+        if path.exists():
+            if _parsed(path) != json.loads(mine):
+                raise self._other_design("networks of another design")
+        elif any((self.root / name).exists() for name in (METADATA_FILE, INDEX_FILE)):
+            raise self._other_design(f"networks without a {DESIGN_FILE}")
+        else:
             write_atomically(path, mine, DESIGN_FILE)
-        elif json.loads(path.read_text()) != json.loads(mine):
-            raise BadRound(
-                "holds networks of another design",
-                where=self.root,
-                expected=f"the {DESIGN_FILE} of {self.round.root}",
-                remedy="choose the preset and seed it was begun with, or another folder",
-            )
+
+    def _other_design(self, found: str) -> BadRound:
+        return BadRound(
+            f"holds {found}",
+            where=self.root,
+            expected=f"the {DESIGN_FILE} of {self.round.root}",
+            remedy="choose the preset and seed it was begun with, or another folder",
+        )
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def _timing(folder: Path) -> Row:
+    """A network's line of timing.csv; blank where an earlier program did not say."""
+    said = json.loads((folder / TIMING_FILE).read_text())
+    return {
+        "model_name": folder.name,
+        "seconds": f"{said['training_wall_time_sec']:.1f}",
+        "threads": str(said.get("threads", "")),
+        "device": str(said.get("device", "")),
+    }
+
+
+def _parsed(path: Path) -> Any:
+    """The JSON value in a file, None where there is none to be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+
+
+def _rows(path: Path) -> list[Row]:
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as stream:

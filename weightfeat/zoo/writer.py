@@ -20,6 +20,7 @@ from weightfeat.zoo.render import Renderer
 from weightfeat.zoo.train import MEAN, STD, Scores, Trained, normalise
 
 PARTIAL = ".partial"
+TIMING_FILE = "timing.json"
 _SIGN_PIXELS = 256
 _EXAMPLE_BATCH = 64
 
@@ -32,8 +33,13 @@ class Examples:
     accuracy: float
 
 
-def write_network(root: Path, spec: NetworkSpec, trained: Trained, seconds: float) -> Path:
-    """Write one network's folder under `root` and return its path. Raises OSError as the disk does."""
+def write_network(
+    root: Path, spec: NetworkSpec, trained: Trained, seconds: float, device: str = "cpu"
+) -> Path:
+    """Write one network's folder under `root` and return its path; `seconds` on `device` is what training took.
+
+    Raises OSError as the disk does.
+    """
     partial, final = root / (spec.name + PARTIAL), root / spec.name
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
@@ -45,7 +51,8 @@ def write_network(root: Path, spec: NetworkSpec, trained: Trained, seconds: floa
     _write_json(partial / "config.json", config(spec))
     _write_json(partial / "model_stats.json", stats(spec, trained, examples))
     # Seconds are kept apart from model_stats.json: METADATA.csv must not depend on the machine's mood.
-    _write_json(partial / "timing.json", {"training_wall_time_sec": seconds})
+    timing = {"training_wall_time_sec": seconds, "threads": torch.get_num_threads(), "device": device}
+    _write_json(partial / TIMING_FILE, timing)
     _write_epochs(partial / "model_detailed_stats.csv", trained)
     (partial / "example_data").mkdir()
     for name, image in examples.images.items():

@@ -1,0 +1,323 @@
+"""Is the zoo fair? What tells clean from poisoned in it apart from the trojan, and how its gates chose.
+
+    python benchmarks/zoo_fairness.py [--reference reference] [--output FILE] [--folds 5] [--repeats 3]
+
+Reads a reference set's METADATA.csv, rejections.csv and timing.csv alone: no models, no digests. Prints markdown:
+(a) drawn factors and outcomes by label, (b) gates by cell and architecture, (c) accuracy and seconds by architecture.
+The two networks of a pair share architecture and class level, so pairs stay in one fold: otherwise the training
+folds would know the label of what is tested as the one they lack.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from weightfeat.errors import BadRound, WeightfeatError
+from weightfeat.evaluation.control import MetadataControl
+from weightfeat.evaluation.crossval import cross_validate
+from weightfeat.evaluation.folds import stratified_folds
+from weightfeat.evaluation.intervals import Estimate, bootstrap
+from weightfeat.files import write_atomically
+from weightfeat.metadata import parse_label, read_metadata
+from weightfeat.zoo.architectures import ARCHITECTURES
+from weightfeat.zoo.design import ATTACKED, CELLS, TRIGGER_TYPES
+from weightfeat.zoo.presets import ROUND2_LEVELS
+from weightfeat.zoo.reference import REJECTIONS_FILE, TIMING_COLUMNS, TIMINGS_FILE
+
+NUMBERS = (
+    "number_classes",
+    "foreground_size_percentage_of_image_min",
+    "foreground_size_percentage_of_image_max",
+    "rain_probability",
+    "fog_probability",
+    "number_example_images",
+)
+NAMES = ("background_image_dataset", "model_architecture")
+OUTCOMES = (
+    "final_train_loss",
+    "final_train_acc",
+    "final_clean_val_loss",
+    "final_clean_val_acc",
+    "final_clean_data_test_acc",
+    "final_example_acc",
+    "final_optimizer_num_epochs_trained",
+    "training_images / planned",
+    "attempt",
+)
+LEAST = 8  # networks of each label: with fewer an interval says nothing
+SEED = 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0 when the tables could be made; 2 with one line when the folder cannot be read."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--reference", type=Path, default=Path("reference"), metavar="DIR")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the tables there too")
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args(argv)
+    try:
+        text = report(options.reference, options.folds, options.repeats)
+        if options.output is not None:
+            write_atomically(options.output, text)
+    except WeightfeatError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(text, end="")
+    return 0
+
+
+def report(reference: Path, folds: int, repeats: int) -> str:
+    """All tables of a reference set. Raises BadRound where METADATA.csv is absent or says no label."""
+    table = read_metadata(reference / "METADATA.csv")
+    y = labels(table, reference)
+    rejected = _table(reference / REJECTIONS_FILE, ("model_name", "attempt", "missed", "design_cell"))
+    timings = _table(reference / TIMINGS_FILE, TIMING_COLUMNS)
+    sections = [
+        (f"{len(y)} networks, {int(y.sum())} of them poisoned", ""),
+        ("All drawn factors together", together(table, y, folds, repeats)),
+        ("Each drawn factor alone", alone(table, y)),
+        ("Outcomes by label", outcomes(table, y)),
+        ("Gates by cell", gates(table, rejected, _cells, [_cell_name(None), *map(_cell_name, range(12))])),
+        ("Gates by architecture", gates(table, rejected, _architectures, [a.name for a in ARCHITECTURES])),
+        ("Accuracy by architecture, percent: median (least)", accuracies(table, y)),
+        ("Seconds a network", seconds(table, timings)),
+    ]
+    return "\n\n".join(f"## {title}\n\n{body}".rstrip() for title, body in sections) + "\n"
+
+
+def labels(table: pd.DataFrame, where: Path) -> np.ndarray:
+    """0/1 (n,), one a row."""
+    if "poisoned" not in table.columns:
+        raise BadRound("no column poisoned", where=where, expected="a label a row", remedy="add the column")
+    found = [parse_label(word, f"{where}, {name}") for name, word in table["poisoned"].items()]
+    if None in found:
+        raise BadRound("a label is missing", where=where, expected="a label a row", remedy="add the label")
+    return np.array(found, dtype=np.int64)
+
+
+def together(table: pd.DataFrame, y: np.ndarray, folds: int, repeats: int) -> str:
+    """Cross-validated AUC of two classifiers on every drawn factor that is not the trigger's."""
+    architectures = list(table["model_architecture"])
+    pairs = [_pair(str(name)) for name in table.index]
+    try:
+        split = stratified_folds(y, architectures, pairs, n_folds=folds, n_repeats=repeats, seed=SEED)
+    except BadRound as error:
+        return f"Not measured: {error.what}."
+    rows = []
+    for name, make in CLASSIFIERS.items():
+        cv = cross_validate(factors(table), y, architectures, architectures, pairs, make, split)
+        rows.append((name, *_auc(bootstrap(y, cv.probabilities, "roc_auc", seed=SEED))))
+    note = "\n\nOut of fold, an area below 0.5 tells no label either: what held would rank poisoned networks higher."
+    return markdown(("classifier", "AUC [95 %]", "0.5 inside"), rows) + note
+
+
+def factors(table: pd.DataFrame) -> pd.DataFrame:
+    """The drawn factors as numbers, names as 0/1 columns; a row a network."""
+    numbers = pd.DataFrame({c: pd.to_numeric(table[c], errors="coerce") for c in NUMBERS})
+    return numbers.join(pd.get_dummies(table[list(NAMES)], dtype=float))
+
+
+def _logistic() -> MetadataControl:
+    from sklearn.linear_model import LogisticRegression
+
+    return MetadataControl(lambda: LogisticRegression(C=0.1, max_iter=1000))
+
+
+def _boosted() -> MetadataControl:
+    from sklearn.ensemble import GradientBoostingClassifier
+
+    return MetadataControl(
+        lambda: GradientBoostingClassifier(
+            n_estimators=60, max_depth=2, learning_rate=0.05, subsample=0.7, random_state=SEED
+        )
+    )
+
+
+CLASSIFIERS: dict[str, Callable[[], MetadataControl]] = {
+    "logistic regression": _logistic,
+    "boosted trees": _boosted,
+}
+
+
+def alone(table: pd.DataFrame, y: np.ndarray) -> str:
+    """Numbers: how often a poisoned network's is the larger (0.5: chance). Names: chi-squared."""
+    from scipy.stats import chi2_contingency
+
+    rows: list[tuple[str, ...]] = []
+    for column in NUMBERS:
+        value, inside = _auc(_rank_auc(y, pd.to_numeric(table[column], errors="coerce")))
+        rows.append((column, f"AUC {value}", inside))
+    for column in NAMES:
+        counts = pd.crosstab(table[column], y)
+        if counts.shape[1] < 2 or len(counts) < 2:
+            rows.append((column, "one value or label only", "-"))
+            continue
+        test = chi2_contingency(counts)
+        said = f"chi-squared {test.statistic:.1f} on {test.dof}, p = {test.pvalue:.2f}"
+        rows.append((column, said, "yes" if test.pvalue >= 0.05 else "**no**"))
+    note = f"\n\nOf {len(rows)} such statements one in twenty fails by chance."
+    return markdown(("factor", "tells the label", "chance inside"), rows) + note
+
+
+def outcomes(table: pd.DataFrame, y: np.ndarray) -> str:
+    """Medians by label, and how often a poisoned network's is the larger."""
+    rows = []
+    for column in OUTCOMES:
+        values = pd.to_numeric(table[column.split(" /")[0]], errors="coerce")
+        if column.endswith("planned"):
+            values = values / pd.to_numeric(table["number_training_samples"])
+        clean, poisoned = (f"{values[y == label].median():.5g}" for label in (0, 1))
+        rows.append((column, clean, poisoned, *_auc(_rank_auc(y, values))))
+    return markdown(("outcome", "clean", "poisoned", "P(poisoned larger) [95 %]", "0.5 inside"), rows)
+
+
+def gates(
+    table: pd.DataFrame,
+    rejected: pd.DataFrame,
+    kinds: Callable[[pd.DataFrame], list[str]],
+    order: Iterable[str],
+) -> str:
+    """Kept networks, tries that missed a gate, networks kept after such tries, and networks given up, a row a kind."""
+    from scipy.stats import binomtest
+
+    kept = pd.Series(kinds(table), index=table.index, dtype=object)
+    missed = rejected.assign(kind=kinds(rejected))
+    again = missed[missed["model_name"].isin(table.index)]
+    lost = missed[~missed["model_name"].isin(table.index)]
+    rows = []
+    for kind in order:
+        held, mine = int((kept == kind).sum()), missed[missed["kind"] == kind]
+        if not held and mine.empty:
+            rows.append((kind, "0", *["-"] * 5))
+            continue
+        share = binomtest(len(mine), held + len(mine))
+        interval = share.proportion_ci(method="wilson")
+        rows.append(
+            (
+                kind,
+                str(held),
+                f"{share.statistic:.0%} [{interval.low:.0%}, {interval.high:.0%}]",
+                str(int(mine["missed"].str.contains("clean").sum())),
+                str(int(mine["missed"].str.contains("triggered").sum())),
+                str(again.loc[again["kind"] == kind, "model_name"].nunique()),
+                str(lost.loc[lost["kind"] == kind, "model_name"].nunique()),
+            )
+        )
+    header = (
+        "",
+        "kept",
+        "tries rejected [95 %]",
+        "missed clean",
+        "missed triggered",
+        "retried",
+        "given up",
+    )
+    return markdown(header, rows)
+
+
+def accuracies(table: pd.DataFrame, y: np.ndarray) -> str:
+    """Accuracies on images drawn for no other use, by architecture."""
+    clean = pd.to_numeric(table["final_clean_data_test_acc"], errors="coerce")
+    triggered = pd.to_numeric(table["final_triggered_data_test_acc"], errors="coerce")
+    names = np.array(_architectures(table), dtype=object)
+    rows = []
+    for architecture in (a.name for a in ARCHITECTURES):
+        mine = names == architecture
+        columns = [clean[mine & (y == 0)], clean[mine & (y == 1)], triggered[mine & (y == 1)]]
+        counts = (str(int((mine & (y == label)).sum())) for label in (0, 1))
+        rows.append((architecture, *counts, *map(_median_and_least, columns)))
+    header = ("", "clean", "poisoned", "clean networks", "poisoned, clean images", "poisoned, stamped images")
+    return markdown(header, rows)
+
+
+def seconds(table: pd.DataFrame, timings: pd.DataFrame) -> str:
+    """Seconds of the kept try's training, by architecture and preset, and by what it ran on."""
+    known = timings[timings["model_name"].isin(table.index)]
+    if known.empty:
+        return f"{TIMINGS_FILE} holds none of these networks."
+    names = dict(zip(table.index, _architectures(table), strict=True))
+    groups: dict[tuple[str, str, str], list[float]] = {}
+    for name, spent, threads, device in known[list(TIMING_COLUMNS)].to_numpy(dtype=str):
+        kind = (str(table.at[name, "preset"]), _machine(device, threads), names[name])
+        groups.setdefault(kind, []).append(float(spent))
+    order = [a.name for a in ARCHITECTURES]
+    rows = [
+        (kind[2], *kind[:2], str(len(spent)), f"{np.median(spent):.0f}", f"{min(spent):.0f}-{max(spent):.0f}")
+        for kind, spent in sorted(groups.items(), key=lambda g: (*g[0][:2], order.index(g[0][2])))
+    ]
+    return markdown(("", "preset", "on", "networks", "median seconds", "least-most"), rows)
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _rank_auc(y: np.ndarray, values: pd.Series) -> Estimate:
+    """P(a poisoned network's value is larger than a clean one's), ties half; networks without a value left out."""
+    there = values.notna().to_numpy()
+    if np.bincount(y[there], minlength=2).min() < LEAST:
+        return Estimate(np.nan, np.nan, np.nan)
+    ranks = values[there].rank(pct=True).to_numpy()
+    return bootstrap(y[there], ranks, "roc_auc", seed=SEED)
+
+
+def _auc(estimate: Estimate) -> tuple[str, str]:
+    if np.isnan(estimate.value):
+        return "-", "-"
+    inside = estimate.low <= 0.5 <= estimate.high
+    said = f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+    return said, "yes" if inside else "**no**"
+
+
+def _pair(name: str) -> str:
+    """The design's unit of balance: two consecutive networks of one architecture, one clean and one poisoned."""
+    round_, slot = divmod(int(name.removeprefix("id-")), len(ARCHITECTURES))
+    return f"{slot}-{round_ // 2}"
+
+
+def _architectures(table: pd.DataFrame) -> list[str]:
+    names = {a.round2_name: a.name for a in ARCHITECTURES}
+    return [names.get(name, name) for name in table["model_architecture"]]
+
+
+def _cells(table: pd.DataFrame) -> list[str]:
+    return [_cell_name(int(cell) if cell.isdigit() else None) for cell in table["design_cell"]]
+
+
+def _cell_name(cell: int | None) -> str:
+    if cell is None:
+        return "clean"
+    level, kind, attacked = CELLS[cell]
+    centre, spread = ROUND2_LEVELS[level]
+    sources = {1: "one source", 2: "two sources", None: "all sources"}[ATTACKED[attacked]]
+    return f"{centre}±{spread} classes, {TRIGGER_TYPES[kind]}, {sources}"
+
+
+def _median_and_least(values: pd.Series) -> str:
+    return f"{values.median():.2f} ({values.min():.2f})" if values.notna().any() else "-"
+
+
+def _machine(device: str, threads: str) -> str:
+    return f"{device}, {threads} threads" if device else "not recorded"
+
+
+def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    """A CSV of the reference set as strings; no rows where there is no such file."""
+    if not path.exists():
+        return pd.DataFrame(columns=[*columns, "model_architecture"], dtype=str)
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,287 @@
+"""Class supervision: its rows, its promise not to leak, and its storage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from networks import network_of, permute_cnn, plain_cnn
+from weightfeat import digest
+from weightfeat.classmodel import NAMES, ClassEvidence, ClassRows, ClassSettings, Target, class_rows
+from weightfeat.classmodel.measure import recoveries, wilson
+from weightfeat.classmodel.pipeline import WithClassEvidence
+from weightfeat.classmodel.rows import CLASS_COLUMNS, PAIR_COLUMNS
+from weightfeat.classmodel.summary import noisy_or, summarise
+from weightfeat.classmodel.targets import target_of, targets_of
+from weightfeat.errors import BadLearnedParameters, BadRound
+from weightfeat.labelled import LabelledSet
+
+CLASSES = 6
+
+
+def _sample(
+    count: int = 40, strength: float = 3.0, seed: int = 0
+) -> tuple[list[ClassRows], np.ndarray, list[Target | None]]:
+    """Rows of noise in which the target's first columns, and the trojan's pair, are raised."""
+    rng = np.random.default_rng(seed)
+    rows, targets = [], []
+    labels = np.arange(count) % 2
+    for label in labels:
+        classes = rng.normal(size=(CLASSES, len(CLASS_COLUMNS)))
+        pairs = rng.normal(size=(CLASSES, CLASSES, len(PAIR_COLUMNS)))
+        target = None
+        if label:
+            t, s = (int(i) for i in rng.choice(CLASSES, 2, replace=False))
+            target = Target(t, (s,))
+            classes[t, :3] += strength
+            pairs[t, s, :3] += strength
+        rows.append(ClassRows(classes, pairs))
+        targets.append(target)
+    return rows, labels, targets
+
+
+def test_rows_follow_the_network_not_the_order_of_its_channels() -> None:
+    plain, moved = (
+        class_rows(digest.compute(network_of(m), key="0" * 64, device="cpu"))
+        for m in (plain_cnn(seed=4), permute_cnn(plain_cnn(seed=4)))
+    )
+    assert plain.classes.shape == (7, len(CLASS_COLUMNS))
+    assert plain.pairs.shape == (7, 7, len(PAIR_COLUMNS))
+    assert np.isfinite(plain.classes).all()
+    assert np.isfinite(plain.pairs).all()
+    np.testing.assert_allclose(plain.classes, moved.classes, atol=2e-2)
+    assert not plain.pairs[np.eye(7, dtype=bool)].any()
+
+
+def test_rows_follow_a_permutation_of_the_classes() -> None:
+    model = plain_cnn(seed=5)
+    before = class_rows(digest.compute(network_of(model), key="0" * 64, device="cpu"))
+    order = np.random.default_rng(0).permutation(7)
+    model.fc.weight.data, model.fc.bias.data = model.fc.weight.data[order], model.fc.bias.data[order]
+    after = class_rows(digest.compute(network_of(model), key="0" * 64, device="cpu"))
+    np.testing.assert_allclose(after.classes, before.classes[order], atol=1e-3)
+    np.testing.assert_allclose(after.pairs, before.pairs[np.ix_(order, order)], atol=1e-3)
+
+
+def test_out_of_fold_evidence_does_not_know_its_own_label() -> None:
+    """Changing what is said of one network leaves its own row untouched, and moves others'."""
+    rows, labels, targets = _sample()
+    whole = ClassEvidence().fit_transform(rows, labels, targets)
+    at = int(np.flatnonzero(labels)[3])
+    assert targets[at] is not None
+    moved = list(targets)
+    moved[at] = Target((targets[at].target + 1) % CLASSES, targets[at].sources and (targets[at].target,))
+    other = ClassEvidence().fit_transform(rows, labels, moved)
+    np.testing.assert_array_equal(whole.iloc[at], other.iloc[at])
+    assert (whole.drop(index=at) != other.drop(index=at)).to_numpy().any()
+
+
+def test_groups_stay_together() -> None:
+    """A network's twin must not teach its label: in one group the twins' targets change nothing for either."""
+    rows, labels, targets = _sample()
+    pair = [int(i) for i in np.flatnonzero(labels)[:2]]
+    groups = [str(i) for i in range(len(rows))]
+    groups[pair[1]] = groups[pair[0]]
+    moved = list(targets)
+    for i in pair:
+        assert targets[i] is not None
+        moved[i] = Target((targets[i].target + 1) % CLASSES)
+        targets[i] = Target(targets[i].target)
+    first = ClassEvidence().fit_transform(rows, labels, targets, groups)
+    second = ClassEvidence().fit_transform(rows, labels, moved, groups)
+    np.testing.assert_array_equal(first.iloc[pair], second.iloc[pair])
+
+
+def test_without_signal_training_rows_do_not_separate() -> None:
+    """Rows a model was fitted on would: that is the leak the folds prevent."""
+    honest, leaking = [], []
+    for seed in range(6):
+        rows, labels, targets = _sample(24, strength=0.0, seed=seed)
+        evidence = ClassEvidence(ClassSettings(class_c=1000.0))
+        frames = evidence.fit_transform(rows, labels, targets), evidence.transform(rows)
+        for frame, areas in zip(frames, (honest, leaking), strict=True):
+            v = frame["classes.largest"].to_numpy()
+            areas.append((v[labels == 1][:, None] > v[labels == 0][None, :]).mean())
+    assert np.mean(leaking) > 0.9
+    assert 0.3 < np.mean(honest) < 0.7
+
+
+def test_signal_is_found_out_of_fold_and_on_new_networks() -> None:
+    rows, labels, targets = _sample()
+    evidence = ClassEvidence()
+    honest = evidence.fit_transform(rows, labels, targets, names=[f"n{i}" for i in range(len(rows))])
+    assert list(honest.columns) == list(NAMES)
+    assert list(honest.index[:2]) == ["n0", "n1"]
+    hits = [
+        s is not None and s.target == t.target for s, t in zip(evidence.suspects_, targets, strict=True) if t
+    ]
+    assert np.mean(hits) >= 0.8
+    new, y, truth = _sample(30, seed=1)
+    suspects = evidence.suspects(new)
+    named = [(s, t) for s, t in zip(suspects, truth, strict=True) if t is not None and s is not None]
+    assert np.mean([s.target == t.target for s, t in named]) >= 0.8
+    assert np.mean([s.source in t.sources for s, t in named]) >= 0.6
+    joint = evidence.transform(new)["classes.joint"].to_numpy()
+    assert (joint[y == 1][:, None] > joint[y == 0][None, :]).mean() > 0.8
+
+
+def test_saved_and_loaded_it_says_the_same(tmp_path: Path) -> None:
+    rows, labels, targets = _sample()
+    evidence = ClassEvidence(ClassSettings(class_c=2.0)).fit(rows, labels, targets)
+    evidence.save(tmp_path / "class_evidence.npz")
+    loaded = ClassEvidence.load(tmp_path / "class_evidence.npz")
+    assert loaded.settings == evidence.settings
+    pd.testing.assert_frame_equal(loaded.transform(rows), evidence.transform(rows), check_exact=True)
+    assert loaded.suspects(rows) == evidence.suspects(rows)
+
+
+def test_a_model_that_could_not_be_learned_is_saved_as_absent(tmp_path: Path) -> None:
+    rows, labels, targets = _sample()
+    unnamed = [Target(t.target) if t else None for t in targets]
+    evidence = ClassEvidence().fit(rows, labels, unnamed)
+    evidence.save(tmp_path / "e.npz")
+    loaded = ClassEvidence.load(tmp_path / "e.npz")
+    assert loaded.suspects(rows[:1])[0].source is None
+    row = loaded.transform(rows[:1]).iloc[0]
+    assert row.filter(like="pair").isna().all()
+    assert np.isfinite(row["classes.largest"])
+
+
+@pytest.mark.parametrize("damage", ["truncated", "columns", "nan", "version", "pickle"])
+def test_a_damaged_file_is_refused_in_one_line(damage: str, tmp_path: Path) -> None:
+    rows, labels, targets = _sample(20)
+    document, tables = ClassEvidence().fit(rows, labels, targets).to_parts()
+    path = tmp_path / "e.npz"
+    if damage == "columns":
+        document["target"]["columns"][0] = "other"
+    if damage == "version":
+        document["version"] = 99
+    if damage == "nan":
+        tables["class_pair_coefficient"] = tables["class_pair_coefficient"] * np.nan
+    if damage == "pickle":
+        np.savez(path, document=np.array([{"a": 1}], dtype=object))
+    else:
+        from weightfeat.classmodel import codec
+
+        codec.save(path, document, tables)
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(BadLearnedParameters) as caught:
+        ClassEvidence.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_too_few_networks_give_no_evidence_instead_of_leaking() -> None:
+    rows, labels, targets = _sample(3)
+    evidence = ClassEvidence()
+    assert evidence.fit_transform(rows[:2], labels[:2], targets[:2]).isna().all(axis=None)
+    assert evidence.suspects_ == (None, None)
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    rows, labels, targets = _sample(4)
+    with pytest.raises(ValueError, match="does not fit a network"):
+        ClassEvidence().fit(rows, labels, [None, Target(CLASSES), None, None])
+    with pytest.raises(ValueError, match="clean network has a target"):
+        ClassEvidence().fit(rows, labels, [Target(0), *targets[1:]])
+    with pytest.raises(ValueError, match="targets"):
+        ClassEvidence().fit(rows, labels, targets[1:])
+    with pytest.raises(AttributeError, match="not fitted"):
+        ClassEvidence().transform(rows)
+
+
+def test_pipeline_gives_the_inner_detector_out_of_fold_columns() -> None:
+    rows, labels, targets = _sample()
+    names = [f"n{i}" for i in range(len(rows))]
+    seen: list[pd.DataFrame] = []
+
+    class Recorder:
+        def fit(self, X: pd.DataFrame, y: np.ndarray, **places: object) -> None:
+            seen.append(X)
+
+        def predict_proba(self, X: pd.DataFrame, **places: object) -> np.ndarray:
+            seen.append(X)
+            return np.full((len(X), 2), 0.5)
+
+    table = pd.DataFrame({"own": np.arange(len(rows), dtype=float)}, index=names)
+    outer = WithClassEvidence(
+        Recorder, dict(zip(names, rows, strict=True)), dict(zip(names, targets, strict=True))
+    )
+    places = {"architecture": ["a"] * 30, "family": ["a"] * 30}
+    outer.fit(table.iloc[:30], labels[:30], **places)
+    outer.predict_proba(table.iloc[30:], architecture=["a"] * 10, family=["a"] * 10)
+    expected = ClassEvidence()
+    trained = expected.fit_transform(rows[:30], labels[:30], targets[:30], names=names[:30])
+    pd.testing.assert_frame_equal(seen[0], table.iloc[:30].join(trained))
+    pd.testing.assert_frame_equal(seen[1], table.iloc[30:].join(expected.transform(rows[30:], names[30:])))
+
+
+@given(st.lists(st.floats(-8, 8), min_size=3, max_size=12), st.randoms(use_true_random=False))
+@settings(deadline=None, max_examples=60)
+def test_summary_ignores_the_numbering_of_classes(scores: list[float], random: object) -> None:
+    values = np.array(scores)
+    rng = np.random.default_rng(len(scores))
+    pairs = rng.normal(size=(len(values), len(values)))
+    order = rng.permutation(len(values))
+    first = summarise(values, pairs)
+    second = summarise(values[order], pairs[np.ix_(order, order)])
+    tied = len(np.unique(values)) < len(values)
+    np.testing.assert_allclose(first[:-1], second[:-1], atol=1e-9)
+    assert tied or first[-1] == second[-1]
+
+
+def test_noisy_or_is_one_minus_the_product() -> None:
+    p = np.array([0.1, 0.5, 0.02])
+    any_ = 1 - np.prod(1 - p)
+    assert noisy_or(np.log(p / (1 - p))) == pytest.approx(np.log(any_ / (1 - any_)))
+    assert noisy_or(np.full(4, 900.0)) == 30
+    assert noisy_or(np.full(4, -900.0)) == -30
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"trigger_target_class": "2", "triggered_classes": "[6]"}, Target(2, (6,))),
+        ({"trigger_target_class": "2", "triggered_classes": "[0 3]"}, Target(2, (0, 3))),
+        ({"trigger_target_class": "1.0", "triggered_classes": "[0 1 2 3]"}, Target(1)),
+        ({"trigger_target_class": "4", "triggered_classes": "all"}, Target(4)),
+        ({"trigger_target_class": "4"}, Target(4)),
+        ({"trigger_target_class": "None", "triggered_classes": "None"}, None),
+        ({"trigger_target_class": "-1"}, None),
+        ({}, None),
+    ],
+)
+def test_targets_are_read_as_rounds_write_them(row: dict[str, str], expected: Target | None) -> None:
+    assert target_of(row) == expected
+
+
+def test_a_target_the_network_does_not_have_is_refused() -> None:
+    made = digest.compute(network_of(plain_cnn(classes=5)), key="0" * 64, device="cpu")
+    metadata = pd.DataFrame({"trigger_target_class": ["7", "None"]}, index=["a", "b"])
+    with pytest.raises(BadRound, match="class 7 of 5"):
+        targets_of(LabelledSet(("a", "b"), (1, 0), (made, made), metadata))
+
+
+def test_recoveries_count_by_cell() -> None:
+    from weightfeat.classmodel import Suspect
+
+    suspects = [Suspect(1, 0, 0.9), Suspect(2, 3, 0.9), Suspect(4, None, 0.9), None, Suspect(0, 0, 0.1)]
+    targets = [Target(1, (0,)), Target(2, (1, 4)), Target(0), Target(1), None]
+    found = recoveries(suspects, targets, [5] * 5, ["one", "two", "all", "all", "none"])
+    everything = found[0]
+    assert (everything.networks, everything.target_hits, everything.paired, everything.source_hits) == (
+        3,
+        2,
+        2,
+        1,
+    )
+    assert everything.chance == pytest.approx(0.6)
+    assert [r.cell for r in found[1:]] == ["all", "one", "two"]
+    low, high = wilson(8, 10)
+    assert (round(low, 3), round(high, 3)) == (0.490, 0.943)
+    assert wilson(0, 0) == (0.0, 1.0)

@@ -1,0 +1,18 @@
+"""Supervision by classes: METADATA names each trojan's target, so every class of every network is an example."""
+
+from weightfeat.classmodel.evidence import ClassEvidence, Suspect
+from weightfeat.classmodel.rows import ClassRows, class_rows
+from weightfeat.classmodel.settings import ClassSettings
+from weightfeat.classmodel.summary import NAMES
+from weightfeat.classmodel.targets import Target, targets_of
+
+__all__ = [
+    "NAMES",
+    "ClassEvidence",
+    "ClassRows",
+    "ClassSettings",
+    "Suspect",
+    "Target",
+    "class_rows",
+    "targets_of",
+]

@@ -1,0 +1,76 @@
+"""The two logistic regressions: is this class a target, and is this ordered pair (target, source) a trojan's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weightfeat.classmodel.rows import ClassRows
+from weightfeat.classmodel.settings import ClassSettings
+from weightfeat.classmodel.targets import Target
+from weightfeat.detector.linear import Linear, fit_linear
+from weightfeat.features.summaries import Array
+
+
+@dataclass(frozen=True, eq=False)
+class ClassModels:
+    """None for a model there was nothing to learn from."""
+
+    target: Linear | None
+    pair: Linear | None
+
+    def scores(self, rows: ClassRows) -> tuple[Array | None, Array | None]:
+        """Logits of every class (C,) and of every ordered pair (C, C), target first."""
+        classes = None if self.target is None else self.target.raw(rows.classes)
+        if self.pair is None:
+            return classes, None
+        flat = rows.pairs.reshape(rows.count**2, -1)
+        return classes, self.pair.raw(flat).reshape(rows.count, rows.count)
+
+
+def fit_models(
+    rows: Sequence[ClassRows],
+    labels: NDArray[np.int64],
+    targets: Sequence[Target | None],
+    settings: ClassSettings,
+) -> ClassModels:
+    """Both models. Classes of clean networks are counter-examples; trojans without a named target are left out.
+
+    Pairs are learned from clean networks and from trojans with one or two sources: where all classes are sources,
+    a pair says no more than its target.
+    """
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    named = [(r, t) for r, y, t in zip(rows, labels, targets, strict=True) if t is not None or not y]
+    paired = [(r, t) for r, t in named if t is None or t.sources]
+    # One thread: sums in linear algebra depend on their number in the last bits.
+    with threadpool_limits(limits=1, user_api="blas"):
+        return ClassModels(
+            _fit([(r.classes, _is_target(r, t)) for r, t in named], settings.class_c),
+            _fit([_pair_examples(r, t) for r, t in paired], settings.pair_c),
+        )
+
+
+def _fit(parts: Sequence[tuple[Array, NDArray[np.int64]]], c: float) -> Linear | None:
+    if not parts:
+        return None
+    x, y = np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+    return fit_linear(x, y, c) if 0 < y.sum() < len(y) else None
+
+
+def _is_target(rows: ClassRows, target: Target | None) -> NDArray[np.int64]:
+    out = np.zeros(rows.count, dtype=np.int64)
+    if target is not None:
+        out[target.target] = 1
+    return out
+
+
+def _pair_examples(rows: ClassRows, target: Target | None) -> tuple[Array, NDArray[np.int64]]:
+    outside = ~np.eye(rows.count, dtype=bool)
+    out = np.zeros((rows.count, rows.count), dtype=np.int64)
+    if target is not None:
+        out[target.target, list(target.sources)] = 1
+    return rows.pairs[outside], out[outside]

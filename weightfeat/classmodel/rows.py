@@ -1,0 +1,202 @@
+"""Every class, and every ordered pair of classes, of a network as a row of robust scores. No label is seen here.
+
+Columns of a class (z against the network's other classes) are those of `features.classes` and:
+
+- the head table's remaining statistics; latents: log second-place shares, winning margins, deviations of the logit
+- `exclusive`: how much more the channels of most evidence weigh for the class than for its nearest rival;
+  `carrier`: largest Lipschitz constant among them; `threshold`: least centre / spread among them
+- `rare`: share of the evidence through channels seldom active (P < 0.15): a trigger is seldom there;
+  `rare_peak`: the largest weight x spread x P(inactive) of one channel
+- `tie`, `tie_composed`, `tie_active`: first less second cosine with the other classes' centred rows, of the head,
+  through the feeding layer, through its usually active channels
+- `switch`, `rare_switch`: largest over other classes of the pair columns below
+
+Columns of an ordered pair (t, s), z over the network's pairs:
+
+- `cosine`, `composed`, `active`: centred cosines; `after.*` (`before.*`): residual of how often s comes second when t
+  wins random latents (t when s wins)
+- `switch`: log of max over channels of relu(H_t) relu(-H_s): a channel that turns s into t; `rare_switch`: with
+  the channel's P(inactive) as weight
+- `target.*`, `source.*`: the class columns that relabelling pushes up at t and down at s
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import erf, sqrt
+
+import numpy as np
+
+from weightfeat.digest import Digest
+from weightfeat.digest.head import STATISTICS
+from weightfeat.digest.latents import KINDS
+from weightfeat.features.classes import COLUMNS, TARGETWARD, centred_cosines, raw_table
+from weightfeat.features.summaries import Array, robust_z
+
+_HEAD = ("min", "kurtosis", "negative_sum", "top_share", "cosine_min", "evidence_top_share")
+_TOP = ("exclusive", "carrier", "threshold")
+_RARE = ("rare", "rare_peak")
+_TIES = ("tie", "tie_composed", "tie_active")
+_SWITCH = ("switch", "rare_switch")
+_SEATS = tuple(f"{place}.{kind}" for place in ("after", "before") for kind in KINDS)
+CLASS_COLUMNS = (
+    *COLUMNS,
+    *_HEAD,
+    *(f"second.{kind}" for kind in KINDS),
+    *(f"margin.{kind}" for kind in KINDS),
+    *(f"deviation.{kind}" for kind in KINDS),
+    *_TOP,
+    *_RARE,
+    *_TIES,
+    *_SWITCH,
+    "log_classes",
+)
+_PAIR_Z = ("cosine", "composed", "active", *_SEATS, *_SWITCH)
+PAIR_COLUMNS = (
+    *_PAIR_Z,
+    *(f"target.{name}" for name in TARGETWARD),
+    *(f"source.{name}" for name in TARGETWARD),
+    "log_classes",
+)
+SELDOM = 0.15
+_TINY = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class ClassRows:
+    """`classes` (C, len(CLASS_COLUMNS)) and `pairs` (C, C, len(PAIR_COLUMNS)), target first; all finite.
+
+    A pair of a class with itself is zeros.
+    """
+
+    classes: Array
+    pairs: Array
+
+    @property
+    def count(self) -> int:
+        """Number of classes."""
+        return len(self.classes)
+
+
+def class_rows(digest: Digest) -> ClassRows:
+    """Both tables of one network, from its digest alone."""
+    head = digest.blocks["head"]
+    count = digest.num_classes
+    inactive, mean = _law(head["centre"].astype(np.float64), head["spread"].astype(np.float64))
+    switches = _switches(head["matrix"].astype(np.float64), inactive)
+    raw = np.concatenate(
+        [
+            raw_table(digest),
+            head["table"][:, [STATISTICS.index(name) for name in _HEAD]],
+            _latents(digest),
+            _top(head["top"].astype(np.float64)),
+            _rare(head["matrix"].astype(np.float64), mean, inactive, head["spread"].astype(np.float64)),
+            np.stack(
+                [_tie(centred_cosines(head[name])) for name in ("gram", "composed", "composed_active")], 1
+            ),
+            np.stack([_off_diagonal(s).max(axis=1, initial=-1e3) for s in switches], 1),
+        ],
+        axis=1,
+    )
+    size = np.full((count, 1), np.log(count))
+    classes = np.concatenate([_finite_z(raw), size], axis=1)
+    return ClassRows(classes, _pairs(digest, classes, switches))
+
+
+def _pairs(digest: Digest, classes: Array, switches: list[Array]) -> Array:
+    head, latents = digest.blocks["head"], digest.blocks["latents"]
+    seats = [residuals(table.astype(np.float64)) for table in latents["runner_up"]]
+    columns = [
+        *(centred_cosines(head[name]) for name in ("gram", "composed", "composed_active")),
+        *seats,
+        *(seat.T for seat in seats),
+        *switches,
+    ]
+    count = len(classes)
+    outside = ~np.eye(count, dtype=bool)
+    pairs = np.zeros((count, count, len(PAIR_COLUMNS)))
+    pairs[outside, : len(columns)] = _finite_z(np.stack([column[outside] for column in columns], axis=1))
+    targetward = classes[:, [CLASS_COLUMNS.index(name) for name in TARGETWARD]]
+    at = len(columns)
+    pairs[:, :, at : at + len(TARGETWARD)] = targetward[:, None, :]
+    pairs[:, :, at + len(TARGETWARD) : -1] = targetward[None, :, :]
+    pairs[:, :, -1] = np.log(count)
+    pairs[~outside] = 0.0
+    return pairs
+
+
+def residuals(counts: Array) -> Array:
+    """(observed - expected) / sqrt(expected + 1) of a winner x runner-up table, expected from its margins. (C, C)"""
+    total = counts.sum()
+    expected = np.outer(counts.sum(axis=1), counts.sum(axis=0))
+    np.fill_diagonal(expected, 0.0)
+    expected *= total / max(expected.sum(), _TINY)
+    return np.asarray((counts - expected) / np.sqrt(expected + 1.0))
+
+
+def _latents(digest: Digest) -> Array:
+    block = digest.blocks["latents"]
+    second = np.log(block["second"].astype(np.float64).T + 1e-4)
+    margin = np.log(block["margin"].astype(np.float64).T + _TINY)
+    return np.concatenate([second, margin, block["logit"][:, :, 1].astype(np.float64).T], axis=1)
+
+
+def _top(top: Array) -> Array:
+    weight, centre, spread, lipschitz, rival = (top[:, :, i] for i in range(5))
+    # Beyond the channels that speak for a class at all, their order is arbitrary.
+    known = np.isfinite(weight) & (weight > 0)
+    exclusive = np.where(known, weight - rival, 0.0).sum(1) / (
+        np.where(known, np.abs(weight), 0.0).sum(1) + _TINY
+    )
+    carrier = np.where(known & np.isfinite(lipschitz), lipschitz, -np.inf).max(axis=1)
+    threshold = np.where(known, np.clip(centre / np.maximum(spread, _TINY), -10, 10), np.inf).min(axis=1)
+    return np.stack([exclusive, np.log(np.maximum(carrier, _TINY)), threshold], axis=1)
+
+
+def _law(centre: Array, spread: Array) -> tuple[Array, Array]:
+    """P(inactive) and E[relu] of Normal(centre, spread^2), (D,) each."""
+    t = centre / np.maximum(spread, _TINY)
+    active = np.array([0.5 * (1 + erf(x / sqrt(2))) for x in t])
+    density = np.exp(-0.5 * np.minimum(t * t, 1400.0)) / sqrt(2 * np.pi)
+    return 1 - active, np.maximum(spread * density + centre * active, 0.0)
+
+
+def _rare(matrix: Array, mean: Array, inactive: Array, spread: Array) -> Array:
+    positive = np.maximum(matrix, 0)
+    evidence = positive * mean
+    seldom = evidence[:, inactive > 1 - SELDOM].sum(axis=1)
+    share = np.log((seldom + _TINY) / (evidence.sum(axis=1) + _TINY) + 1e-3)
+    peak = (positive * spread * inactive).max(axis=1)
+    return np.stack([share, np.log(peak + _TINY)], axis=1)
+
+
+def _tie(cosines: Array) -> Array:
+    """First less second cosine of each class with the others; NaN with fewer than two others. (C,)"""
+    if len(cosines) < 3:
+        return np.full(len(cosines), np.nan)
+    ordered = np.sort(np.nan_to_num(cosines, nan=-2.0), axis=1)
+    return np.asarray(ordered[:, -1] - ordered[:, -2])
+
+
+def _switches(matrix: Array, inactive: Array) -> list[Array]:
+    """`switch` and `rare_switch` for every (t, s). (C, C) each."""
+    up, down = np.maximum(matrix, 0), np.maximum(-matrix, 0)
+    out = []
+    for weight in (np.ones_like(inactive), inactive):
+        strength = np.stack([(row * weight * down).max(axis=1) for row in up])
+        out.append(np.log(strength + 1e-9))
+    return out
+
+
+def _off_diagonal(table: Array) -> Array:
+    """(C, C - 1)"""
+    count = len(table)
+    return table[~np.eye(count, dtype=bool)].reshape(count, max(count - 1, 0))
+
+
+def _finite_z(raw: Array) -> Array:
+    """`robust_z` of the columns; what is unknown of a row is its column's lowest known value, a column unknown is 0."""
+    known = np.isfinite(raw)
+    lowest = np.where(known, raw, np.inf).min(axis=0, initial=np.inf)
+    filled = np.where(known, raw, np.where(np.isfinite(lowest), lowest, 0.0))
+    return robust_z(filled) if len(filled) else filled
