@@ -6,10 +6,10 @@ READY := $(VENV)/.ready
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint demo cv tune zoo clean
+.PHONY: help install test lint demo cv tune zoo container container-check clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(READY) ## make .venv with everything the tests and the zoo need
 
@@ -41,7 +41,15 @@ tune: $(READY) ## search the metaparameters on the reference set and write metap
 	$(RUN) train_meta.py tune --digests reference --jobs $(JOBS) --output metaparameters.json
 
 zoo: $(READY) ## train the reference networks (hours; resumes where it stopped)
-	nice $(RUN) -m weightfeat.zoo --preset cpu --count 322 --out zoo --jobs $(JOBS)
+	nice $(RUN) -m weightfeat.zoo --preset cpu --count 322 --out zoo --reference reference --jobs $(JOBS)
+
+container: ## build container.simg with apptainer or singularity
+	@builder=$$(command -v apptainer || command -v singularity) \
+		|| { echo "error: neither apptainer nor singularity is installed; make container-check proves container.def without them"; exit 2; }; \
+	"$$builder" build container.simg container.def
+
+container-check: $(READY) ## prove container.def without apptainer (root, mmdebstrap, bubblewrap)
+	$(RUN) tools/container_check.py
 
 clean: ## remove everything make made
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache

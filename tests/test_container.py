@@ -289,7 +289,9 @@ def test_what_nobody_foresaw_is_one_line_and_a_traceback_only_on_request(
 def test_infer_values_change_the_result_without_another_configure(
     installed: Installed, tmp_path: Path
 ) -> None:
-    changed = Installed(write_parameters(tmp_path / "parameters", infer_clip=0.3), installed.round)
+    changed = Installed(
+        write_parameters(tmp_path / "parameters", infer_clip=0.3, infer_prior=0.2), installed.round
+    )
     shutil.copytree(installed.learned, changed.learned)
     results = []
     for container in (installed, changed):

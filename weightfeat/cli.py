@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from weightfeat.container import log, run
 from weightfeat.container.defaults import default, wait_quietly
 from weightfeat.errors import WeightfeatError
+from weightfeat.preflight.command import add_arguments as check_arguments
+from weightfeat.server.command import add_arguments as evaluation_arguments
 
 if TYPE_CHECKING:
     from weightfeat.labelled import LabelledSet
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; exit codes as in :func:`weightfeat.container.main`."""
-    arguments = _parser().parse_args(argv)
+    given, after = _until_dashes(sys.argv[1:] if argv is None else argv)
+    arguments = _parser().parse_args(given)
+    arguments.command = after
     wait_quietly()
     return run(lambda: int(arguments.action(arguments)))
 
@@ -119,6 +123,28 @@ def scan(arguments: argparse.Namespace) -> int:
     return code
 
 
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Run a detector over a round as an evaluation server would; 2 where any result is missing or bad."""
+    from weightfeat.server.command import evaluate
+
+    return evaluate(arguments, log)
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Check a submission as NIST does before running it, and what it cannot check; 2 where there is a problem."""
+    from weightfeat.preflight.command import check
+
+    return check(arguments)
+
+
+def _until_dashes(argv: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """The arguments before and after `--`; only `evaluate` runs a command, elsewhere `--` keeps its usual meaning."""
+    if argv[:1] != ["evaluate"] or "--" not in argv:
+        return argv, ()
+    at = argv.index("--")
+    return argv[:at], argv[at + 1 :]
+
+
 def _line(verdict: Verdict, as_json: bool) -> str:
     if not as_json:
         return f"{verdict.probability:.4f}  {verdict.architecture}  {verdict.num_classes} classes  {verdict.path}"
@@ -198,6 +224,16 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     _parameter_files(command, learned=True)
     command.set_defaults(action=scan)
+
+    command = commands.add_parser(
+        "evaluate", help="run a detector over a round as an evaluation server would"
+    )
+    evaluation_arguments(command)
+    command.set_defaults(action=evaluate)
+
+    command = commands.add_parser("check", help="check a submission before it is sent")
+    check_arguments(command)
+    command.set_defaults(action=check)
     return parser
 
 

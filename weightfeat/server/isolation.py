@@ -1,0 +1,126 @@
+"""A detector's cage: no network, nothing writable but result and scratch; bubblewrap's where it works, else none.
+
+bubblewrap (https://github.com/containers/bubblewrap) builds it from namespaces, as singularity's `--contain` does.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from weightfeat.errors import WeightfeatError
+from weightfeat.server.places import Workspace
+
+__all__ = ["CannotIsolate", "Isolation", "find"]
+
+NVIDIA = "nvidia"
+
+
+class CannotIsolate(WeightfeatError):
+    """A container's root was asked for, and nothing here can run one."""
+
+
+@dataclass(frozen=True)
+class Isolation:
+    """How detectors are started.
+
+    Parameters
+    ----------
+    program : path of bwrap; None runs them as they are.
+    why_not : where `program` is None, the reason.
+    root : folder that becomes `/`.
+    user : user and group id to run as, where this process may choose; None keeps its own.
+    """
+
+    program: str | None
+    why_not: str = ""
+    root: Path = Path("/")
+    user: int | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether there is a cage at all."""
+        return self.program is not None
+
+    def described(self) -> str:
+        """One line for the log and the report."""
+        if not self.active:
+            return (
+                f"NOT isolated ({self.why_not}): detectors reach the network, HOME and /tmp as you do; "
+                "apt-get install bubblewrap"
+            )
+        inside = "" if self.root == Path("/") else f", inside {self.root}"
+        return f"isolated by bubblewrap: no network, read-only but for result and scratch{inside}"
+
+    def wrap(self, command: Sequence[str], space: Workspace) -> list[str]:
+        """The command line that runs `command` in the cage, `space` being its only writable place."""
+        if self.program is None:
+            return list(command)
+        rooted = self.root != Path("/")
+        cage = [self.program, "--ro-bind", str(self.root), "/", "--dev", "/dev", "--proc", "/proc"]
+        for device in sorted(Path("/dev").glob(NVIDIA + "*")):
+            cage += ["--dev-bind-try", str(device), str(device)]
+        for seen, folder in ((space.seen_active, space.active), (space.seen_scratch, space.scratch)):
+            cage += ["--bind", str(folder), str(seen)]
+        cage += ["--unshare-net", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
+        cage += ["--chdir", "/" if rooted else str(space.cwd)]
+        return [*self._as_user(), *cage, "--", *command]
+
+    def environment(self, space: Workspace) -> Mapping[str, str]:
+        """A detector's variables: those a program needs to start, HOME at a place that should stay empty."""
+        kept = ("PATH", "LANG", "LC_ALL", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "PYTHONPATH")
+        if self.root != Path("/"):
+            standard = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+            return {"PATH": standard, "HOME": str(space.seen_active.parent)}
+        return {name: os.environ[name] for name in kept if name in os.environ} | {"HOME": str(space.home)}
+
+    def _as_user(self) -> list[str]:
+        if self.user is None or os.geteuid() != 0:
+            return []
+        return ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups", "--"]
+
+
+def find(root: Path = Path("/"), user: int | None = None) -> Isolation:
+    """The isolation this machine offers, tried and not only looked for.
+
+    Raises
+    ------
+    CannotIsolate : `root` is a container's and bubblewrap is absent or does not work.
+    """
+    found = Isolation(shutil.which("bwrap"), "bubblewrap is not installed", root, user)
+    if found.program is not None:
+        trouble = _tried(found.program)
+        found = found if not trouble else replace(found, program=None, why_not=trouble)
+    if not found.active and root != Path("/"):
+        raise CannotIsolate(
+            found.why_not,
+            where=root,
+            expected="a working bubblewrap to run a container's root",
+            remedy="apt-get install bubblewrap",
+        )
+    return found
+
+
+def _tried(program: str) -> str:
+    cage = [
+        program,
+        "--ro-bind",
+        "/",
+        "/",
+        "--dev",
+        "/dev",
+        "--proc",
+        "/proc",
+        "--unshare-net",
+        "--unshare-pid",
+    ]
+    try:
+        done = subprocess.run([*cage, "--", "true"], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"bubblewrap does not run here: {error}"
+    said = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    return f"bubblewrap does not work here: {said}" if done.returncode else ""

@@ -1,0 +1,158 @@
+"""One detector process on one model: started, watched, stopped at its limits, and nothing of it left running."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from weightfeat.server import processes
+from weightfeat.server.processes import MARK
+
+__all__ = ["Ended", "Limits", "Stop", "run"]
+
+FIRST_LOOK, LONGEST_PAUSE = 0.01, 0.1
+
+
+class Stop(StrEnum):
+    """Why the server stopped a detector that had not ended by itself."""
+
+    NONE = "none"
+    TIME = "time"
+    STUBBORN = "stubborn"  # over time, and TERM did not end it either
+    SPACE = "space"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one model may cost: seconds of wall time, seconds between TERM and KILL, bytes of scratch and logs."""
+
+    seconds: float
+    grace: float = 10.0
+    space: int = 16 << 30
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended.
+
+    `exit_code` is negative for a signal, None where it never started (`failure` says why). `seconds` is wall time
+    from start to end, `peak` the most resident bytes its processes held together, `left` the names of processes
+    that outlived the one started.
+    """
+
+    exit_code: int | None
+    seconds: float
+    peak: int
+    stop: Stop = Stop.NONE
+    left: tuple[str, ...] = ()
+    failure: str = ""
+
+
+def run(
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    environment: Mapping[str, str],
+    mark: str,
+    stdout: Path,
+    stderr: Path,
+    scratch: Path,
+    limits: Limits,
+) -> Ended:
+    """Run `command` in a session of its own and wait for it; whatever happens, none of its processes survives.
+
+    Output goes to the two files as it is. `mark` is put into the environment to know its processes by.
+    """
+    start = time.monotonic()
+    with ExitStack() as stack:
+        out, err = (stack.enter_context(path.open("wb")) for path in (stdout, stderr))
+        try:
+            child = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env={**environment, MARK: mark},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+        except OSError as error:
+            return Ended(
+                None, time.monotonic() - start, 0, failure=f"{command[0]}: {error.strerror or error}"
+            )
+        try:
+            watch = _Watch(child, (scratch, stdout, stderr), limits, start)
+            stop = watch.until_it_ends(mark)
+            seconds = time.monotonic() - start
+        finally:
+            left = processes.end_all(child.pid, mark)
+            code = child.wait()
+    names = tuple(member.name for member in left) if stop is Stop.NONE else ()
+    return Ended(code, seconds, watch.peak, stop, names)
+
+
+class _Watch:
+    """Looks at a running detector every now and then, and at once when it ends."""
+
+    def __init__(
+        self, child: subprocess.Popen[bytes], places: Sequence[Path], limits: Limits, start: float
+    ) -> None:
+        self.child, self.places, self.limits, self.start = child, places, limits, start
+        self.peak = 0
+
+    def until_it_ends(self, mark: str) -> Stop:
+        """Wait within the limits; past them send TERM, and KILL after the grace."""
+        descriptor = os.pidfd_open(self.child.pid)
+        try:
+            stop = self._within_limits(descriptor)
+            if stop is not Stop.NONE:
+                processes.ask_to_end(self.child.pid, mark)
+                if not self._ends_by(descriptor, time.monotonic() + self.limits.grace) and stop is Stop.TIME:
+                    stop = Stop.STUBBORN
+            return stop
+        finally:
+            os.close(descriptor)
+
+    def _within_limits(self, descriptor: int) -> Stop:
+        pause, deadline = FIRST_LOOK, self.start + self.limits.seconds
+        while not self._ends_by(descriptor, min(time.monotonic() + pause, deadline)):
+            self.peak = max(self.peak, processes.memory(self.child.pid))
+            if sum(map(_size, self.places)) > self.limits.space:
+                return Stop.SPACE
+            if time.monotonic() >= deadline:
+                return Stop.TIME
+            pause = min(2 * pause, LONGEST_PAUSE)
+        # A detector that fills the disk faster than it is looked at has still used too much.
+        return Stop.SPACE if sum(map(_size, self.places)) > self.limits.space else Stop.NONE
+
+    @staticmethod
+    def _ends_by(descriptor: int, deadline: float) -> bool:
+        wait = max(deadline - time.monotonic(), 0.0)
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(wait * 1000))
+
+
+def _size(path: Path) -> int:
+    """Bytes on disk of a file or of everything below a folder; what vanishes meanwhile counts nothing."""
+    total, folders = 0, [path] if path.is_dir() else []
+    if not folders:
+        return path.stat().st_blocks * 512 if path.exists() else 0
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(Path(entry.path))
+                    else:
+                        total += entry.stat(follow_symlinks=False).st_blocks * 512
+        except OSError:
+            continue
+    return total

@@ -1,0 +1,181 @@
+"""A whole round through a detector, one model after the other in a shuffled order; killed, it goes on where it was."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from weightfeat.errors import BadRound, UnreadableFile
+from weightfeat.evaluation.metrics import MISSING
+from weightfeat.files import make_folder
+from weightfeat.rounds import ModelEntry, Round
+from weightfeat.server import processes, runner
+from weightfeat.server.folder import Outcome, alone, continue_with, hashes, keep, kept
+from weightfeat.server.isolation import Isolation
+from weightfeat.server.places import Parameters, Workspace, arguments
+from weightfeat.server.runner import Limits
+from weightfeat.server.verdicts import Reason, judge
+
+__all__ = ["Settings", "evaluate"]
+
+Log = Callable[[str], None]
+SMOKE_TEST = 2
+"""Models of `--sts`, NIST's smoke test server."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is run, under which flags and limits. `total` is wall time in all, in seconds; None sets no limit."""
+
+    command: tuple[str, ...]
+    api: str
+    limits: Limits
+    parameters: Parameters
+    total: float | None = None
+    seed: int = 0
+    smoke_test: bool = False
+
+
+def evaluate(
+    round_: Round, output: Path, settings: Settings, isolation: Isolation, log: Log
+) -> list[Outcome]:
+    """Run the detector on every model and return the outcomes in the round's order.
+
+    Beside the returned outcomes `output` holds results/<id>.txt, logs/<id>.stdout and .stderr, runs/<id>.json. An
+    evaluation found there is continued: what has an outcome is not run again.
+
+    Raises
+    ------
+    BadOutput : the folder cannot be used, is in use, or holds an evaluation with other settings.
+    BadRound : no model of the round is there.
+    """
+    entries = _present(round_, settings, log)
+    for name in ("results", "logs", "runs"):
+        make_folder(output / name, "evaluation's folder")
+    with alone(output):
+        mark = str(output.resolve())
+        processes.end_all(None, mark)  # what an evaluation that was killed left running
+        continue_with(output, _identity(settings, isolation))
+        log(isolation.described())
+        done = {
+            entry.name: before
+            for entry in entries
+            if (before := kept(output, entry.name, entry.label)) is not None
+        }
+        if done:
+            log(f"{len(done)} of {len(entries)} models were run before")
+        waiting = [entry for entry in entries if entry.name not in done]
+        random.Random(settings.seed).shuffle(waiting)
+        used = sum(outcome.seconds for outcome in done.values())
+        with _workspace(output, isolation) as space:
+            for entry in waiting:
+                left = None if settings.total is None else settings.total - used
+                outcome = _run(entry, output, space, settings, isolation, mark, left)
+                used += outcome.seconds
+                done[entry.name] = outcome
+                log(f"[{len(done)}/{len(entries)}] {_line(outcome)}")
+    return [done[entry.name] for entry in entries]
+
+
+def _present(round_: Round, settings: Settings, log: Log) -> list[ModelEntry]:
+    entries = [entry for entry in round_.entries if entry.path is not None]
+    if len(entries) < len(round_.entries):
+        log(f"{len(round_.entries) - len(entries)} rows of METADATA.csv name models that have no folder")
+    if not entries:
+        raise BadRound(
+            "none of its models is there",
+            where=round_.root,
+            expected="folders id-########/ with model.pt",
+            remedy="restore the folders",
+        )
+    return entries[:SMOKE_TEST] if settings.smoke_test else entries
+
+
+def _run(
+    entry: ModelEntry,
+    output: Path,
+    space: Workspace,
+    settings: Settings,
+    isolation: Isolation,
+    mark: str,
+    left: float | None,
+) -> Outcome:
+    if left is not None and left <= 0:  # not kept: a later call with more time runs it
+        return Outcome(entry.name, entry.label, Reason.NO_TIME_LEFT, "", None, MISSING)
+    begun, since = time.monotonic(), time.time() - 1.0  # file systems keep coarse times
+    assert entry.path is not None
+    try:
+        space.lay_out(entry.path)
+    except UnreadableFile as error:  # not kept either: the round may be mended
+        return Outcome(entry.name, entry.label, Reason.NO_MODEL, error.what, None, MISSING)
+    logs = [output / "logs" / f"{entry.name}.{stream}" for stream in ("stdout", "stderr")]
+    limits = settings.limits
+    ended = runner.run(
+        isolation.wrap([*settings.command, *arguments(settings.api, space, settings.parameters)], space),
+        cwd=space.cwd,
+        environment=isolation.environment(space),
+        mark=mark,
+        stdout=logs[0],
+        stderr=logs[1],
+        scratch=space.scratch,
+        limits=Limits(
+            limits.seconds if left is None else min(limits.seconds, left), limits.grace, limits.space
+        ),
+    )
+    verdict = judge(ended, space, logs[1], since, () if isolation.active else (Path(tempfile.gettempdir()),))
+    result = output / "results" / f"{entry.name}.txt"
+    result.unlink(missing_ok=True)
+    if space.result.is_file() and not space.result.is_symlink():
+        shutil.copyfile(space.result, result)
+    space.clear()
+    outcome = Outcome(
+        name=entry.name,
+        label=entry.label,
+        exit_code=ended.exit_code,
+        seconds=ended.seconds,
+        overhead=time.monotonic() - begun - ended.seconds,
+        peak=ended.peak,
+        **{field: getattr(verdict, field) for field in ("reason", "detail", "value", "score", "warnings")},
+    )
+    keep(output, outcome)
+    return outcome
+
+
+def _identity(settings: Settings, isolation: Isolation) -> dict[str, Any]:
+    """What must be the same for outcomes to belong together; limits may change."""
+    given = settings.parameters
+    shipped = (given.metaparameters, given.schema, given.learned)
+    return {
+        "command": list(settings.command),
+        "api": settings.api,
+        "root": str(isolation.root),
+        "isolated": isolation.active,
+        "parameters": hashes(isolation.root / path.relative_to("/") for path in shipped),
+    }
+
+
+@contextlib.contextmanager
+def _workspace(output: Path, isolation: Isolation) -> Iterator[Workspace]:
+    if isolation.root == Path("/"):
+        space = Workspace.on_host(output / "work")
+    else:
+        owner = isolation.user if os.geteuid() == 0 else None
+        space = Workspace.in_container(output / "work", owner)
+    try:
+        yield space
+    finally:
+        space.clear()
+
+
+def _line(outcome: Outcome) -> str:
+    detail = f" ({outcome.detail})" if outcome.detail else ""
+    figures = f"{outcome.score:.4f} in {outcome.seconds:.1f} s, {outcome.peak / 2**20:.0f} MiB"
+    return f"{outcome.name}: {outcome.reason}{detail}: {figures}"
