@@ -20,7 +20,7 @@ from weightfeat.rounds import ModelEntry, labelled_entries, read_round
 
 ROOT = Path(__file__).resolve().parent.parent
 PAIRS = {"shufflenet_v2_x1_0": 6, "resnet18": 2}
-"""Pairs of one clean and one poisoned network of each architecture; the last pair of each is held out."""
+"""Pairs of one clean and one trojaned network of each architecture; the last of each are held out."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,12 @@ def _run(out: Path, seed: int) -> None:
 
 
 def _split(entries: list[ModelEntry]) -> tuple[list[ModelEntry], list[ModelEntry]]:
-    """The last pair of each architecture is held out: as many clean as trojaned, and nothing else is looked at."""
-    by_architecture: dict[str, list[ModelEntry]] = {}
+    """The last clean and the last trojaned network of each architecture are held out; nothing else is looked at."""
+    last: dict[tuple[str, int | None], str] = {}
     for entry in sorted(entries, key=lambda entry: entry.name):
-        by_architecture.setdefault(entry.metadata["model_architecture"], []).append(entry)
-    rows = by_architecture.values()
-    return [e for row in rows for e in row[:-2]], [e for row in rows for e in row[-2:]]
+        last[entry.metadata["model_architecture"], entry.label] = entry.name
+    held_out = set(last.values())
+    return [e for e in entries if e.name not in held_out], [e for e in entries if e.name in held_out]
 
 
 def _subset(zoo: Path, entries: list[ModelEntry], folder: Path) -> Path:

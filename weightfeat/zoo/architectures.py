@@ -36,7 +36,7 @@ class Architecture:
 
 def _squeezenet(version: str) -> Architecture:
     # No batch norm: dies or stalls at chance at 1e-3, and needs more images than the others.
-    return Architecture(f"squeezenetv{version}", f"squeezenet{version}", 5e-4, batch=16, length=1.5)
+    return Architecture(f"squeezenetv{version}", f"squeezenet{version}", 5e-4, batch=16, length=2.5)
 
 
 def _shufflenet(version: str) -> Architecture:
