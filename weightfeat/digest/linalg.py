@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 DOUBLE_SIDE = 2048
-ITERATIONS = 32
+ITERATIONS = 16
 _PANEL = 512
 _SQUARINGS = 14
 
@@ -80,8 +80,9 @@ def spectral_norms(filters: Tensor) -> Tensor:
     if min(filters.shape[-2:]) == 1:
         norms: Tensor = torch.linalg.vector_norm(filters.flatten(1), dim=1, dtype=torch.float64)
         return norms
-    a = filters.double()
-    small = a.mT @ a if a.shape[-1] <= a.shape[-2] else a @ a.mT
+    small = (
+        filters.mT @ filters if filters.shape[-1] <= filters.shape[-2] else filters @ filters.mT
+    ).double()
     scale = small.diagonal(dim1=-2, dim2=-1).sum(-1).clamp_min(1e-300)[:, None, None]
     small = small / scale
     power = small
