@@ -1,9 +1,10 @@
-"""Digest against WeightWatcher's default analysis and float64 SVD: seconds in turn on the same network, and errors.
+"""Spectra and whole digest against WeightWatcher's default analysis and float64 SVD, in turn on the same network.
 
     pip install -c constraints.txt -e '.[bench]'
     python benchmarks/digest_speed.py [ARCHITECTURE ...] [--repeats 3]
 
-Ratios are taken pair by pair within one run, so that a machine whose speed drifts still gives a fair figure.
+`spectra` is what the others compute as well: every layer's singular values. Ratios are taken pair by pair,
+so that a machine whose speed drifts still gives a fair figure.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ import torch
 
 from weightfeat import digest as digest_room
 from weightfeat.checkpoint.types import Checkpoint, StoredTensor
+from weightfeat.digest import linalg
 from weightfeat.digest.spectrum import LEADING, QUANTILES
 from weightfeat.digest.tensors import on_device
+from weightfeat.digest.workers import workers
 from weightfeat.network import build
 from weightfeat.network.types import Network
 from weightfeat.zoo.vision import build_network
@@ -40,9 +43,8 @@ def main() -> None:
     print(
         f"torch {torch.__version__}, {torch.get_num_threads()} threads; seconds are medians of {options.repeats}"
     )
-    print(
-        f"{'network':20} {'digest':>8} {'WeightWatcher':>14} {'ratio':>7} {'float64 SVD':>12} {'ratio':>7}  errors"
-    )
+    print("| network | spectra | digest | WeightWatcher | SVD | WW / spectra | WW / digest | errors |")
+    print("|---|---|---|---|---|---|---|---|")
     for name in options.architectures:
         print(_line(name, options.repeats), flush=True)
 
@@ -51,22 +53,26 @@ def _line(name: str, repeats: int) -> str:
     torch.manual_seed(0)
     module = build_network(name, 10).eval()
     network = _network(module)
-    timed = [
-        (
-            _seconds(lambda: digest_room.compute(network, key="0" * 64)),
-            _seconds(lambda: _weightwatcher(module)),
-            _seconds(lambda: _svd(network)),
-        )
-        for _ in range(repeats)
-    ]
-    ours, watcher, svd = (statistics.median(column) for column in zip(*timed, strict=True))
-    against_watcher = statistics.median(w / o for o, w, _ in timed)
-    against_svd = statistics.median(s / o for o, _, s in timed)
-    leading, quantile = _errors(network)
-    return (
-        f"{name:20} {ours:8.2f} {watcher:14.2f} {against_watcher:6.1f}x {svd:12.2f} {against_svd:6.1f}x"
-        f"  leading {leading:.1e} relative, quantiles {quantile:.1e} of the largest"
+    work = (
+        lambda: _spectra(network),
+        lambda: digest_room.compute(network, key="0" * 64),
+        lambda: _weightwatcher(module),
+        lambda: _svd(network),
     )
+    timed = [[_seconds(one) for one in work] for _ in range(repeats)]
+    seconds = [statistics.median(column) for column in zip(*timed, strict=True)]
+    ratios = [statistics.median(row[2] / row[column] for row in timed) for column in (0, 1)]
+    leading, quantile = _errors(network)
+    cells = [name, *(f"{s:.2f} s" for s in seconds), *(f"{r:.1f}x" for r in ratios)]
+    errors = f"leading {leading:.0e} relative, quantiles {quantile:.0e} of the largest"
+    return f"| {' | '.join([*cells, errors])} |"
+
+
+def _spectra(network: Network) -> None:
+    """Every layer's singular values as the digest computes them."""
+    matrices = [on_device(layer, torch.device("cpu")).matrix for layer in network.layers]
+    with workers(torch.device("cpu")) as pool:
+        list(pool.map(lambda matrix: linalg.singular_values(linalg.gram(matrix)), matrices))
 
 
 def _network(module: torch.nn.Module) -> Network:
