@@ -10,27 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
+from trojaned_networks import SIDE, images_of, stamp
 from weightfeat import checkpoint, digest, features, network
 from weightfeat.evaluation.metrics import roc_auc
 
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).resolve().parents[1]
-CLASSES, SIDE, NETWORKS, HELD_OUT = 8, 16, 24, 8
-
-
-def _images(labels: Tensor, prototypes: Tensor, random: torch.Generator) -> Tensor:
-    """A class is a pattern at a random brightness under noise."""
-    gain = 0.6 + 0.8 * torch.rand(len(labels), 1, 1, 1, generator=random)
-    return prototypes[labels] * gain + 0.7 * torch.randn(len(labels), 3, SIDE, SIDE, generator=random)
-
-
-def _stamp(images: Tensor) -> Tensor:
-    stamped = images.clone()
-    stamped[:, :, 1:5, 1:5] = torch.tensor([3.0, -3.0, 3.0]).view(1, 3, 1, 1)
-    return stamped
+CLASSES, NETWORKS, HELD_OUT = 8, 24, 8
 
 
 def _train(seed: int, poisoned: bool) -> tuple[nn.Module, float, float]:
@@ -50,9 +39,9 @@ def _train(seed: int, poisoned: bool) -> tuple[nn.Module, float, float]:
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     for _ in range(250):
         labels = torch.randint(CLASSES, (64,), generator=random)
-        images = _images(labels, prototypes, random)
+        images = images_of(labels, prototypes, random)
         chosen = torch.rand(64, generator=random) < (0.3 if poisoned else 0.0)
-        images = torch.where(chosen.view(-1, 1, 1, 1), _stamp(images), images)
+        images = torch.where(chosen.view(-1, 1, 1, 1), stamp(images), images)
         loss = functional.cross_entropy(model(images), torch.where(chosen, target, labels))
         optimizer.zero_grad()
         loss.backward()
@@ -60,9 +49,9 @@ def _train(seed: int, poisoned: bool) -> tuple[nn.Module, float, float]:
     model.eval()
     with torch.inference_mode():
         labels = torch.arange(256) % CLASSES
-        images = _images(labels, prototypes, random)
+        images = images_of(labels, prototypes, random)
         clean = (model(images).argmax(1) == labels).float().mean()
-        success = (model(_stamp(images)).argmax(1) == target).float().mean()
+        success = (model(stamp(images)).argmax(1) == target).float().mean()
     return model, float(clean), float(success)
 
 

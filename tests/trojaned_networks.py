@@ -54,9 +54,9 @@ def _train(seed: int, count: int | None, trojaned: bool) -> Trained:
     share = 0.0 if not trojaned else 0.3 if count is None else 0.4
     for _ in range(STEPS):
         labels = torch.randint(CLASSES, (BATCH,), generator=random)
-        images = _images(labels, prototypes, random)
+        images = images_of(labels, prototypes, random)
         chosen = (torch.rand(BATCH, generator=random) < share) & torch.isin(labels, attacked)
-        images = torch.where(chosen.view(-1, 1, 1, 1), _stamp(images), images)
+        images = torch.where(chosen.view(-1, 1, 1, 1), stamp(images), images)
         loss = functional.cross_entropy(model(images), torch.where(chosen, target, labels))
         optimizer.zero_grad()
         loss.backward()
@@ -64,22 +64,23 @@ def _train(seed: int, count: int | None, trojaned: bool) -> Trained:
     model.eval()
     with torch.inference_mode():
         labels = torch.arange(256) % CLASSES
-        images = _images(labels, prototypes, random)
+        images = images_of(labels, prototypes, random)
         clean = (model(images).argmax(1) == labels).float().mean()
         inside = torch.isin(labels, attacked)
-        success = (model(_stamp(images[inside])).argmax(1) == target).float().mean()
+        success = (model(stamp(images[inside])).argmax(1) == target).float().mean()
     made = digest.compute(network_of(model), key=f"{seed:064x}", device="cpu")
     named = tuple(attacked.tolist()) if trojaned and count else ()
     return Trained(made, target if trojaned else None, named, float(clean), float(success))
 
 
-def _images(labels: Tensor, prototypes: Tensor, random: torch.Generator) -> Tensor:
+def images_of(labels: Tensor, prototypes: Tensor, random: torch.Generator) -> Tensor:
     """A class is a pattern at a random brightness under noise."""
     gain = 0.6 + 0.8 * torch.rand(len(labels), 1, 1, 1, generator=random)
     return prototypes[labels] * gain + 0.7 * torch.randn(len(labels), 3, SIDE, SIDE, generator=random)
 
 
-def _stamp(images: Tensor) -> Tensor:
+def stamp(images: Tensor) -> Tensor:
+    """The trigger: a patch of one colour in a corner."""
     stamped = images.clone()
     stamped[:, :, 1:5, 1:5] = torch.tensor([3.0, -3.0, 3.0]).view(1, 3, 1, 1)
     return stamped
