@@ -2,8 +2,8 @@
 
     python benchmarks/rivals.py --digests reference --folds 5 --repeats 3 [--only dixon --only clp] [--classes]
 
-`--classes` adds class-level supervision: our detector with class evidence, the evidence alone, and how often the
-suspected target is the true one, out of fold.
+`--classes` takes class-level supervision apart: our detector without class evidence, the evidence alone, and how often
+the suspected target is the true one, out of fold.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from weightfeat.baselines.comparison import as_markdown, compare
 from weightfeat.baselines.estimators import Calibrated, Pooled
 from weightfeat.baselines.models import logistic
 from weightfeat.baselines.protocol import Rival
-from weightfeat.classmodel import NAMES, class_rows, targets_of
+from weightfeat.classmodel import class_rows, targets_of
 from weightfeat.classmodel.measure import recovery_table
 from weightfeat.classmodel.pipeline import WithClassEvidence
 from weightfeat.detector import Detector
@@ -56,7 +56,7 @@ def _table(labelled: LabelledSet, params: Metaparameters, arguments: argparse.Na
         print(f"absent: {arguments.digests / 'weightwatcher'} holds no tables", file=sys.stderr)
     chosen = [found[name] for name in arguments.only or found if name in found]
     if arguments.classes:
-        chosen = [*_with_classes(labelled, params), *chosen]
+        chosen = [*_apart(labelled, params), *chosen]
     folds = stratified_folds(
         *(labelled.labels, labelled.architectures, labelled.groups),
         n_folds=arguments.folds,
@@ -67,7 +67,7 @@ def _table(labelled: LabelledSet, params: Metaparameters, arguments: argparse.Na
     ours = cross_validate(
         configure.feature_table(labelled, params.blocks),
         *(labelled.labels, labelled.architectures, labelled.families, labelled.groups),
-        partial(configure.new_detector, params),
+        partial(configure.estimators(labelled), params),
         folds,
         jobs=arguments.jobs,
     )
@@ -81,19 +81,17 @@ def _table(labelled: LabelledSet, params: Metaparameters, arguments: argparse.Na
     return as_markdown(compare(ours, theirs, rows), ours)
 
 
-def _with_classes(labelled: LabelledSet, params: Metaparameters) -> list[Rival]:
-    """Our detector with the class evidence's columns, and a logistic regression on those columns alone."""
+def _apart(labelled: LabelledSet, params: Metaparameters) -> list[Rival]:
+    """Our detector without the class evidence's columns, and a logistic regression on those columns alone."""
     rows = {n: class_rows(digest) for n, digest in zip(labelled.names, labelled.digests, strict=True)}
     targets = dict(zip(labelled.names, targets_of(labelled), strict=True))
-    raw = (*features.relative_names(params.blocks), *NAMES)
-    detector = partial(Detector, params, raw_columns=raw)
     simple = partial(Calibrated, partial(Pooled, logistic))
     return [
         Rival(
-            "weightfeat with class evidence",
+            "weightfeat without class evidence",
             "this repository",
             lambda digest: features.row(digest, params.blocks),
-            partial(WithClassEvidence, detector, rows, targets),
+            partial(Detector, params, raw_columns=features.relative_names(params.blocks)),
         ),
         Rival(
             "class evidence alone, logistic",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from networks import network_of
 from weightfeat import configure, digest, features, metaparameters
 from weightfeat.labelled import LabelledSet
 from weightfeat.metaparameters import Metaparameters
+from weightfeat.scan import judged
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCKS = tuple(name for name in Metaparameters.names() if name.startswith("train_block_"))
@@ -24,7 +26,12 @@ def labelled() -> LabelledSet:
     networks = [network_of(small_network(n, poisoned=bool(label))) for n, label in enumerate(labels)]
     digests = tuple(digest.compute(network, key=f"{n:064x}") for n, network in enumerate(networks))
     names = tuple(f"id-{n:08d}" for n in range(len(labels)))
-    return LabelledSet(names, tuple(labels), digests, pd.DataFrame(index=list(names)))
+    metadata = pd.DataFrame(index=list(names))
+    metadata["trigger_target_class"] = [str(n % 3) if label else "None" for n, label in enumerate(labels)]
+    metadata["triggered_classes"] = [
+        f"[{(n + 1) % 3}]" if label else "None" for n, label in enumerate(labels)
+    ]
+    return LabelledSet(names, tuple(labels), digests, metadata)
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +42,10 @@ def quick() -> Metaparameters:
 
 def _learned(labelled: LabelledSet, params: Metaparameters, folder: Path) -> np.ndarray:
     folder.mkdir()
-    detector = configure.learn(labelled, params, folder, log=lambda line: None)
-    table = configure.feature_table(labelled, params.blocks)
-    return detector.predict_proba(table, architecture=labelled.architectures, family=labelled.families)[:, 1]
+    judge = configure.learn(labelled, params, folder, log=lambda line: None)
+    start = time.perf_counter()
+    verdicts = [judged(Path("m"), d, judge, start=start) for d in labelled.digests]
+    return np.array([verdict.probability for verdict in verdicts])
 
 
 def test_blocks_and_metaparameters_name_each_other() -> None:
@@ -52,6 +60,23 @@ def test_a_block_switched_changes_what_is_learned(
     assert set(features.names(switched.blocks)) != set(features.names(quick.blocks))
     before = _learned(labelled, quick, tmp_path / "before")
     after = _learned(labelled, switched, tmp_path / "after")
+    assert not np.array_equal(before, after)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"train_class_evidence": False},
+        {"train_class_c": 0.1},
+        {"train_class_pair_c": 0.1},
+        {"train_class_folds": 2},
+    ],
+)
+def test_class_evidence_changes_what_is_learned(
+    change: dict[str, object], labelled: LabelledSet, quick: Metaparameters, tmp_path: Path
+) -> None:
+    before = _learned(labelled, quick, tmp_path / "before")
+    after = _learned(labelled, quick.replace(**change), tmp_path / "after")
     assert not np.array_equal(before, after)
 
 

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,14 +104,14 @@ def tune(arguments: argparse.Namespace) -> int:
 
 def scan(arguments: argparse.Namespace) -> int:
     """A line a file on stdout, findings on stderr; 2 where any could not be analysed, after the others were."""
-    from weightfeat.detector import Detector
+    from weightfeat.judge import Judge
     from weightfeat.scan import analyse
 
-    detector = Detector.load(arguments.learned_parameters).with_inference(_parameters(arguments))
+    judge = Judge.load(arguments.learned_parameters).with_inference(_parameters(arguments))
     code = 0
     for path in arguments.files:
         try:
-            verdict = analyse(path, detector, device=arguments.device)
+            verdict = analyse(path, judge, device=arguments.device)
             print(_line(verdict, arguments.json), flush=True)
             for finding in verdict.findings:
                 log(f"{path}: finding: {finding}")
@@ -146,8 +147,11 @@ def _until_dashes(argv: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
 
 
 def _line(verdict: Verdict, as_json: bool) -> str:
+    suspect = verdict.suspect
     if not as_json:
-        return f"{verdict.probability:.4f}  {verdict.architecture}  {verdict.num_classes} classes  {verdict.path}"
+        named = f"  target {suspect.target}?" if suspect and verdict.probability >= 0.5 else ""
+        what = f"{verdict.architecture}  {verdict.num_classes} classes{named}"
+        return f"{verdict.probability:.4f}  {what}  {verdict.path}"
     return json.dumps(
         {
             "path": str(verdict.path),
@@ -155,6 +159,7 @@ def _line(verdict: Verdict, as_json: bool) -> str:
             "architecture": verdict.architecture,
             "classes": verdict.num_classes,
             "novelty": verdict.novelty,
+            "suspect": None if suspect is None else asdict(suspect),
             "findings": verdict.findings,
             "reasons": verdict.reasons,
             "seconds": round(verdict.seconds, 3),

@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weightfeat import features
+from weightfeat.classmodel import ClassEvidence, ClassSettings, class_rows, targets_of
+from weightfeat.classmodel.pipeline import WithClassEvidence
 from weightfeat.detector import Detector
 from weightfeat.files import write_atomically
+from weightfeat.judge import Judge, raw_columns
 from weightfeat.labelled import LabelledSet
 from weightfeat.metaparameters import Metaparameters, read_json, search_space
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from weightfeat.evaluation.crossval import CrossValidation, Progress
+    from weightfeat.evaluation.crossval import CrossValidation, Estimator, Progress
     from weightfeat.evaluation.report import Report
 
 Log = Callable[[str], None]
@@ -33,15 +36,25 @@ def feature_table(labelled: LabelledSet, blocks: tuple[str, ...]) -> pd.DataFram
     return features.table(labelled.digests, blocks).set_axis(list(labelled.names), axis=0)
 
 
-def new_detector(params: Metaparameters, threads: int = 1) -> Detector:
-    """An unfitted detector that knows which features mean the same in every architecture."""
-    return Detector(params, raw_columns=features.relative_names(params.blocks), threads=threads)
+def estimators(labelled: LabelledSet) -> Callable[[Metaparameters], Estimator]:
+    """Makes the unfitted detector of given metaparameters, its class evidence learned wherever it is fitted.
+
+    Class rows are made once. Targets are looked up by name in `fit`, for the networks given there and no others.
+    """
+    rows = dict(zip(labelled.names, map(class_rows, labelled.digests), strict=True))
+    targets = dict(zip(labelled.names, targets_of(labelled), strict=True))
+    return partial(_estimator, rows=rows, targets=targets)
 
 
-def learn(
-    labelled: LabelledSet, params: Metaparameters, learned: Path, *, jobs: int = 1, log: Log
-) -> Detector:
-    """Fit a detector on all of `labelled` and save it; the folder's old content stays usable until the end.
+def _estimator(params: Metaparameters, **known: Any) -> Estimator:
+    detector = partial(Detector, params, raw_columns=raw_columns(params))
+    if not params.train_class_evidence:
+        return detector()
+    return WithClassEvidence(detector, settings=ClassSettings.of(params), **known)
+
+
+def learn(labelled: LabelledSet, params: Metaparameters, learned: Path, *, jobs: int = 1, log: Log) -> Judge:
+    """Fit on all of `labelled` and save it; the folder's old content stays usable until the end.
 
     What its calibration folds scored on the models they had not seen is kept with it.
 
@@ -50,8 +63,15 @@ def learn(
     WeightfeatError : too few models, or a folder that cannot be written to.
     """
     table = feature_table(labelled, params.blocks)
+    evidence = ClassEvidence(ClassSettings.of(params)) if params.train_class_evidence else None
+    if evidence is not None:
+        targets = targets_of(labelled)
+        log(f"learning classes: {sum(target is not None for target in targets)} networks name their target")
+        # Out of fold for these networks; what is saved has learned from all of them.
+        known = (labelled.digests, labelled.labels, targets, labelled.groups, labelled.names)
+        table = table.join(evidence.fit_transform(*known))
     log(f"learning: {len(table)} models, {sum(labelled.labels)} poisoned, {table.shape[1]} features")
-    detector = new_detector(params, _workers(jobs)).fit(
+    detector = Detector(params, raw_columns=raw_columns(params), threads=_workers(jobs)).fit(
         table,
         labelled.labels,
         architecture=labelled.architectures,
@@ -60,9 +80,10 @@ def learn(
     )
     scores = _out_of_fold_scores(detector, labelled.labels)
     log(f"out of fold: {', '.join(f'{name} {value:.4f}' for name, value in scores.items()) or 'no folds'}")
-    detector.save(learned, scores=scores)
+    judge = Judge(detector, evidence)
+    judge.save(learned, scores)
     log(f"learned parameters saved in {learned}")
-    return detector
+    return judge
 
 
 def _out_of_fold_scores(detector: Detector, labels: Sequence[int]) -> dict[str, float]:
@@ -104,7 +125,7 @@ def cross_validation(
             places,
             labelled.families,
             labelled.groups,
-            partial(new_detector, params),
+            partial(estimators(labelled), params),
             drawn,
             jobs=workers,
             progress=advance,
@@ -150,7 +171,7 @@ def search(
             labelled.families,
             labelled.groups,
             space=partial(search_space, schema=schema, fixed=held),
-            make_detector=new_detector,
+            make_detector=estimators(labelled),
             trials=trials,
             start=_within(params, schema, held),
             storage_path=storage,

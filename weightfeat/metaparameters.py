@@ -49,6 +49,10 @@ class Metaparameters:
     train_block_alignment: bool
     train_block_moments: bool
     train_block_training_length: bool
+    train_class_evidence: bool
+    train_class_c: float
+    train_class_pair_c: float
+    train_class_folds: int
     train_shrinkage: float
     train_keep_raw: bool
     train_num_leaves: int

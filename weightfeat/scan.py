@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weightfeat import features
 from weightfeat.extraction import digest_file
 
 if TYPE_CHECKING:
-    from weightfeat.detector import Detector
+    from weightfeat.classmodel import Suspect
     from weightfeat.digest import Digest
+    from weightfeat.judge import Judge
 
 REASONS = 5
 
@@ -24,8 +24,8 @@ class Verdict:
 
     `probability` is that of a trojan, in [0, 1]. `reasons` are the features that moved the score most, and by
     how much (log-odds, before calibration). `novelty` is the distance to the training population, about 1
-    within it. `features` is the named row that all of it came from (NaN where undefined). `seconds` is wall
-    time, reading included.
+    within it. `suspect` is the class most like a trojan's target, whatever the probability. `features` is the named
+    row that all of it came from (NaN where undefined). `seconds` is wall time, reading included.
     """
 
     path: Path
@@ -35,13 +35,14 @@ class Verdict:
     findings: tuple[str, ...]
     reasons: tuple[tuple[str, float], ...]
     novelty: float
+    suspect: Suspect | None
     seconds: float
     features: Mapping[str, float]
 
 
 def analyse(
     path: Path,
-    detector: Detector,
+    judge: Judge,
     *,
     device: str = "auto",
     log: Callable[[str], None] = lambda line: None,
@@ -50,7 +51,7 @@ def analyse(
 
     Parameters
     ----------
-    detector : a fitted detector, its `infer_*` values already in place.
+    judge : learned parameters, their `infer_*` values already in place.
     device : "auto", "cpu" or "cuda", for the digest.
     log : receives one line a step.
 
@@ -64,19 +65,20 @@ def analyse(
     for finding in digest.findings:
         log(f"finding: {finding}")
     log(f"digest {digest.key[:16]} after {time.perf_counter() - start:.2f} s")
-    return judge(path, digest, detector, start=start, log=log)
+    return judged(path, digest, judge, start=start, log=log)
 
 
-def judge(
+def judged(
     path: Path,
     digest: Digest,
-    detector: Detector,
+    judge: Judge,
     *,
     start: float,
     log: Callable[[str], None] = lambda line: None,
 ) -> Verdict:
     """The verdict on a digest; `start` is the `perf_counter` at which its reading began."""
-    row = features.row(digest, detector.params.blocks)
+    row, suspect = judge.row(digest)
+    detector = judge.detector
     population = {"architecture": [digest.architecture], "family": [digest.family]}
     probability = float(detector.predict_proba(row, **population)[0, 1])
     novelty = detector.novelty(row, **population)
@@ -87,6 +89,10 @@ def judge(
         f"novelty {novelty.distance[0]:.3f} against {novelty.level[0]}, nearer than it: "
         f"{novelty.quantile[0]:.0%} of the training networks"
     )
+    if suspect is not None:
+        log(
+            f"class most like a target: {suspect.target}, from source {suspect.source}, {suspect.probability:.3f}"
+        )
     log(f"probability {probability:.6f} from {len(row)} features after {seconds:.2f} s")
     return Verdict(
         path=path,
@@ -96,6 +102,7 @@ def judge(
         findings=digest.findings,
         reasons=reasons,
         novelty=float(novelty.distance[0]),
+        suspect=suspect,
         seconds=seconds,
         features=row,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -101,9 +100,13 @@ class ClassEvidence:
         values = [_judge(self._fitted(), _rows(network))[0] for network in networks]
         return _frame(np.array(values).reshape(len(networks), len(NAMES)), names)
 
-    def suspects(self, networks: Sequence[Network]) -> tuple[Suspect | None, ...]:
-        """The suspected target and source of networks not learned from; None where no class model could be learned."""
-        return tuple(_judge(self._fitted(), _rows(network))[1] for network in networks)
+    def judge(self, network: Network) -> tuple[dict[str, float], Suspect | None]:
+        """One network not learned from: its row of `NAMES`, and its suspect (None where no class model was learned).
+
+        Numpy only: what a scan calls.
+        """
+        values, suspect = _judge(self._fitted(), _rows(network))
+        return dict(zip(NAMES, values, strict=True)), suspect
 
     def to_parts(self) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
         """JSON values and float64 arrays by name, from which `from_parts` makes it again."""
@@ -116,15 +119,6 @@ class ClassEvidence:
         evidence = cls(settings)
         evidence.models_ = models
         return evidence
-
-    def save(self, path: Path) -> None:
-        """One npz without objects, written atomically. Raises BadOutput."""
-        codec.save(path, *self.to_parts())
-
-    @classmethod
-    def load(cls, path: Path) -> ClassEvidence:
-        """Read what `save` wrote, trusting none of it. Raises BadLearnedParameters."""
-        return codec.load(path, cls.from_parts)
 
     def _fitted(self) -> ClassModels:
         if not hasattr(self, "models_"):

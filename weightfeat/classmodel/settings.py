@@ -1,8 +1,10 @@
-"""What shapes the class models; each value is meant to be a metaparameter."""
+"""What shapes the class models."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from weightfeat.metaparameters import Metaparameters
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,16 @@ class ClassSettings:
     pair_c: float = 3.0
     folds: int = 5
     seed: int = 20
+
+    @classmethod
+    def of(cls, params: Metaparameters) -> ClassSettings:
+        """The values that the metaparameters give."""
+        return cls(
+            class_c=params.train_class_c,
+            pair_c=params.train_class_pair_c,
+            folds=params.train_class_folds,
+            seed=params.train_seed,
+        )
 
     def __post_init__(self) -> None:
         if not (self.class_c > 0 and self.pair_c > 0 and self.folds >= 2):

@@ -28,16 +28,16 @@ def infer(request: Request, log: Log) -> None:
     confine(request.scratch_dirpath)
     start = time.perf_counter()
     from weightfeat import metaparameters
-    from weightfeat.detector import Detector
+    from weightfeat.judge import Judge
     from weightfeat.scan import analyse
 
     params = metaparameters.load(
         resolve(request, "metaparameters_filepath"), resolve(request, "schema_filepath")
     )
     learned = resolve(request, "learned_parameters_dirpath")
-    detector = Detector.load(learned).with_inference(params)
+    judge = Judge.load(learned).with_inference(params)
     log(f"learned parameters {learned} loaded after {time.perf_counter() - start:.2f} s")
-    verdict = analyse(model, detector, device=request.device, log=log)
+    verdict = analyse(model, judge, device=request.device, log=log)
     if request.features_filepath is not None:
         results.write_features(request.features_filepath, verdict.features)
     results.write_result(result, verdict.probability)

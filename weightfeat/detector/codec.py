@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from weightfeat.detector.calibration import Calibration
 from weightfeat.detector.classifier import Classifier
 from weightfeat.detector.forest import parse_forest
-from weightfeat.detector.learned import Learned
+from weightfeat.detector.learned import Attachment, Learned
 from weightfeat.detector.linear import Linear
 from weightfeat.detector.normaliser import Normaliser
 from weightfeat.detector.novelty import GRID, Population
@@ -22,7 +22,8 @@ from weightfeat.metaparameters import Metaparameters
 __all__ = ["FORMAT", "SCHEMA_VERSION", "from_parts", "to_document", "to_tables"]
 
 FORMAT = "weightfeat-detector"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+ATTACHED = "attached_"  # in front of the names of an attachment's arrays
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "lightgbm")
 
 
@@ -50,15 +51,16 @@ def to_document(
         "logistic": None if learned.classifier.linear is None else learned.classifier.linear.intercept,
         "architectures": learned.normaliser.architectures,
         "families": learned.normaliser.families,
+        "attachment": None if learned.attachment is None else learned.attachment.document,
         "raw_columns": learned.raw_columns,
         "feature_names": learned.feature_names,
     }
 
 
-def to_tables(learned: Learned) -> dict[str, NDArray[np.float64]]:
-    """The arrays by name, all float64."""
+def to_tables(learned: Learned) -> dict[str, NDArray[Any]]:
+    """The arrays by name; the detector's own are float64."""
     population, linear = learned.population, learned.classifier.linear
-    tables = {
+    tables: dict[str, NDArray[Any]] = {
         "centre": learned.normaliser.centre,
         "scale": learned.normaliser.scale,
         "novelty_mean": population.mean,
@@ -68,6 +70,8 @@ def to_tables(learned: Learned) -> dict[str, NDArray[np.float64]]:
     }
     if linear is not None:
         tables |= {f"logistic_{name}": getattr(linear, name) for name in ("centre", "scale", "coefficient")}
+    if learned.attachment is not None:
+        tables |= {ATTACHED + name: array for name, array in learned.attachment.tables.items()}
     return tables
 
 
@@ -115,7 +119,17 @@ def from_parts(document: dict[str, Any], trees: str, tables: dict[str, NDArray[A
         calibration=Calibration(str(calibration["method"]), a, b, c),
         population=population,
         training=dict(document["training"]),
+        attachment=_attachment(document["attachment"], tables),
     )
+
+
+def _attachment(document: Any, tables: dict[str, NDArray[Any]]) -> Attachment | None:
+    if document is None:
+        return None
+    named = {
+        name.removeprefix(ATTACHED): array for name, array in tables.items() if name.startswith(ATTACHED)
+    }
+    return Attachment(dict(document), named)
 
 
 class _Taker:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from weightfeat.detector import store
-from weightfeat.detector.learned import Learned, Table, as_rows
+from weightfeat.detector.learned import Attachment, Learned, Table, as_rows
 from weightfeat.detector.novelty import Novelty
 from weightfeat.detector.training import OutOfFold, learn
 from weightfeat.metaparameters import Metaparameters
@@ -129,9 +129,20 @@ class Detector:
             other.out_of_fold_ = self.out_of_fold_
         return other._publish(other.learned_)
 
-    def save(self, directory: Path, *, scores: Mapping[str, Any] | None = None) -> None:
+    def save(
+        self,
+        directory: Path,
+        *,
+        scores: Mapping[str, Any] | None = None,
+        attachment: Attachment | None = None,
+    ) -> None:
         """Write the learned parameters; killed at any moment, the old ones stay usable. Raises BadOutput."""
-        store.save(self._inference(), Path(directory), scores)
+        store.save(dataclasses.replace(self._inference(), attachment=attachment), Path(directory), scores)
+
+    @property
+    def attachment(self) -> Attachment | None:
+        """What was saved with the learned parameters this detector was loaded from."""
+        return self._fitted().attachment
 
     @classmethod
     def load(cls, directory: Path, *, threads: int = 1) -> Detector:

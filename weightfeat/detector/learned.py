@@ -19,7 +19,7 @@ from weightfeat.metaparameters import Metaparameters
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ONE_POPULATION", "Learned", "Rows", "Table", "as_rows", "with_raw"]
+__all__ = ["ONE_POPULATION", "Attachment", "Learned", "Rows", "Table", "as_rows", "with_raw"]
 
 Array = NDArray[np.float64]
 ONE_POPULATION = "all"  # stands for architecture and family where the caller names none
@@ -75,6 +75,14 @@ def as_rows(x: Table, architecture: Sequence[str] | None, family: Sequence[str] 
 
 
 @dataclass(frozen=True, eq=False)
+class Attachment:
+    """What another room keeps with the learned parameters: JSON values and arrays, neither understood here."""
+
+    document: dict[str, Any]
+    tables: dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
 class Learned:
     """Learned parameters. `training` says what they were learned from (JSON values only)."""
 
@@ -86,6 +94,7 @@ class Learned:
     calibration: Calibration
     population: Population
     training: dict[str, Any] = field(default_factory=dict)
+    attachment: Attachment | None = None
 
     def aligned(self, rows: Rows) -> Rows:
         """The same rows with the learned columns in the learned order; further columns are dropped.

@@ -1,0 +1,106 @@
+"""A judge saved and loaded: the same verdicts, and refusals where its parts do not belong together."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from container_round import QUICK, small_network
+from networks import network_of
+from weightfeat import classmodel, configure, digest, metaparameters
+from weightfeat.errors import BadLearnedParameters
+from weightfeat.judge import Judge
+from weightfeat.labelled import LabelledSet
+from weightfeat.scan import Verdict, judged
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def labelled() -> LabelledSet:
+    labels = [n % 2 for n in range(12)]
+    networks = [network_of(small_network(n, poisoned=bool(label))) for n, label in enumerate(labels)]
+    digests = tuple(digest.compute(network, key=f"{n:064x}") for n, network in enumerate(networks))
+    names = tuple(f"id-{n:08d}" for n in range(len(labels)))
+    metadata = pd.DataFrame(index=list(names))
+    metadata["trigger_target_class"] = [str(n % 3) if label else "None" for n, label in enumerate(labels)]
+    return LabelledSet(names, tuple(labels), digests, metadata)
+
+
+@pytest.fixture(scope="module")
+def folder(labelled: LabelledSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("learned")
+    configure.learn(labelled, _params(), folder, log=lambda line: None)
+    return folder
+
+
+def _params(**change: object) -> metaparameters.Metaparameters:
+    params = metaparameters.load(ROOT / "metaparameters.json", ROOT / "metaparameters_schema.json")
+    return params.replace(**QUICK).replace(**change)
+
+
+def _verdict(judge: Judge, labelled: LabelledSet, at: int = 3) -> Verdict:
+    return judged(Path("m"), labelled.digests[at], judge, start=time.perf_counter())
+
+
+def test_a_verdict_names_a_class_and_carries_every_column(labelled: LabelledSet, folder: Path) -> None:
+    judge = Judge.load(folder)
+    verdict = _verdict(judge, labelled)
+    assert verdict.suspect is not None
+    assert 0 <= verdict.suspect.target < verdict.num_classes
+    assert set(classmodel.NAMES) < set(verdict.features)
+    assert set(verdict.features) == set(judge.detector.feature_names_)
+
+
+def test_loaded_it_says_what_it_said(labelled: LabelledSet, tmp_path: Path) -> None:
+    judge = configure.learn(labelled, _params(), tmp_path, log=lambda line: None)
+    before, after = _verdict(judge, labelled), _verdict(Judge.load(tmp_path), labelled)
+    assert (before.probability, before.suspect) == (after.probability, after.suspect)
+
+
+def test_inference_values_change_without_learning(labelled: LabelledSet, folder: Path) -> None:
+    judge = Judge.load(folder).with_inference(_params(infer_clip=0.3))
+    assert 0.3 <= _verdict(judge, labelled).probability <= 0.7
+
+
+def test_without_class_evidence_nobody_is_suspected(labelled: LabelledSet, tmp_path: Path) -> None:
+    judge = configure.learn(labelled, _params(train_class_evidence=False), tmp_path, log=lambda line: None)
+    assert judge.evidence is None
+    verdict = _verdict(Judge.load(tmp_path), labelled)
+    assert verdict.suspect is None
+    assert not set(classmodel.NAMES) & set(verdict.features)
+
+
+@pytest.mark.parametrize("damage", ["absent", "columns", "settings"])
+def test_parts_that_do_not_belong_together_are_refused(damage: str, folder: Path, tmp_path: Path) -> None:
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    document = json.loads((tmp_path / "detector.json").read_text())
+    if damage == "absent":
+        document["attachment"] = None
+    if damage == "columns":
+        document["attachment"]["target"]["columns"].reverse()
+    if damage == "settings":
+        document["attachment"]["settings"] = {"folds": "many"}
+    (tmp_path / "detector.json").write_text(json.dumps(document))
+    with pytest.raises(BadLearnedParameters, match="class evidence") as caught:
+        Judge.load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_class_columns_of_training_networks_are_out_of_fold(labelled: LabelledSet, folder: Path) -> None:
+    """Targets of a network's own must not shape its own columns: other targets, same columns for it."""
+    evidence = classmodel.ClassEvidence(classmodel.ClassSettings.of(_params()))
+    targets = list(classmodel.targets_of(labelled))
+    known = (labelled.digests, labelled.labels)
+    one = evidence.fit_transform(*known, targets, labelled.groups)
+    moved = [*targets]
+    moved[1] = classmodel.Target((targets[1].target + 1) % 3) if targets[1] else None
+    other = evidence.fit_transform(*known, moved, labelled.groups)
+    np.testing.assert_array_equal(one.iloc[1], other.iloc[1])
+    assert not np.array_equal(one.to_numpy(), other.to_numpy())

@@ -1,0 +1,73 @@
+"""What scores a digest: a fitted detector, and the class evidence its rows carry beside the features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from weightfeat import classmodel, features
+from weightfeat.classmodel import ClassEvidence, Suspect
+from weightfeat.detector import Attachment, Detector
+from weightfeat.errors import BadLearnedParameters
+
+if TYPE_CHECKING:
+    from weightfeat.digest import Digest
+    from weightfeat.metaparameters import Metaparameters
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """Learned parameters in use. `evidence` is None where `train_class_evidence` was off."""
+
+    detector: Detector
+    evidence: ClassEvidence | None
+
+    def row(self, digest: Digest) -> tuple[dict[str, float], Suspect | None]:
+        """Every column the detector learned from, by name, and the suspected target class."""
+        row = features.row(digest, self.detector.params.blocks)
+        if self.evidence is None:
+            return row, None
+        scores, suspect = self.evidence.judge(digest)
+        return row | scores, suspect
+
+    def with_inference(self, params: Metaparameters) -> Judge:
+        """The same learned parameters under the `infer_*` values of `params`."""
+        return Judge(self.detector.with_inference(params), self.evidence)
+
+    def save(self, directory: Path, scores: Mapping[str, Any] | None = None) -> None:
+        """Write the learned parameters; killed at any moment, the old ones stay usable. Raises BadOutput."""
+        attachment = None if self.evidence is None else Attachment(*self.evidence.to_parts())
+        self.detector.save(directory, scores=scores, attachment=attachment)
+
+    @classmethod
+    def load(cls, directory: Path) -> Judge:
+        """Read what `save` wrote, trusting none of it. Raises BadLearnedParameters."""
+        detector = Detector.load(directory)
+        return cls(detector, _evidence(detector, directory))
+
+
+def raw_columns(params: Metaparameters) -> tuple[str, ...]:
+    """Columns that mean the same in every architecture, so that the detector may use them unnormalised too."""
+    named = features.relative_names(params.blocks)
+    return (*named, *classmodel.NAMES) if params.train_class_evidence else named
+
+
+def _evidence(detector: Detector, directory: Path) -> ClassEvidence | None:
+    attachment = detector.attachment
+    try:
+        if (attachment is not None) != detector.params.train_class_evidence:
+            raise ValueError(
+                "is absent" if attachment is None else "is there though train_class_evidence is off"
+            )
+        return (
+            None if attachment is None else ClassEvidence.from_parts(attachment.document, attachment.tables)
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadLearnedParameters(
+            f"no usable class evidence ({type(error).__name__}: {str(error)[:200]})",
+            where=directory,
+            expected="what configure wrote with this version",
+            remedy="run configure again",
+        ) from None
