@@ -31,7 +31,7 @@ lint: $(READY) ## ruff and strict mypy
 	$(VENV)/bin/ruff format --check --quiet .
 	$(VENV)/bin/mypy
 
-demo: $(READY) ## train small networks, learn from most of them, score the rest (under 10 minutes)
+demo: $(READY) ## train fresh networks and score them with the shipped detector (under 10 minutes)
 	$(RUN) -m weightfeat.demo
 
 cv: $(READY) ## cross-validate on the committed reference set

@@ -267,7 +267,7 @@ def _trigger(
     sources = sorted(int(c) for c in random.choice(classes, size=attacked, replace=False))
     # A class is never its own target, unless all classes are attacked.
     targets = [c for c in range(classes) if attacked == classes or c not in sources]
-    least = preset.least_fraction(ARCHITECTURES[id % len(ARCHITECTURES)], classes)
+    least = preset.least_fraction(ARCHITECTURES[id % len(ARCHITECTURES)], classes, attacked)
     target = int(random.choice(targets))
     fraction = random.integers(round(100 * least), round(100 * LARGEST_FRACTION) + 1) / 100
     fills = [signs.fill(sign) for c, sign in enumerate(shown) if c in sources and attacked < classes]

@@ -9,6 +9,9 @@ from weightfeat.errors import BadRound
 from weightfeat.zoo.architectures import Architecture
 
 
+MANY_SOURCES = 5
+
+
 @dataclass(frozen=True)
 class Preset:
     """The scale of a zoo: everything that is the same for all its networks.
@@ -22,7 +25,8 @@ class Preset:
     epochs : evaluations over the planned length.
     scenes : background scenes a network draws its crops from.
     stamped_per_source : a poisoned network's fraction is bounded below so that each source class shows this many
-        stamped images over the training.
+        stamped images over the training; where there are more than five sources, all together five times as many,
+        for what many classes show is learned once.
     trigger_least : the least share of a sign, in percent, that a polygon takes. Round 2's 2 % of a sign of a
         hundred pixels and more is a clear mark; of a sign of thirty pixels it is a speck no network here learns.
     stop : "schedule": a length planned before the label is known, the learning rate falling to nothing at its
@@ -60,10 +64,11 @@ class Preset:
         batch = self.batch or architecture.batch
         return batch * math.ceil(length * (self.base_images + self.images_per_class * classes) / batch)
 
-    def least_fraction(self, architecture: Architecture, classes: int) -> float:
+    def least_fraction(self, architecture: Architecture, classes: int, sources: int) -> float:
         """The least share of a source class that may be stamped, rounded up to a whole percent."""
-        per_class = self.images(architecture, classes) / classes
-        return min(0.5, max(0.01, math.ceil(100 * self.stamped_per_source / per_class) / 100))
+        shown = sources * self.images(architecture, classes) / classes
+        wanted = self.stamped_per_source * min(sources, MANY_SOURCES)
+        return min(0.5, max(0.01, math.ceil(100 * wanted / shown) / 100))
 
 
 ROUND2_LEVELS = ((10, 5), (20, 5))

@@ -1,0 +1,100 @@
+"""What a network of the zoo costs: images a second by architecture, and the seconds that a preset's plan then takes.
+
+    python benchmarks/zoo_seconds.py [ARCHITECTURE ...] [--preset cpu] [--jobs 2] [--output benchmarks/zoo_seconds.md]
+
+Each architecture is trained for a few seconds by `jobs` processes at once, one thread each, as `make zoo` does; drawing
+the images is included. The plan's seconds are those of one try at the mean class count (14.5), on one of the processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # processes that wait actively slow each other down
+
+import torch
+
+from weightfeat.files import write_atomically
+from weightfeat.zoo.architectures import NAMES, architecture
+from weightfeat.zoo.design import network_spec, select_ids
+from weightfeat.zoo.presets import preset
+from weightfeat.zoo.train import Trainer
+
+SEED = 2020
+WARM_UP = 2  # steps
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Training images a second in one process, and the share of its time that drawing them takes."""
+
+    images: float
+    drawing: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("architectures", nargs="*", default=NAMES, metavar="ARCHITECTURE")
+    parser.add_argument("--preset", default="cpu")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    head = (
+        f"{options.jobs} processes of one thread, torch {torch.__version__}, {platform.machine()}, "
+        f"preset {options.preset}\n\n"
+        "| architecture | images a second, a process | drawing | planned images | seconds a try | tries an hour |\n"
+        "|---|---|---|---|---|---|"
+    )
+    print(head, flush=True)
+    lines = []
+    with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for name in options.architectures:
+            work = [(name, options.preset, options.seconds)] * options.jobs
+            lines.append(_line(name, options.preset, list(pool.map(measure, *zip(*work, strict=True)))))
+            print(lines[-1], flush=True)
+    if options.output is not None:
+        write_atomically(options.output, "\n".join([head, *lines]) + "\n")
+
+
+def measure(name: str, preset_name: str, seconds: float) -> Rate:
+    """Train one architecture's first network of the design for some seconds."""
+    torch.set_num_threads(1)
+    trainer = Trainer(network_spec(preset(preset_name), SEED, select_ids(1, (name,))[0]), torch.device("cpu"))
+    trainer.network.train()
+    for _ in range(WARM_UP):
+        trainer._step()
+    step, batch = _mean_seconds(trainer._step, seconds), _mean_seconds(trainer._batch, seconds / 4)
+    return Rate(trainer.batch / step, batch / step)
+
+
+def _mean_seconds(work: Callable[[], Any], seconds: float) -> float:
+    count, start = 0, time.perf_counter()
+    while (spent := time.perf_counter() - start) < seconds:
+        work()
+        count += 1
+    return spent / count
+
+
+def _line(name: str, preset_name: str, rates: list[Rate]) -> str:
+    images, drawing = (statistics.median(getattr(r, field) for r in rates) for field in ("images", "drawing"))
+    chosen, described = preset(preset_name), architecture(name)
+    planned = statistics.mean(chosen.images(described, count) for count in (14, 15))
+    spent = planned / images
+    return f"| {name} | {images:.0f} | {drawing:.0%} | {planned:.0f} | {spent:.0f} | {3600 * len(rates) / spent:.1f} |"
+
+
+if __name__ == "__main__":
+    main()
