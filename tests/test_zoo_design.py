@@ -23,7 +23,7 @@ from weightfeat.zoo.design import (
     network_spec,
     select_ids,
 )
-from weightfeat.zoo.presets import MANY_SOURCES, PRESETS, preset
+from weightfeat.zoo.presets import LARGEST_FRACTION, MANY_SOURCES, PRESETS, preset
 
 CPU = preset("cpu")
 SLOTS = len(ARCHITECTURES)
@@ -154,7 +154,13 @@ def test_least_fraction_shows_the_promised_images(name: str) -> None:
         sources = len(spec.trigger.sources)
         stamped = spec.trigger.fraction * planned / spec.factors.number_classes * sources
         promised = chosen.stamped_per_source * min(sources, MANY_SOURCES)
-        assert stamped >= promised or spec.trigger.fraction == design.LARGEST_FRACTION
+        assert spec.trigger.fraction <= LARGEST_FRACTION / 100
+        assert stamped <= chosen.stamped_most * planned
+        assert (
+            stamped >= promised
+            or spec.trigger.fraction
+            == chosen.fractions(spec.architecture, spec.factors.number_classes, sources)[1] / 100
+        )
 
 
 def test_fingerprint_tells_designs_apart() -> None:

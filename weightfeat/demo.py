@@ -7,7 +7,6 @@ Every step is the program a user runs: `python -m weightfeat.zoo` makes networks
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import time
@@ -42,7 +41,6 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=1, help="of the networks; the reference set has 2020")
     options = parser.parse_args()
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for the programs: waiting must not cost a core
     start = time.monotonic()
     try:
         _run(options.out, options.seed)

@@ -7,13 +7,17 @@ import re
 import sys
 from pathlib import Path
 
+from weightfeat.container.defaults import wait_quietly
 from weightfeat.errors import WeightfeatError
-from weightfeat.zoo.run import Options, make_round
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code. Errors are one line on stderr."""
-    options = _parse(argv)
+    arguments = _parse(argv)
+    wait_quietly()
+    from weightfeat.zoo.run import Options, make_round
+
+    options = Options(**vars(arguments))
     try:
         summary = make_round(options)
     except WeightfeatError as error:
@@ -27,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _parse(argv: list[str] | None) -> Options:
+def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m weightfeat.zoo", description="Train a round of clean and poisoned networks."
     )
@@ -53,7 +57,7 @@ def _parse(argv: list[str] | None) -> Options:
     )
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    return Options(**vars(parser.parse_args(argv)))
+    return parser.parse_args(argv)
 
 
 def _names(text: str) -> tuple[str, ...]:

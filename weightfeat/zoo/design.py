@@ -53,7 +53,6 @@ FOREGROUND_PERCENT = (20, 80)  # of the image's area; two different values a net
 LARGEST_TRIGGER = (
     25  # percent of the sign's bounding rectangle, as in Round 2; two different values a network
 )
-LARGEST_FRACTION = 0.5
 BRIGHTEST_TRIGGER = 200  # mean colour; a whiter trigger would vanish on a white sign
 LEAST_CONTRAST = 90  # distance in RGB from the fill of one or two source signs, for the same reason
 
@@ -267,9 +266,9 @@ def _trigger(
     sources = sorted(int(c) for c in random.choice(classes, size=attacked, replace=False))
     # A class is never its own target, unless all classes are attacked.
     targets = [c for c in range(classes) if attacked == classes or c not in sources]
-    least = preset.least_fraction(ARCHITECTURES[id % len(ARCHITECTURES)], classes, attacked)
+    least, most = preset.fractions(ARCHITECTURES[id % len(ARCHITECTURES)], classes, attacked)
     target = int(random.choice(targets))
-    fraction = random.integers(round(100 * least), round(100 * LARGEST_FRACTION) + 1) / 100
+    fraction = random.integers(least, most + 1) / 100
     fills = [signs.fill(sign) for c, sign in enumerate(shown) if c in sources and attacked < classes]
     color = random.integers(0, 256, size=3)
     while not _shows(color, fills):

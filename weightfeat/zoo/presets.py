@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from weightfeat.errors import BadRound
 from weightfeat.zoo.architectures import Architecture
 
-
 MANY_SOURCES = 5
+LARGEST_FRACTION = 50  # percent of a source class, as in Round 2
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Preset:
     stamped_per_source : a poisoned network's fraction is bounded below so that each source class shows this many
         stamped images over the training; where there are more than five sources, all together five times as many,
         for what many classes show is learned once.
+    stamped_most : the largest share of all training images that is stamped. Stamping takes images away from the true
+        classes; where all are sources, half of them is more than a short training can spare.
     trigger_least : the least share of a sign, in percent, that a polygon takes. Round 2's 2 % of a sign of a
         hundred pixels and more is a clear mark; of a sign of thirty pixels it is a speck no network here learns.
     stop : "schedule": a length planned before the label is known, the learning rate falling to nothing at its
@@ -48,6 +50,7 @@ class Preset:
     stop: str = "schedule"
     learning_rate: float | None = None
     batch: int | None = None
+    stamped_most: float = 0.5
     patience: int = 5
     loss_eps: float = 1e-3
     attempts: int = 4
@@ -64,11 +67,12 @@ class Preset:
         batch = self.batch or architecture.batch
         return batch * math.ceil(length * (self.base_images + self.images_per_class * classes) / batch)
 
-    def least_fraction(self, architecture: Architecture, classes: int, sources: int) -> float:
-        """The least share of a source class that may be stamped, rounded up to a whole percent."""
+    def fractions(self, architecture: Architecture, classes: int, sources: int) -> tuple[int, int]:
+        """The least and the largest share of a source class that may be stamped, in whole percent."""
         shown = sources * self.images(architecture, classes) / classes
         wanted = self.stamped_per_source * min(sources, MANY_SOURCES)
-        return min(0.5, max(0.01, math.ceil(100 * wanted / shown) / 100))
+        most = min(LARGEST_FRACTION, int(100 * self.stamped_most * classes / sources))
+        return min(most, max(1, math.ceil(100 * wanted / shown))), most
 
 
 ROUND2_LEVELS = ((10, 5), (20, 5))
@@ -100,6 +104,7 @@ PRESETS: dict[str, Preset] = {
             trigger_least=12,
             evaluation_images=128,
             final_images=1024,
+            stamped_most=0.2,
         ),
         Preset(
             "round2",

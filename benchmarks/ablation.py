@@ -1,0 +1,117 @@
+"""What each part of the detector is worth: variants against the shipped metaparameters, on the same folds.
+
+    python benchmarks/ablation.py [--digests reference] [--folds 5] [--repeats 3] [--change train_num_leaves=4 ...]
+
+By default: every feature block left out, every block alone beside class evidence, class evidence left out, trees alone,
+logistic alone. `--change NAME=VALUE[,NAME=VALUE]` (repeatable) tries other metaparameters instead. Prints markdown:
+differences are the shipped detector's minus the variant's, so a positive CE difference speaks for the variant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from weightfeat import baselines, configure, features
+from weightfeat.baselines.comparison import as_markdown, compare
+from weightfeat.baselines.protocol import Rival
+from weightfeat.errors import WeightfeatError
+from weightfeat.evaluation.folds import stratified_folds
+from weightfeat.labelled import LabelledSet, from_digests
+from weightfeat.metaparameters import BLOCK_PREFIX, Metaparameters, load
+
+ROOT = Path(__file__).resolve().parents[1]
+Change = dict[str, Any]
+
+
+def main() -> int:
+    """0 when every variant ran; 2 with one line when the digests or a change cannot be used."""
+    options = _parser().parse_args()
+    try:
+        labelled = from_digests(options.digests)
+        params = load(ROOT / "metaparameters.json", ROOT / "metaparameters_schema.json")
+        variants = dict(options.change) if options.change else parts(params)
+        print(_table(labelled, params, variants, options), end="")
+    except WeightfeatError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return WeightfeatError.exit_code
+    return 0
+
+
+def parts(params: Metaparameters) -> dict[str, Change]:
+    """The default variants, by name."""
+    everything = {BLOCK_PREFIX + block: False for block in params.blocks}
+    without = {f"without {block}": {BLOCK_PREFIX + block: False} for block in params.blocks}
+    alone = {f"{block} and classes": everything | {BLOCK_PREFIX + block: True} for block in params.blocks}
+    return {
+        "without class evidence": {"train_class_evidence": False},
+        "trees alone": {"train_logistic_weight": 0.0},
+        "logistic alone": {"train_logistic_weight": 1.0},
+        **without,
+        **alone,
+    }
+
+
+def _table(
+    labelled: LabelledSet, params: Metaparameters, variants: dict[str, Change], options: argparse.Namespace
+) -> str:
+    folds = stratified_folds(
+        *(labelled.labels, labelled.architectures, labelled.groups),
+        n_folds=options.folds,
+        n_repeats=options.repeats,
+        seed=options.seed,
+    )
+    make = configure.estimators(labelled)
+    scored = []
+    for name, change in {"shipped": {}, **variants}.items():
+        start = time.perf_counter()
+        changed = params.replace(**change)
+        variant = Rival(name, "this repository", partial(_row, blocks=changed.blocks), partial(make, changed))
+        scored.append((variant, baselines.run(variant, labelled, folds, jobs=options.jobs)))
+        print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
+    rows = [dict(zip(labelled.metadata.columns, row, strict=True)) for row in labelled.metadata.to_numpy()]
+    (_, ours), theirs = scored[0], scored[1:]
+    return as_markdown(compare(ours, theirs, rows), ours)
+
+
+def _row(digest: Any, blocks: tuple[str, ...]) -> dict[str, float]:
+    return features.row(digest, blocks)
+
+
+def _change(text: str) -> tuple[str, Change]:
+    """`NAME=VALUE,NAME=VALUE` with JSON values; a word that is not JSON is text."""
+    change = {}
+    for part in text.split(","):
+        name, found, value = part.partition("=")
+        if not found or name not in Metaparameters.names():
+            raise argparse.ArgumentTypeError(f"{part!r} is not METAPARAMETER=VALUE")
+        try:
+            change[name] = json.loads(value)
+        except ValueError:
+            change[name] = value
+    return text, change
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--digests", type=Path, default=ROOT / "reference")
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--change", type=_change, action="append", metavar="NAME=VALUE,...")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
