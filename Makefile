@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint demo cv tune zoo container container-check clean
+.PHONY: help install test lint demo cv tune zoo bench container container-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ tune: $(READY) ## search the metaparameters on the reference set and write metap
 
 zoo: $(READY) ## train the reference networks (hours; resumes where it stopped)
 	nice $(RUN) -m weightfeat.zoo --preset cpu --count 322 --out zoo --reference reference --jobs $(JOBS)
+
+bench: $(READY) ## time every step on all 23 architectures beside WeightWatcher, SVD and the floor (half an hour)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	$(RUN) benchmarks/speed.py --output benchmarks/speed.md
 
 container: ## build container.simg with apptainer or singularity
 	@builder=$$(command -v apptainer || command -v singularity) \

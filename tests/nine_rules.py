@@ -43,7 +43,7 @@ def passes(schema: Any, values: Any) -> bool:
         return False
     if not all(varies(rule, schema) for rule in schema["properties"].values()):  # 7, 8 and the forms
         return False
-    return set(schema["properties"]) == set(values)  # 9
+    return same_names(schema["properties"], values, schema)  # 9
 
 
 def varies(rule: dict[str, Any], schema: dict[str, Any]) -> bool:
@@ -51,10 +51,14 @@ def varies(rule: dict[str, Any], schema: dict[str, Any]) -> bool:
     if "$ref" in rule:
         rule = schema["$defs"][rule["$ref"].split("/")[-1]]
     kind = rule.get("type")
+    if isinstance(kind, list) or "oneOf" in rule:
+        return False
+    if "enum" in rule:  # drawn from before anything else is looked at: a number with one needs no bounds
+        return True
     if kind in ("boolean", "null"):
         return True
     if kind == "string":
-        return "enum" in rule
+        return False
     if kind in ("number", "integer"):
         low = {"minimum", "suggested_minimum", "exclusiveMinimum"} & set(rule)
         high = {"maximum", "suggested_maximum", "exclusiveMaximum"} & set(rule)
@@ -63,12 +67,25 @@ def varies(rule: dict[str, Any], schema: dict[str, Any]) -> bool:
         items = rule.get("items", {})
         if "$ref" in items:
             items = schema["$defs"][items["$ref"].split("/")[-1]]
-        return items.get("type") == "object" and all(varies(r, schema) for r in items["properties"].values())
+        return "properties" in items and all(varies(r, schema) for r in items["properties"].values())
     return False
 
 
+def same_names(properties: dict[str, Any], values: dict[str, Any], schema: dict[str, Any]) -> bool:
+    """Whether both name the same parameters, and every object in an array those of its items."""
+    if properties.keys() != values.keys():
+        return False
+    for name, rule in properties.items():
+        if rule.get("type") == "array":
+            items = rule["items"]
+            items = schema["$defs"][items["$ref"].split("/")[-1]] if "$ref" in items else items
+            if not all(same_names(items["properties"], element, schema) for element in values[name]):
+                return False
+    return True
+
+
 def drawn_pair(rng: random.Random) -> Pair:
-    """A valid pair of three to eight properties of every form, with zero to two faults from FAULTS."""
+    """A valid pair of three to eight properties of every form, with zero to two changes from FAULTS."""
     pair = _valid(rng)
     for fault in rng.sample(sorted(FAULTS), rng.choice((0, 0, 1, 1, 2))):
         FAULTS[fault](pair, rng)
@@ -170,6 +187,11 @@ def _list_of_values(pair: Pair, rng: random.Random) -> None:
     pair["values"] = {"values": 1} if rng.random() < 0.5 else {}
 
 
+_PAIRS = {
+    "type": "array",
+    "items": {"type": "object", "properties": {"x": {"type": "boolean"}, "y": {"type": "boolean"}}},
+}
+
 FAULTS: dict[str, Callable[[Pair, random.Random], None]] = {
     **{
         f"no {key}": _drop(key)
@@ -196,6 +218,16 @@ FAULTS: dict[str, Callable[[Pair, random.Random], None]] = {
     "objects without bounds": _becomes(
         {"type": "array", "items": {"type": "object", "properties": {"x": {"type": "number"}}}}, [{"x": 1}]
     ),
+    "numbers of an enum": _becomes({"type": "number", "enum": [0.5, 1]}, 1),
+    "enum without a type": _becomes({"enum": [1, "a"]}, "a"),
+    "enum of types in a list": _becomes({"type": ["string", "null"], "enum": ["a", None]}, "a"),
+    "not one of the numbers": _becomes({"type": "integer", "enum": [1, 2]}, 3),
+    "objects without a type": _becomes(
+        {"type": "array", "items": {"properties": {"x": {"type": "boolean"}}}}, [{"x": True}]
+    ),
+    "an object lacks a key": _becomes(_PAIRS, [{"x": True, "y": False}, {"x": True}]),
+    "an object has a key too many": _becomes(_PAIRS, [{"x": True, "y": False, "z": True}]),
+    "objects with all keys": _becomes(_PAIRS, [{"x": True, "y": False}] * 2),
     "surplus in $defs' object": _becomes(
         {"type": "array", "items": {"$ref": "#/$defs/size"}}, [{"height": 1}]
     ),

@@ -19,6 +19,7 @@ from weightfeat.judge import Judge
 from weightfeat.rounds import read_round
 from weightfeat.scan import analyse
 from weightfeat.server import report, roc
+from weightfeat.server.costs import spread
 from weightfeat.server.folder import Outcome
 from weightfeat.server.verdicts import Reason
 
@@ -101,6 +102,39 @@ def test_the_roc_curve_has_the_area_it_is_captioned_with(tmp_path: Path) -> None
     (line,) = picture.iter("{http://www.w3.org/2000/svg}polyline")
     assert len(line.attrib["points"].split()) == len(rows) + 1
     assert any("ROC-AUC" in (text.text or "") for text in picture.iter("{http://www.w3.org/2000/svg}text"))
+
+
+@pytest.mark.parametrize(
+    ("count", "left_out"), [(1, 0), (5, 0), (6, 0), (10, 1), (25, 7), (40, 13), (144, 59)]
+)
+def test_the_median_s_interval_is_that_of_the_tables(count: int, left_out: int) -> None:
+    found = spread([float(n) for n in np.random.default_rng(0).permutation(count)])
+    assert found is not None
+    assert found.median_ci95 == (left_out, count - 1 - left_out)
+    assert (found.median, found.most) == ((count - 1) / 2, count - 1)
+    assert found.sum == count * (count - 1) / 2
+
+
+@pytest.mark.parametrize("count", [6, 15, 40])
+def test_the_median_s_interval_holds_it_as_often_as_it_says(count: int) -> None:
+    drawn = np.random.default_rng(1).exponential(size=(4000, count))
+    found = [spread(row.tolist()) for row in drawn]
+    held = [f is not None and f.median_ci95[0] <= math.log(2) <= f.median_ci95[1] for f in found]
+    assert np.mean(held) > 0.95 - 3 * math.sqrt(0.95 * 0.05 / 4000)
+
+
+def test_costs_are_those_of_the_models_that_were_run(tmp_path: Path) -> None:
+    late = Outcome("id-90", 1, Reason.NO_TIME_LEFT, "", None, 0.5)
+    report.write(tmp_path, [*sample(), late], "free")
+    document = json.loads((tmp_path / "report.json").read_text())
+    assert document["overhead"] == {
+        "models": 30, "median": 0.01, "median_ci95": [0.01, 0.01], "most": 0.01, "sum": pytest.approx(0.3)
+    }  # fmt: skip
+    said = (tmp_path / "report.txt").read_text()
+    assert "server besides, s  median 0.010 (95 %: 0.010 to 0.010), most 0.010" in said
+    report.write(tmp_path, [late], "free")
+    assert json.loads((tmp_path / "report.json").read_text())["overhead"] is None
+    assert "server besides" not in (tmp_path / "report.txt").read_text()
 
 
 @pytest.fixture(scope="module")

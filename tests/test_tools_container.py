@@ -66,6 +66,31 @@ def test_what_cannot_be_rebuilt_is_refused(text: str, said: str) -> None:
         print(container_def.parse(text).suite)
 
 
+def test_a_root_is_out_of_date_when_anything_that_goes_into_it_changes(tmp_path: Path) -> None:
+    (tmp_path / "program").mkdir()
+    (tmp_path / "program" / "main.py").write_text("1")
+    (tmp_path / "beside").write_text("1")
+    definition = container_def.parse(
+        "Bootstrap: docker\n\n%files\n    program /opt/program\n%post\n    true\n"
+    )
+    before = container_def.fingerprint(definition, tmp_path)
+
+    (tmp_path / "program" / "__pycache__").mkdir()
+    (tmp_path / "program" / "__pycache__" / "main.pyc").write_text("1")
+    (tmp_path / "beside").write_text("2")
+    assert container_def.fingerprint(definition, tmp_path) == before
+
+    (tmp_path / "program" / "main.py").write_text("2")
+    changed = container_def.fingerprint(definition, tmp_path)
+    assert changed != before
+    (tmp_path / "program" / "more.py").touch()
+    assert container_def.fingerprint(definition, tmp_path) not in (before, changed)
+    (tmp_path / "program" / "more.py").unlink()
+    other = container_def.Definition(definition.header, definition.sections | {"post": "    false\n"})
+    assert container_def.fingerprint(other, tmp_path) != changed
+    assert container_def.fingerprint(definition, tmp_path) == changed
+
+
 def test_scripts_set_the_environment_first(tmp_path: Path) -> None:
     definition = container_def.Definition(
         {}, {"environment": "    export COLOUR=red\n", "runscript": "echo $COLOUR $1\n"}

@@ -6,16 +6,23 @@ Of apptainer's format it knows what container.def uses: a header, %setup, %files
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from weightfeat.server.folder import hashes
+from weightfeat.server.isolation import mounts
+
 KNOWN = ("setup", "files", "post", "environment", "runscript", "test", "help")
+COMPILED = "__pycache__"
 SCRIPTS = ".singularity.d"
 PATHS = ("find_links", "index_url", "extra_index_url")
 
@@ -68,38 +75,36 @@ def build(definition: Definition, context: Path, root: Path) -> None:
     write_scripts(definition, root)
 
 
-def copy_files(section: str, context: Path, root: Path) -> None:
-    """Each line `source [destination]`; a folder's content goes below the destination."""
+def copies(section: str, context: Path, root: Path) -> Iterator[tuple[Path, Path]]:
+    """Source and destination of each line of %files, `source [destination]`."""
     for line in section.splitlines():
         words = shlex.split(line, comments=True)
-        if not words:
-            continue
-        source, target = context / words[0], root / (words[1] if len(words) > 1 else words[0]).lstrip("/")
+        if words:
+            yield context / words[0], root / words[-1].lstrip("/")
+
+
+def copy_files(section: str, context: Path, root: Path) -> None:
+    """Copy as %files says; a folder's content goes below the destination."""
+    for source, target in copies(section, context, root):
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            ignore = shutil.ignore_patterns("__pycache__")
+            ignore = shutil.ignore_patterns(COMPILED)
             shutil.copytree(source, target, dirs_exist_ok=True, ignore=ignore)
         else:
             shutil.copy(source, target)
 
 
+def fingerprint(definition: Definition, context: Path) -> str:
+    """A hash of all that a root is made from here: the sections, and every file that %files names."""
+    files = [source for source, _ in copies(definition.sections.get("files", ""), context, Path())]
+    content = {path: hash_ for path, hash_ in hashes(files).items() if COMPILED not in Path(path).parts}
+    return hashlib.sha256(json.dumps([definition.header, definition.sections, content]).encode()).hexdigest()
+
+
 def post(script: str, root: Path) -> None:
     """Run %post as root inside `root`, with the network and this machine's pip settings."""
     lent, variables = pip_settings()
-    cage = [
-        "bwrap",
-        "--bind",
-        str(root),
-        "/",
-        "--dev",
-        "/dev",
-        "--proc",
-        "/proc",
-        "--perms",
-        "1777",
-        "--tmpfs",
-        "/tmp",
-    ]
+    cage = mounts(root, writable=True, temporary=True)
     cage += ["--unshare-pid", "--cap-add", "ALL", "--clearenv"]
     cage += ["--ro-bind", os.path.realpath("/etc/resolv.conf"), "/etc/resolv.conf"]
     for path, inside in lent.items():

@@ -45,8 +45,9 @@ def check_schema(schema: object, metaparameters: object) -> list[str]:
 
     1 both are JSON objects; 2 `$schema`; 3 `additionalProperties: false`, forced at the root and in `$defs`; 4 the
     values validate; 5 the header's keys; 6 `properties`; 7 strings need `enum`; 8 numbers need both bounds; 9 the
-    parameter sets match both ways. Forms the checker cannot vary (type lists, oneOf, nested objects, arrays of
-    scalars) are problems too.
+    parameter sets match both ways, those of objects in an array too. An `enum` does instead of bounds: the checker
+    draws from it before it looks at the type. Forms the checker cannot vary (type lists, oneOf, nested objects, arrays
+    of scalars) are problems too.
     """
     if not isinstance(schema, dict) or not isinstance(metaparameters, dict):
         return ["rule 1: the schema and the metaparameters must both be JSON objects"]
@@ -57,14 +58,11 @@ def check_schema(schema: object, metaparameters: object) -> list[str]:
     properties = schema.get("properties")
     if not isinstance(properties, dict):
         return [*problems, "rule 6: properties is missing"]
-    definitions = schema.get("$defs", {})
+    definitions = schema.get("$defs")
+    definitions = definitions if isinstance(definitions, dict) else {}
     for name, rule in properties.items():
-        problems += _property_problems(name, rule, definitions if isinstance(definitions, dict) else {})
-    problems += [f"rule 9: {name} is in the schema only" for name in properties if name not in metaparameters]
-    problems += [
-        f"rule 9: {name} is in the metaparameters only" for name in metaparameters if name not in properties
-    ]
-    return problems
+        problems += _property_problems(name, rule, definitions)
+    return problems + _unmatched(properties, metaparameters, definitions)
 
 
 def violations(schema: Mapping[str, Any], values: Any) -> list[tuple[str, str, str]]:
@@ -130,8 +128,7 @@ def _header_problems(schema: Mapping[str, Any]) -> list[str]:
 
 
 def _property_problems(name: str, rule: object, definitions: Mapping[str, Any]) -> list[str]:
-    if isinstance(rule, dict) and isinstance(rule.get("$ref"), str):
-        rule = definitions.get(rule["$ref"].removeprefix("#/$defs/"))
+    rule = _resolved(rule, definitions)
     if not isinstance(rule, dict):
         return [f"form: {name} is not described by an object"]
     if "oneOf" in rule or isinstance(rule.get("type"), list):
@@ -147,16 +144,42 @@ def _property_problems(name: str, rule: object, definitions: Mapping[str, Any]) 
             for side, keys in sides
             if not any(key in rule for key in keys)
         ]
-    if rule.get("type") == "array":
-        items = rule.get("items")
-        if isinstance(items, dict) and isinstance(items.get("$ref"), str):
-            items = definitions.get(items["$ref"].removeprefix("#/$defs/"))
-        inner = items.get("properties") if isinstance(items, dict) else None
-        if isinstance(inner, dict):
-            return [
-                p for key, sub in inner.items() for p in _property_problems(f"{name}.{key}", sub, definitions)
-            ]
+    if (inner := _of_objects(rule, definitions)) is not None:
+        return [
+            p for key, sub in inner.items() for p in _property_problems(f"{name}.{key}", sub, definitions)
+        ]
     return [f"form: {name} is neither a number, a boolean, null, an enum nor an array of objects"]
+
+
+def _unmatched(
+    properties: Mapping[str, Any], values: Mapping[str, Any], definitions: Mapping[str, Any], path: str = ""
+) -> list[str]:
+    problems = [f"rule 9: {path}{name} is in the schema only" for name in properties if name not in values]
+    problems += [
+        f"rule 9: {path}{name} is in the metaparameters only" for name in values if name not in properties
+    ]
+    for name, rule in properties.items():
+        inner, elements = _of_objects(_resolved(rule, definitions), definitions), values.get(name)
+        for at, element in enumerate(elements if inner is not None and isinstance(elements, list) else []):
+            if isinstance(element, dict):
+                problems += _unmatched(inner or {}, element, definitions, f"{path}{name}.{at}.")
+    return problems
+
+
+def _of_objects(rule: object, definitions: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The properties of the objects in an array, None where `rule` describes no such array."""
+    if not isinstance(rule, dict) or rule.get("type") != "array":
+        return None
+    items = _resolved(rule.get("items"), definitions)
+    inner = items.get("properties") if isinstance(items, dict) else None
+    return inner if isinstance(inner, dict) else None
+
+
+def _resolved(rule: object, definitions: Mapping[str, Any]) -> object:
+    """What a `$ref` into `$defs` stands for; anything else as it is."""
+    if isinstance(rule, dict) and isinstance(rule.get("$ref"), str):
+        return definitions.get(rule["$ref"].removeprefix("#/$defs/"))
+    return rule
 
 
 def few(names: Iterable[object]) -> str:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
-import time
-from collections.abc import Mapping
 from pathlib import Path
 
 from weightfeat.preflight.lines import Line, State, line
-from weightfeat.server import runner
 from weightfeat.server.isolation import Isolation
-from weightfeat.server.places import Parameters, Workspace, arguments
+from weightfeat.server.places import Parameters, Workspace
 from weightfeat.server.runner import Limits
-from weightfeat.server.verdicts import REMEDIES, Reason, Verdict, judge
+from weightfeat.server.trial import Program, trial
+from weightfeat.server.verdicts import REMEDIES, Reason, Verdict
 
 __all__ = ["behaviour", "small_model"]
 
@@ -48,16 +45,19 @@ def behaviour(
     with tempfile.TemporaryDirectory(prefix="weightfeat-check-") as folder:
         top = Path(folder)
         chosen = model or small_model(top / "model.pt")
-        trials = [
-            _trial(top / "work", chosen, command, parameters, isolation, seconds, api, extra)
-            for api, extra in (("10", {}), ("infer", {}), ("10", {"OMP_NUM_THREADS": "1"}))
-        ]
-    first, again, threads = trials
+        space, logs = Workspace.on_host(top / "work"), (top / "stdout", top / "stderr")
+        verdicts = []
+        for api, variables in (("10", {}), ("infer", {}), ("10", {"OMP_NUM_THREADS": "1"})):
+            space.lay_out(chosen)
+            program = Program(command, api, parameters, variables)
+            verdicts.append(trial(program, space, isolation, Limits(seconds), mark=folder, logs=logs)[1])
+        space.clear()
+    first, again, threads = verdicts
     lines = [_ran("it scores a model under the flags of rounds 10 and 11", first)]
     lines.append(_ran("it scores a model under the flags of infer", again))
-    if any(verdict.value is None for verdict in trials):
+    if any(verdict.value is None for verdict in verdicts):
         return lines
-    strays = sorted({warning for verdict in trials for warning in verdict.warnings})
+    strays = sorted({warning for verdict in verdicts for warning in verdict.warnings})
     return [
         *lines,
         line("two runs give the same result", _differ(first, again, 0.0), "seed everything that is drawn"),
@@ -67,34 +67,6 @@ def behaviour(
         line("it writes nothing outside the given paths", strays, REMEDIES[Reason.WROTE_ELSEWHERE]),
         *(_caged(isolation, what) for what in ("it needs no network", "HOME and /tmp may be read-only")),
     ]
-
-
-def _trial(
-    root: Path,
-    model: Path,
-    command: tuple[str, ...],
-    parameters: Parameters,
-    isolation: Isolation,
-    seconds: float,
-    api: str,
-    extra: Mapping[str, str],
-) -> Verdict:
-    space, since = Workspace.on_host(root), time.time() - 1.0
-    space.lay_out(model)
-    logs = [root / "stdout", root / "stderr"]
-    ended = runner.run(
-        isolation.wrap([*command, *arguments(api, space, parameters)], space),
-        cwd=space.cwd,
-        environment={**isolation.environment(space), **extra},
-        mark=f"{root}-{os.getpid()}",
-        stdout=logs[0],
-        stderr=logs[1],
-        scratch=space.scratch,
-        limits=Limits(seconds),
-    )
-    verdict = judge(ended, space, logs[1], since, ())
-    space.clear()
-    return verdict
 
 
 def _ran(what: str, verdict: Verdict) -> Line:

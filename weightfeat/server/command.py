@@ -29,9 +29,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--api", choices=tuple(APIS), default="10", help="the round whose flags are passed")
     command.add_argument("--seconds", type=_seconds, default=900.0, help="a model; then TERM (default 900)")
     command.add_argument("--grace", type=_seconds, default=10.0, help="from TERM to KILL (default 10)")
-    command.add_argument("--total-seconds", type=_seconds, help="of all models together")
+    command.add_argument("--total-seconds", type=_seconds, help="of the detector on all models together")
     command.add_argument(
-        "--scratch-mib", type=_seconds, default=16384.0, help="scratch a model (default 16384)"
+        "--scratch-mib", type=_seconds, default=16384.0, help="written by it a model (default 16384)"
     )
     command.add_argument("--seed", type=int, default=0, help="of the order of the models")
     command.add_argument("--sts", action="store_true", help="a smoke test: the first two models only")
@@ -50,6 +50,7 @@ def evaluate(arguments: argparse.Namespace, log: Callable[[str], None]) -> int:
     from weightfeat.server import report, server
     from weightfeat.server.isolation import find
     from weightfeat.server.runner import Limits
+    from weightfeat.server.trial import Program
     from weightfeat.server.verdicts import Reason
 
     rooted = arguments.root != Path("/")
@@ -60,10 +61,8 @@ def evaluate(arguments: argparse.Namespace, log: Callable[[str], None]) -> int:
         ours = (sys.executable, str(REPOSITORY / "detect.py"))
         command = _absolute(arguments.command) if arguments.command else ours
     settings = server.Settings(
-        command=command,
-        api=arguments.api,
+        program=Program(command, arguments.api, parameters),
         limits=Limits(arguments.seconds, arguments.grace, int(arguments.scratch_mib * 2**20)),
-        parameters=parameters,
         total=arguments.total_seconds,
         seed=arguments.seed,
         smoke_test=arguments.sts,

@@ -22,7 +22,8 @@ __all__ = ["Outcome", "alone", "continue_with", "hashes", "keep", "kept"]
 class Outcome:
     """One model's line in the report. `label` is None where the round keeps it secret; memory in bytes.
 
-    `seconds` is the detector's own time, `overhead` the server's beside it: laying out, collecting, cleaning up.
+    `seconds` is the detector's own time, `overhead` all else since the model before was done with: keeping that one's
+    outcome, laying this one out, collecting, cleaning up. Both in seconds of wall time.
     """
 
     name: str

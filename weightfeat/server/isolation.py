@@ -9,15 +9,37 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from weightfeat.errors import WeightfeatError
 from weightfeat.server.places import Workspace
 
-__all__ = ["CannotIsolate", "Isolation", "find"]
+__all__ = ["CannotIsolate", "Isolation", "as_user", "find", "mounts"]
 
 NVIDIA = "nvidia"
+
+
+def mounts(
+    root: Path, *, program: str = "bwrap", writable: bool = False, temporary: bool = False
+) -> list[str]:
+    """bubblewrap's first words: folder `root` as `/`, a /dev and /proc of its own, an empty /tmp where `temporary`."""
+    words = [
+        program,
+        "--bind" if writable else "--ro-bind",
+        str(root),
+        "/",
+        "--dev",
+        "/dev",
+        "--proc",
+        "/proc",
+    ]
+    return [*words, *(("--perms", "1777", "--tmpfs", "/tmp") if temporary else ())]
+
+
+def as_user(user: int) -> list[str]:
+    """The words before a command that run it as user and group `user`, with no rights beyond theirs."""
+    return ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--"]
 
 
 class CannotIsolate(WeightfeatError):
@@ -61,14 +83,15 @@ class Isolation:
         if self.program is None:
             return list(command)
         rooted = self.root != Path("/")
-        cage = [self.program, "--ro-bind", str(self.root), "/", "--dev", "/dev", "--proc", "/proc"]
+        cage = mounts(self.root, program=self.program)
         for device in sorted(Path("/dev").glob(NVIDIA + "*")):
             cage += ["--dev-bind-try", str(device), str(device)]
         for seen, folder in ((space.seen_active, space.active), (space.seen_scratch, space.scratch)):
             cage += ["--bind", str(folder), str(seen)]
         cage += ["--unshare-net", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
         cage += ["--chdir", "/" if rooted else str(space.cwd)]
-        return [*self._as_user(), *cage, "--", *command]
+        chosen = as_user(self.user) if self.user is not None and os.geteuid() == 0 else []
+        return [*chosen, *cage, "--", *command]
 
     def environment(self, space: Workspace) -> Mapping[str, str]:
         """A detector's variables: those a program needs to start, HOME at a place that should stay empty."""
@@ -78,11 +101,6 @@ class Isolation:
             return {"PATH": standard, "HOME": str(space.seen_active.parent)}
         return {name: os.environ[name] for name in kept if name in os.environ} | {"HOME": str(space.home)}
 
-    def _as_user(self) -> list[str]:
-        if self.user is None or os.geteuid() != 0:
-            return []
-        return ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups", "--"]
-
 
 def find(root: Path = Path("/"), user: int | None = None) -> Isolation:
     """The isolation this machine offers, tried and not only looked for.
@@ -91,10 +109,9 @@ def find(root: Path = Path("/"), user: int | None = None) -> Isolation:
     ------
     CannotIsolate : `root` is a container's and bubblewrap is absent or does not work.
     """
-    found = Isolation(shutil.which("bwrap"), "bubblewrap is not installed", root, user)
-    if found.program is not None:
-        trouble = _tried(found.program)
-        found = found if not trouble else replace(found, program=None, why_not=trouble)
+    program = shutil.which("bwrap")
+    why_not = "bubblewrap is not installed" if program is None else _tried(program)
+    found = Isolation(None if why_not else program, why_not, root, user)
     if not found.active and root != Path("/"):
         raise CannotIsolate(
             found.why_not,
@@ -106,18 +123,7 @@ def find(root: Path = Path("/"), user: int | None = None) -> Isolation:
 
 
 def _tried(program: str) -> str:
-    cage = [
-        program,
-        "--ro-bind",
-        "/",
-        "/",
-        "--dev",
-        "/dev",
-        "--proc",
-        "/proc",
-        "--unshare-net",
-        "--unshare-pid",
-    ]
+    cage = [*mounts(Path("/"), program=program), "--unshare-net", "--unshare-pid"]
     try:
         done = subprocess.run([*cage, "--", "true"], capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired) as error:

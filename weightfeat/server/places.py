@@ -76,6 +76,11 @@ class Workspace:
         return self.root / "cwd"
 
     @property
+    def writable(self) -> tuple[Path, ...]:
+        """All folders a detector could write to, caged or not."""
+        return (self.active, self.scratch, self.home, self.cwd)
+
+    @property
     def result(self) -> Path:
         """Where the result file is awaited."""
         return self.active / "result.txt"
@@ -88,7 +93,7 @@ class Workspace:
         UnreadableFile : the model or its examples cannot be copied.
         """
         self.clear()
-        for folder in (self.active, self.scratch, self.home, self.cwd):
+        for folder in self.writable:
             make_folder(folder, "workspace")
         try:
             shutil.copyfile(model, self.active / "model.pt")
@@ -110,8 +115,10 @@ class Workspace:
 
     def clear(self) -> None:
         """Remove everything, whatever permissions a detector left on it."""
-        for folder, _, _ in os.walk(self.root):
-            os.chmod(folder, 0o755)
+        for folder, names, _ in os.walk(self.root):
+            for path in (Path(folder, name) for name in names):
+                if not path.is_symlink():  # it may lead out of here
+                    path.chmod(0o755)
         shutil.rmtree(self.root, ignore_errors=True)
 
     def strays(self) -> list[Path]:

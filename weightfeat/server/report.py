@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import numpy as np
 from weightfeat.evaluation import metrics
 from weightfeat.files import write_atomically
 from weightfeat.server import roc
+from weightfeat.server.costs import Spread, spread
 from weightfeat.server.folder import Outcome
 from weightfeat.server.verdicts import REMEDIES, Reason
 
@@ -93,9 +94,7 @@ def write(output: Path, outcomes: Sequence[Outcome], isolation: str) -> Figures 
         "isolation": isolation,
         "figures": None if found is None else _without_nan(asdict(found)),
         "reasons": dict(sorted(Counter(str(outcome.reason) for outcome in outcomes).items())),
-        "seconds": _spread([outcome.seconds for outcome in outcomes]),
-        "overhead": _spread([outcome.overhead for outcome in outcomes]),
-        "peak_mib": _spread([outcome.peak / 2**20 for outcome in outcomes]),
+        **{what: None if cost is None else asdict(cost) for what, cost in _costs(outcomes).items()},
     }
     write_atomically(output / "report.json", json.dumps(document, indent=1) + "\n", "report")
     write_atomically(output / "results.csv", _results(outcomes), "table of results")
@@ -115,7 +114,7 @@ def write(output: Path, outcomes: Sequence[Outcome], isolation: str) -> Figures 
 def as_table(outcomes: Sequence[Outcome], isolation: str) -> str:
     """The report for a terminal: figures, costs, then every model that is not ok with its reason and remedy."""
     found = figures(outcomes)
-    lines = [isolation, *_scores(found), *_costs(outcomes), ""]
+    lines = [isolation, *_scores(found), *_told(_costs(outcomes)), ""]
     faults = [outcome for outcome in outcomes if outcome.reason is not Reason.OK]
     lines.append(f"{len(outcomes) - len(faults)} of {len(outcomes)} models ok")
     for reason in Reason:
@@ -141,17 +140,25 @@ def _scores(found: Figures | None) -> list[str]:
     ]
 
 
-def _costs(outcomes: Sequence[Outcome]) -> list[str]:
-    seconds, overhead = (_spread([getattr(o, what) for o in outcomes]) for what in ("seconds", "overhead"))
-    peak = max(outcome.peak for outcome in outcomes) / 2**20
+def _costs(outcomes: Sequence[Outcome]) -> dict[str, Spread | None]:
+    """Of the models the detector was started on: its seconds, the server's beside them, memory."""
+    ran = [outcome for outcome in outcomes if outcome.seconds > 0]
+    return {
+        "seconds": spread([outcome.seconds for outcome in ran]),
+        "overhead": spread([outcome.overhead for outcome in ran]),
+        "peak_mib": spread([outcome.peak / 2**20 for outcome in ran]),
+    }
+
+
+def _told(costs: Mapping[str, Spread | None]) -> list[str]:
+    names = {"seconds": "detector, s", "overhead": "server besides, s", "peak_mib": "memory, MiB"}
+    digits = {"seconds": 2, "overhead": 3, "peak_mib": 0}
     return [
-        f"  seconds a model: median {seconds['median']:.2f}, most {seconds['most']:.2f}; server's overhead: median "
-        f"{overhead['median']:.3f}, most {overhead['most']:.3f}; peak memory {peak:.0f} MiB"
+        f"  {names[what]:<18} median {cost.median:.{digits[what]}f} (95 %: {cost.median_ci95[0]:.{digits[what]}f} to "
+        f"{cost.median_ci95[1]:.{digits[what]}f}), most {cost.most:.{digits[what]}f}"
+        for what, cost in costs.items()
+        if cost is not None
     ]
-
-
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    return {"median": float(np.median(values)), "most": float(np.max(values)), "sum": float(np.sum(values))}
 
 
 def _results(outcomes: Sequence[Outcome]) -> str:

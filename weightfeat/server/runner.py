@@ -31,7 +31,7 @@ class Stop(StrEnum):
 
 @dataclass(frozen=True)
 class Limits:
-    """What one model may cost: seconds of wall time, seconds between TERM and KILL, bytes of scratch and logs."""
+    """What one model may cost: seconds of wall time, seconds between TERM and KILL, bytes it writes."""
 
     seconds: float
     grace: float = 10.0
@@ -61,18 +61,19 @@ def run(
     cwd: Path,
     environment: Mapping[str, str],
     mark: str,
-    stdout: Path,
-    stderr: Path,
-    scratch: Path,
+    logs: tuple[Path, Path],
+    places: Sequence[Path],
     limits: Limits,
 ) -> Ended:
     """Run `command` in a session of its own and wait for it; whatever happens, none of its processes survives.
 
-    Output goes to the two files as it is. `mark` is put into the environment to know its processes by.
+    Its stdout and stderr go to `logs` as they are. `mark` is put into the environment to know its processes by.
+    `places` are the folders it may write to: what they and the logs grow by counts against the limit.
     """
     start = time.monotonic()
     with ExitStack() as stack:
-        out, err = (stack.enter_context(path.open("wb")) for path in (stdout, stderr))
+        out, err = (stack.enter_context(path.open("wb")) for path in logs)
+        watch = _Watch((*places, *logs), limits, start)
         try:
             child = subprocess.Popen(
                 command,
@@ -88,8 +89,7 @@ def run(
                 None, time.monotonic() - start, 0, failure=f"{command[0]}: {error.strerror or error}"
             )
         try:
-            watch = _Watch(child, (scratch, stdout, stderr), limits, start)
-            stop = watch.until_it_ends(mark)
+            stop = watch.until_it_ends(child.pid, mark)
             seconds = time.monotonic() - start
         finally:
             left = processes.end_all(child.pid, mark)
@@ -101,36 +101,34 @@ def run(
 class _Watch:
     """Looks at a running detector every now and then, and at once when it ends."""
 
-    def __init__(
-        self, child: subprocess.Popen[bytes], places: Sequence[Path], limits: Limits, start: float
-    ) -> None:
-        self.child, self.places, self.limits, self.start = child, places, limits, start
-        self.peak = 0
+    def __init__(self, places: Sequence[Path], limits: Limits, start: float) -> None:
+        self.places, self.limits, self.start = places, limits, start
+        self.peak, self.before = 0, self._used()
 
-    def until_it_ends(self, mark: str) -> Stop:
+    def until_it_ends(self, pid: int, mark: str) -> Stop:
         """Wait within the limits; past them send TERM, and KILL after the grace."""
-        descriptor = os.pidfd_open(self.child.pid)
+        descriptor = os.pidfd_open(pid)
         try:
-            stop = self._within_limits(descriptor)
+            stop = self._within_limits(pid, descriptor)
             if stop is not Stop.NONE:
-                processes.ask_to_end(self.child.pid, mark)
+                processes.ask_to_end(pid, mark)
                 if not self._ends_by(descriptor, time.monotonic() + self.limits.grace) and stop is Stop.TIME:
                     stop = Stop.STUBBORN
             return stop
         finally:
             os.close(descriptor)
 
-    def _within_limits(self, descriptor: int) -> Stop:
+    def _within_limits(self, pid: int, descriptor: int) -> Stop:
         pause, deadline = FIRST_LOOK, self.start + self.limits.seconds
         while not self._ends_by(descriptor, min(time.monotonic() + pause, deadline)):
-            self.peak = max(self.peak, processes.memory(self.child.pid))
-            if sum(map(_size, self.places)) > self.limits.space:
+            self.peak = max(self.peak, processes.memory(pid))
+            if self._too_much():
                 return Stop.SPACE
             if time.monotonic() >= deadline:
                 return Stop.TIME
             pause = min(2 * pause, LONGEST_PAUSE)
         # A detector that fills the disk faster than it is looked at has still used too much.
-        return Stop.SPACE if sum(map(_size, self.places)) > self.limits.space else Stop.NONE
+        return Stop.SPACE if self._too_much() else Stop.NONE
 
     @staticmethod
     def _ends_by(descriptor: int, deadline: float) -> bool:
@@ -138,6 +136,12 @@ class _Watch:
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
         return bool(poll.poll(wait * 1000))
+
+    def _too_much(self) -> bool:
+        return self._used() - self.before > self.limits.space
+
+    def _used(self) -> int:
+        return sum(map(_size, self.places))
 
 
 def _size(path: Path) -> int:

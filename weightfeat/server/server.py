@@ -6,10 +6,9 @@ import contextlib
 import os
 import random
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,13 @@ from weightfeat.errors import BadRound, UnreadableFile
 from weightfeat.evaluation.metrics import MISSING
 from weightfeat.files import make_folder
 from weightfeat.rounds import ModelEntry, Round
-from weightfeat.server import processes, runner
+from weightfeat.server import processes
 from weightfeat.server.folder import Outcome, alone, continue_with, hashes, keep, kept
 from weightfeat.server.isolation import Isolation
-from weightfeat.server.places import Parameters, Workspace, arguments
+from weightfeat.server.places import Workspace
 from weightfeat.server.runner import Limits
-from weightfeat.server.verdicts import Reason, judge
+from weightfeat.server.trial import Program, trial
+from weightfeat.server.verdicts import Reason
 
 __all__ = ["Settings", "evaluate"]
 
@@ -33,12 +33,10 @@ SMOKE_TEST = 2
 
 @dataclass(frozen=True)
 class Settings:
-    """What is run, under which flags and limits. `total` is wall time in all, in seconds; None sets no limit."""
+    """What is run, and its limits. `total` bounds the detector's seconds on all models together; None does not."""
 
-    command: tuple[str, ...]
-    api: str
+    program: Program
     limits: Limits
-    parameters: Parameters
     total: float | None = None
     seed: int = 0
     smoke_test: bool = False
@@ -75,10 +73,11 @@ def evaluate(
         waiting = [entry for entry in entries if entry.name not in done]
         random.Random(settings.seed).shuffle(waiting)
         used = sum(outcome.seconds for outcome in done.values())
+        lap = _stopwatch()
         with _workspace(output, isolation) as space:
             for entry in waiting:
                 left = None if settings.total is None else settings.total - used
-                outcome = _run(entry, output, space, settings, isolation, mark, left)
+                outcome = _run(entry, output, space, settings, isolation, mark, left, lap)
                 used += outcome.seconds
                 done[entry.name] = outcome
                 log(f"[{len(done)}/{len(entries)}] {_line(outcome)}")
@@ -107,30 +106,19 @@ def _run(
     isolation: Isolation,
     mark: str,
     left: float | None,
+    lap: Callable[[], float],
 ) -> Outcome:
     if left is not None and left <= 0:  # not kept: a later call with more time runs it
         return Outcome(entry.name, entry.label, Reason.NO_TIME_LEFT, "", None, MISSING)
-    begun, since = time.monotonic(), time.time() - 1.0  # file systems keep coarse times
     assert entry.path is not None
     try:
         space.lay_out(entry.path)
     except UnreadableFile as error:  # not kept either: the round may be mended
         return Outcome(entry.name, entry.label, Reason.NO_MODEL, error.what, None, MISSING)
-    logs = [output / "logs" / f"{entry.name}.{stream}" for stream in ("stdout", "stderr")]
     limits = settings.limits
-    ended = runner.run(
-        isolation.wrap([*settings.command, *arguments(settings.api, space, settings.parameters)], space),
-        cwd=space.cwd,
-        environment=isolation.environment(space),
-        mark=mark,
-        stdout=logs[0],
-        stderr=logs[1],
-        scratch=space.scratch,
-        limits=Limits(
-            limits.seconds if left is None else min(limits.seconds, left), limits.grace, limits.space
-        ),
-    )
-    verdict = judge(ended, space, logs[1], since, () if isolation.active else (Path(tempfile.gettempdir()),))
+    limits = limits if left is None else replace(limits, seconds=min(limits.seconds, left))
+    logs = (output / "logs" / f"{entry.name}.stdout", output / "logs" / f"{entry.name}.stderr")
+    ended, verdict = trial(settings.program, space, isolation, limits, mark=mark, logs=logs)
     result = output / "results" / f"{entry.name}.txt"
     result.unlink(missing_ok=True)
     if space.result.is_file() and not space.result.is_symlink():
@@ -141,7 +129,7 @@ def _run(
         label=entry.label,
         exit_code=ended.exit_code,
         seconds=ended.seconds,
-        overhead=time.monotonic() - begun - ended.seconds,
+        overhead=lap() - ended.seconds,
         peak=ended.peak,
         **{field: getattr(verdict, field) for field in ("reason", "detail", "value", "score", "warnings")},
     )
@@ -149,13 +137,26 @@ def _run(
     return outcome
 
 
+def _stopwatch() -> Callable[[], float]:
+    """A function that returns the seconds since it was last called, so that no moment between two laps is lost."""
+    last = time.monotonic()
+
+    def lap() -> float:
+        nonlocal last
+        before, last = last, time.monotonic()
+        return last - before
+
+    return lap
+
+
 def _identity(settings: Settings, isolation: Isolation) -> dict[str, Any]:
     """What must be the same for outcomes to belong together; limits may change."""
-    given = settings.parameters
+    program = settings.program
+    given = program.parameters
     shipped = (given.metaparameters, given.schema, given.learned)
     return {
-        "command": list(settings.command),
-        "api": settings.api,
+        "command": list(program.command),
+        "api": program.api,
         "root": str(isolation.root),
         "isolated": isolation.active,
         "parameters": hashes(isolation.root / path.relative_to("/") for path in shipped),
