@@ -1,0 +1,104 @@
+"""STRIP and the guard: entropies under superimposed images, thresholds, and which inputs are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from behaviour_networks import CLASSES, TARGET, made
+from weightfeat.baselines.behaviour.guard import guard_of
+from weightfeat.baselines.behaviour.methods import METHODS
+from weightfeat.baselines.behaviour.protocol import Work
+from weightfeat.baselines.behaviour.strip import Strip, entropies, evenly, threshold_at
+from weightfeat.errors import BadRound
+from weightfeat.execution import Examples
+from weightfeat.zoo.stamped import write
+
+HOW = Strip(overlays=12, frr=0.02)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def test_stamped_inputs_have_far_lower_entropy_than_clean_ones() -> None:
+    subject = made().subject
+    clean = entropies(subject, made().clean.images[:60], HOW)
+    stamped = entropies(subject, made().stamped.images[:60], HOW)
+    assert stamped.max() < clean.median()
+    assert stamped.median() < 0.25 * clean.median()
+    assert torch.all((clean >= 0) & (clean <= torch.log2(torch.tensor(float(CLASSES)))))
+
+
+def test_without_a_trojan_the_patch_changes_little() -> None:
+    subject, stamped = made(False).subject, made(False).stamped.images[:40]
+    threshold = threshold_at(entropies(subject, made(False).clean.images[:60], HOW), HOW.frr)
+    assert (entropies(subject, stamped, HOW) < threshold).double().mean() < 0.2
+
+
+def test_an_image_is_judged_alike_alone_and_among_others() -> None:
+    images = made().clean.images[:5]
+    together = entropies(made().subject, images, HOW)
+    alone = torch.cat([entropies(made().subject, image[None], HOW) for image in images])
+    torch.testing.assert_close(together, alone)
+    assert len(entropies(made().subject, images[:0], HOW)) == 0
+
+
+def test_no_blending_gives_the_entropy_of_the_plain_prediction() -> None:
+    subject, images = made().subject, made().clean.images[:4]
+    shares = torch.softmax(subject.logits(images).double(), dim=1)
+    expected = -(shares * shares.log2()).sum(dim=1)
+    torch.testing.assert_close(entropies(subject, images, Strip(weight=1.0)), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("frr", [0.01, 0.1, 0.5])
+def test_the_threshold_refuses_about_the_asked_share(frr: float) -> None:
+    clean = torch.rand(2000, generator=torch.Generator().manual_seed(0)).double()
+    assert float((clean < threshold_at(clean, frr)).double().mean()) == pytest.approx(frr, abs=0.002)
+
+
+def test_examples_are_taken_evenly_over_the_classes() -> None:
+    labels = torch.tensor([0] * 10 + [1] * 10 + [2] * 2)
+    chosen = evenly(Examples(torch.zeros(22, 3, 2, 2), labels), 8)
+    assert torch.bincount(chosen.labels).tolist() == [3, 3, 2]
+
+
+def test_with_stamped_images_the_score_is_one_minus_far(tmp_path: Path) -> None:
+    sources = made().stamped.labels != TARGET
+    write(tmp_path, made().stamped.images[sources][:40], made().stamped.labels[sources][:40])
+    settings = {"stamped": str(tmp_path), "frr": "0.02", "overlays": "12"}
+    outcome = METHODS["strip"](made().subject, Work(settings=settings))
+    assert outcome.evidence["far"] <= 0.1
+    assert outcome.evidence["frr"] <= 0.03
+    assert outcome.score == pytest.approx(1 - outcome.evidence["far"], abs=1e-4)
+    assert outcome.target == TARGET
+    against_clean = METHODS["strip"](made(False).subject, Work(settings=settings))
+    assert against_clean.score < 0.3
+    assert against_clean.target is None
+
+
+def test_without_stamped_images_the_score_is_the_clean_tail() -> None:
+    outcome = METHODS["strip"](made().subject, Work(settings={"overlays": "8", "clean": "40"}))
+    assert 0 <= outcome.score <= 1
+    assert outcome.target is None
+    assert "far" not in outcome.evidence
+    assert len(outcome.evidence["clean_entropies"]) == 40
+
+
+def test_stamped_images_of_a_missing_folder_are_refused(tmp_path: Path) -> None:
+    settings = {"stamped": str(tmp_path / "none"), "overlays": "2", "clean": "8"}
+    with pytest.raises(BadRound, match="cannot be listed"):
+        METHODS["strip"](made().subject, Work(settings=settings))
+
+
+def test_the_guard_refuses_the_trigger_and_lets_clean_images_through() -> None:
+    keeper = guard_of(made().subject, HOW)
+    clean, stamped = made().clean, made().stamped
+    judged = keeper.judge(clean.images[:80])
+    let_through = judged != CLASSES
+    assert let_through.double().mean() >= 0.85
+    assert torch.equal(judged[let_through], clean.labels[:80][let_through])
+    assert (keeper.judge(stamped.images[:40]) == CLASSES).double().mean() >= 0.9
