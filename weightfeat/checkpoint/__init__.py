@@ -16,7 +16,7 @@ from weightfeat.errors import HostileFile, UnreadableFile, UnsupportedLayout
 __all__ = ["Checkpoint", "Finding", "StoredTensor", "read"]
 
 _LARGEST_FILE = 1 << 36
-_EXPECTED = "a network saved by torch.save, torch.jit.save or safetensors"
+_EXPECTED = "a network saved by torch.save, torch.jit.save, safetensors or Keras (.h5)"
 
 
 def read(path: Path) -> Checkpoint:

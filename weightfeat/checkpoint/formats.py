@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from weightfeat.checkpoint.audit import foreign_callables, reported
 from weightfeat.checkpoint.faults import Abuse, Malformed, Unsupported
+from weightfeat.checkpoint.hdf5_file import SIGNATURE, read_hdf5
 from weightfeat.checkpoint.legacy import MAGIC, Opened, open_bare, open_legacy
 from weightfeat.checkpoint.machine import Trace
 from weightfeat.checkpoint.modules import Found, find_network
@@ -89,6 +90,12 @@ def _read_safetensors(path: Path, data: memoryview) -> Contents:
     return Contents("safetensors", found.tensors, found.findings, ordered=False)
 
 
+def _read_hdf5(path: Path, data: memoryview) -> Contents:
+    found = read_hdf5(path, data)
+    ordered = not any(finding.kind == "ambiguous-order" for finding in found.findings)
+    return Contents("keras-hdf5", found.tensors, found.findings, found.module_types, ordered)
+
+
 def _refused(reason: str) -> Callable[[Path, memoryview], Contents]:
     def read(path: Path, data: memoryview) -> Contents:
         raise Unsupported(reason)
@@ -134,11 +141,7 @@ FORMATS = (
     Format("torch-legacy", _is_legacy, _read_legacy),
     Format("pickle", _is_pickle, _read_pickle),
     Format("safetensors", _is_safetensors, _read_safetensors),
-    Format(
-        "hdf5",
-        lambda head, size: head.startswith(b"\x89HDF\r\n\x1a\n"),
-        _refused("it is an HDF5 (Keras) file, which is not read yet"),
-    ),
+    Format("hdf5", lambda head, size: head.startswith(SIGNATURE), _read_hdf5),
     Format("torch-tar", _is_tar, _refused("it is a tar archive, as torch 0.1 wrote, which is not read")),
 )
 
