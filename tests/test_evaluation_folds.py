@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -15,6 +17,7 @@ from weightfeat.evaluation.folds import (
     Fold,
     leave_one_out_folds,
     stratified_folds,
+    thinned,
 )
 
 
@@ -146,3 +149,45 @@ def test_leave_one_out_needs_something_to_learn_from(
 ) -> None:
     with pytest.raises(BadRound, match=what):
         leave_one_out_folds(labels, architectures)
+
+
+@given(rounds(), st.integers(0, 3))
+def test_thinned_folds_test_the_same_models_and_are_nested(
+    case: tuple[list[int], list[str]], seed: int
+) -> None:
+    labels, architectures = case
+    folds = stratified_folds(labels, architectures, n_folds=2, n_repeats=2)
+    parts: list[tuple[Fold, ...]] = []
+    for share in (0.4, 0.7, 1.0):
+        with contextlib.suppress(BadRound):  # too few are left
+            parts.append(thinned(folds, labels, architectures, share=share, seed=seed))
+    for part in parts:
+        for fold, whole in zip(part, folds, strict=True):
+            assert list(fold.test) == list(whole.test)
+            assert set(fold.train) <= set(whole.train)
+            assert min(Counter(labels[i] for i in fold.train)[label] for label in (0, 1)) >= 2
+    for smaller, larger in pairwise(parts):
+        assert all(set(a.train) <= set(b.train) for a, b in zip(smaller, larger, strict=True))
+
+
+def test_thinned_folds_keep_labels_and_architectures_even_and_groups_whole() -> None:
+    labels = [i % 2 for i in range(120)]
+    architectures = [("vgg11_bn", "resnet18", "densenet121")[i // 2 % 3] for i in range(120)]
+    folds = stratified_folds(labels, architectures, n_folds=5, n_repeats=1)
+    for fold in thinned(folds, labels, architectures, share=0.25):
+        counts = Counter((labels[i], architectures[i]) for i in fold.train)
+        assert len(fold.train) == 24
+        assert max(counts.values()) - min(counts.values()) <= 1
+    pairs = [str(i // 4) for i in range(120)]
+    together = stratified_folds(labels, architectures, pairs, n_folds=5, n_repeats=1)
+    for fold in thinned(together, labels, architectures, pairs, share=0.5):
+        assert set(Counter(pairs[i] for i in fold.train).values()) == {4}
+
+
+def test_thinning_depends_on_the_seed_and_the_repeat() -> None:
+    labels, architectures = [i % 2 for i in range(60)], ["any"] * 60
+    folds = stratified_folds(labels, architectures, n_folds=3, n_repeats=2)
+    once, again = (thinned(folds, labels, architectures, share=0.5, seed=1) for _ in range(2))
+    other = thinned(folds, labels, architectures, share=0.5, seed=2)
+    assert all((a.train == b.train).all() for a, b in zip(once, again, strict=True))
+    assert any(set(a.train) != set(b.train) for a, b in zip(once, other, strict=True))

@@ -171,3 +171,17 @@ def test_bootstrap_repeats_itself_and_keeps_the_label_counts() -> None:
     assert bootstrap(Y, P, "roc_auc") == bootstrap(Y, P, "roc_auc")
     lone = bootstrap([0, 1], [0.2, 0.7], "cross_entropy")  # one model a label: nothing can vary
     assert lone.low == lone.high == pytest.approx(lone.value)
+
+
+def test_calibration_error_of_resamples_is_that_of_the_models_drawn() -> None:
+    from weightfeat.evaluation.intervals import STATISTICS, bootstrap
+
+    rng = np.random.default_rng(0)
+    y, p = rng.integers(2, size=50), rng.random((3, 50))
+    counts = np.vstack([np.ones(50), rng.multinomial(50, np.full(50, 0.02), size=4)])
+    found = STATISTICS["calibration_error"](y, p, counts)
+    for value, drawn in zip(found, counts.astype(int), strict=True):
+        at = np.repeat(np.arange(50), drawn)
+        assert value == pytest.approx(metrics.expected_calibration_error(y[at], p[:, at]))
+    estimate = bootstrap(y, p, "calibration_error", draws=200)
+    assert 0 < estimate.low < estimate.high < 1

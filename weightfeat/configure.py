@@ -1,4 +1,4 @@
-"""Learning a detector from labelled digests, cross-validating it, and searching its metaparameters."""
+"""Learning a detector from labelled digests, and searching its metaparameters."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from weightfeat.metaparameters import Metaparameters, read_json, search_space
 if TYPE_CHECKING:
     import pandas as pd
 
-    from weightfeat.evaluation.crossval import CrossValidation, Estimator, Progress
-    from weightfeat.evaluation.report import Report
+    from weightfeat.evaluation.crossval import Estimator, Progress
 
 Log = Callable[[str], None]
 
@@ -71,7 +70,7 @@ def learn(labelled: LabelledSet, params: Metaparameters, learned: Path, *, jobs:
         known = (labelled.digests, labelled.labels, targets, labelled.groups, labelled.names)
         table = table.join(evidence.fit_transform(*known))
     log(f"learning: {len(table)} models, {sum(labelled.labels)} poisoned, {table.shape[1]} features")
-    detector = Detector(params, raw_columns=raw_columns(params), threads=_workers(jobs)).fit(
+    detector = Detector(params, raw_columns=raw_columns(params), threads=workers(jobs)).fit(
         table,
         labelled.labels,
         architecture=labelled.architectures,
@@ -100,49 +99,6 @@ def _out_of_fold_scores(detector: Detector, labels: Sequence[int]) -> dict[str, 
     }
 
 
-def cross_validation(
-    labelled: LabelledSet,
-    params: Metaparameters,
-    *,
-    folds: int,
-    repeats: int,
-    jobs: int = 1,
-    seed: int = 0,
-    progress: bool = True,
-) -> tuple[Report, CrossValidation]:
-    """Repeated stratified cross-validation of the detector, with the metadata-only control on the same folds."""
-    from weightfeat.evaluation import control, crossval, report
-    from weightfeat.evaluation.folds import stratified_folds
-
-    y, places = labelled.labels, labelled.architectures
-    drawn = stratified_folds(y, places, labelled.groups, n_folds=folds, n_repeats=repeats, seed=seed)
-    table = feature_table(labelled, params.blocks)
-    workers = _workers(jobs)
-    with _bar("cv", "fold", progress) as advance:
-        validation = crossval.cross_validate(
-            table,
-            y,
-            places,
-            labelled.families,
-            labelled.groups,
-            partial(estimators(labelled), params),
-            drawn,
-            jobs=workers,
-            progress=advance,
-        )
-    controls = control.cross_validate_controls(
-        labelled.names,
-        y,
-        places,
-        labelled.families,
-        [digest.num_classes for digest in labelled.digests],
-        drawn,
-        jobs=workers,
-    )
-    rows = [dict(zip(labelled.metadata.columns, row, strict=True)) for row in labelled.metadata.to_numpy()]
-    return report.summarise(validation, rows, controls), validation
-
-
 def search(
     labelled: LabelledSet,
     params: Metaparameters,
@@ -161,9 +117,8 @@ def search(
     """
     from weightfeat.evaluation.search import tune
 
-    schema = read_json(schema_path)
-    held = {name: value for name, value in params.as_dict().items() if name in HELD}
-    with _bar("tune", "trial", progress) as advance:
+    schema, held = read_json(schema_path), _held(params)
+    with bar("tune", "trial", progress) as advance:
         found = tune(
             partial(feature_table, labelled),
             labelled.labels,
@@ -175,7 +130,7 @@ def search(
             trials=trials,
             start=_within(params, schema, held),
             storage_path=storage,
-            jobs=_workers(jobs),
+            jobs=workers(jobs),
             seed=seed,
             progress=advance,
         )
@@ -184,10 +139,28 @@ def search(
     return found
 
 
+def searching(
+    labelled: LabelledSet, params: Metaparameters, schema_path: Path, *, trials: int, seed: int = 0
+) -> Callable[[], Estimator]:
+    """Makes a detector that searches its metaparameters on the models it is fitted on, for nested cross-validation.
+
+    Its table needs the columns of every block. Of `params` it takes the held values alone: the others may have been
+    chosen on models that a fold tests.
+    """
+    from weightfeat.evaluation.nested import Tuned
+
+    space = partial(search_space, schema=read_json(schema_path), fixed=_held(params))
+    return partial(Tuned, features.names, space, estimators(labelled), trials, seed=seed)
+
+
 def write_metaparameters(path: Path, params: Metaparameters, log: Log) -> None:
     """Write metaparameters.json whole or not at all."""
     write_atomically(path, json.dumps(params.as_dict(), indent=2) + "\n", "metaparameters file")
     log(f"metaparameters written to {path}")
+
+
+def _held(params: Metaparameters) -> dict[str, Any]:
+    return {name: value for name, value in params.as_dict().items() if name in HELD}
 
 
 def _within(params: Metaparameters, schema: Mapping[str, Any], held: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,14 +175,15 @@ def _within(params: Metaparameters, schema: Mapping[str, Any], held: Mapping[str
     return start
 
 
-def _workers(jobs: int) -> int:
+def workers(jobs: int) -> int:
+    """Processes to use: one a core where `jobs` is below one."""
     from joblib import cpu_count
 
     return jobs if jobs > 0 else int(cpu_count())
 
 
 @contextmanager
-def _bar(what: str, unit: str, shown: bool) -> Iterator[Progress]:
+def bar(what: str, unit: str, shown: bool) -> Iterator[Progress]:
     """A progress bar, as the `(done, total)` callback that evaluation calls."""
     from tqdm import tqdm
 

@@ -22,14 +22,16 @@ REASONS = 5
 class Verdict:
     """What weightfeat says of one model file.
 
-    `probability` is that of a trojan, in [0, 1]. `reasons` are the features that moved the score most, and by
-    how much (log-odds, before calibration). `novelty` is the distance to the training population, about 1
-    within it. `suspect` is the class most like a trojan's target, whatever the probability. `features` is the named
-    row that all of it came from (NaN where undefined). `seconds` is wall time, reading included.
+    `probability` is that of a trojan, in [0, 1], and `interval` its range over the ensemble's members. `reasons` are
+    the features that moved the score most, and by how much (log-odds, before calibration). `novelty` is the distance
+    to the training population, about 1 within it. `suspect` is the class most like a trojan's target, whatever the
+    probability. `features` is the named row that all of it came from (NaN where undefined). `seconds` is wall time,
+    reading included.
     """
 
     path: Path
     probability: float
+    interval: tuple[float, float]
     architecture: str
     num_classes: int
     findings: tuple[str, ...]
@@ -81,6 +83,7 @@ def judged(
     detector = judge.detector
     population = {"architecture": [digest.architecture], "family": [digest.family]}
     probability = float(detector.predict_proba(row, **population)[0, 1])
+    low, high = map(float, detector.interval(row, **population)[0])
     novelty = detector.novelty(row, **population)
     reasons = tuple(detector.reasons(row, REASONS, **population))
     seconds = time.perf_counter() - start
@@ -94,9 +97,11 @@ def judged(
             f"class most like a target: {suspect.target}, from source {suspect.source}, {suspect.probability:.3f}"
         )
     log(f"probability {probability:.6f} from {len(row)} features after {seconds:.2f} s")
+    log(f"members of the ensemble range from {low:.6f} to {high:.6f}")
     return Verdict(
         path=path,
         probability=probability,
+        interval=(low, high),
         architecture=digest.architecture,
         num_classes=digest.num_classes,
         findings=digest.findings,

@@ -12,6 +12,7 @@ from weightfeat.classmodel.evidence import ClassEvidence, Suspect
 from weightfeat.classmodel.rows import class_rows
 from weightfeat.classmodel.settings import ClassSettings
 from weightfeat.classmodel.targets import Target, targets_of
+from weightfeat.evaluation.folds import Fold, stratified_folds
 from weightfeat.evaluation.strata import trojan_cell
 from weightfeat.labelled import LabelledSet
 
@@ -65,17 +66,37 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def recovery_table(labelled: LabelledSet, settings: ClassSettings | None = None) -> str:
-    """Class evidence learned on the set, out of fold by group, as markdown."""
+def recover(
+    labelled: LabelledSet, folds: Sequence[Fold], settings: ClassSettings | None = None
+) -> tuple[Recovery, ...]:
+    """Suspects of every network by class models learned without its fold: over all, by sources, by trigger x sources.
+
+    `folds` are those of one repeat, which test every network once.
+    """
     targets = targets_of(labelled)
-    evidence = ClassEvidence(settings)
     rows = [class_rows(digest) for digest in labelled.digests]
-    evidence.fit_transform(rows, labelled.labels, targets, labelled.groups)
-    cells = [
-        trojan_cell(dict(zip(labelled.metadata.columns, row, strict=True)), trojaned=bool(label)).attacked
-        for row, label in zip(labelled.metadata.to_numpy(), labelled.labels, strict=True)
+    suspects: list[Suspect | None] = [None] * len(rows)
+    for fold in folds:
+        trained = fold.train.tolist()
+        evidence = ClassEvidence(settings).fit(
+            [rows[i] for i in trained], [labelled.labels[i] for i in trained], [targets[i] for i in trained]
+        )
+        for held in fold.test.tolist():
+            suspects[held] = evidence.judge(rows[held])[1]
+    metadata = [
+        dict(zip(labelled.metadata.columns, row, strict=True)) for row in labelled.metadata.to_numpy()
     ]
-    return as_markdown(recoveries(evidence.suspects_, targets, [row.count for row in rows], cells))
+    cells = [trojan_cell(row, trojaned=bool(y)) for row, y in zip(metadata, labelled.labels, strict=True)]
+    counts = [row.count for row in rows]
+    sources = recoveries(suspects, targets, counts, [cell.attacked for cell in cells])
+    crossed = [f"{cell.trigger} x {cell.attacked}" for cell in cells]
+    return (*sources, *recoveries(suspects, targets, counts, crossed)[1:])
+
+
+def recovery_table(labelled: LabelledSet, settings: ClassSettings | None = None) -> str:
+    """What five folds recover, as markdown."""
+    folds = stratified_folds(labelled.labels, labelled.architectures, labelled.groups, n_repeats=1)
+    return as_markdown(recover(labelled, folds, settings))
 
 
 def as_markdown(found: Sequence[Recovery]) -> str:
@@ -92,3 +113,18 @@ def as_markdown(found: Sequence[Recovery]) -> str:
             f"| {r.chance:.1f} | {f'{r.source_hits} of {r.paired}' if r.paired else '-'} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def as_lines(found: Sequence[Recovery]) -> list[str]:
+    """For a terminal, a line a cell."""
+    width = max(len("target class found"), *(len(r.cell) + 4 for r in found))
+    lines = [f"{'target class found':<{width}} trojaned  share  95 %            by chance  source too"]
+    for r in found:
+        low, high = wilson(r.target_hits, r.networks)
+        share = f"{r.target_hits / r.networks:.3f}" if r.networks else "-"
+        source = f"{r.source_hits} of {r.paired}" if r.paired else "-"
+        lines.append(
+            f"{'    ' + r.cell:<{width}} {r.networks:>8}  {share:>5}  [{low:.3f}, {high:.3f}]"
+            f"  {r.chance / max(r.networks, 1):>9.3f}  {source}"
+        )
+    return lines

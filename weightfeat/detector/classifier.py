@@ -33,6 +33,11 @@ class Classifier:
         trees = (1 - self.weight) * self.forest.raw(x)
         return trees if self.linear is None else trees + self.weight * self.linear.raw(x)
 
+    def logit_by_bag(self, x: Array) -> Array:
+        """The stacked logit with each bag alone in the place of their mean, (rows, bags)."""
+        trees = (1 - self.weight) * self.forest.raw_by_bag(x)
+        return trees if self.linear is None else trees + self.weight * self.linear.raw(x)[:, None]
+
     def contributions(self, row: Array) -> Array:
         """Each column's part of one row's stacked logit, (columns,)."""
         shares = (1 - self.weight) * self.forest.contributions(row)

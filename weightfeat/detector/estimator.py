@@ -76,6 +76,16 @@ class Detector:
         p = self._inference().probability(as_rows(X, architecture, family))
         return np.column_stack([1 - p, p])
 
+    def interval(
+        self,
+        X: Table,
+        *,
+        architecture: Sequence[str] | None = None,
+        family: Sequence[str] | None = None,
+    ) -> NDArray[np.float64]:
+        """Range of a trojan's probability over the ensemble's members, (rows, 2): see `Learned.interval`."""
+        return self._inference().interval(as_rows(X, architecture, family))
+
     def predict(
         self,
         X: Table,

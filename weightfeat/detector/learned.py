@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["ONE_POPULATION", "Attachment", "Learned", "Rows", "Table", "as_rows", "with_raw"]
 
 Array = NDArray[np.float64]
+MANY_BAGS = 20  # with fewer, a 5 % quantile says no more than the least
 ONE_POPULATION = "all"  # stands for architecture and family where the caller names none
 Table: TypeAlias = "pd.DataFrame | Mapping[str, float] | tuple[Sequence[str], Any] | NDArray[Any]"
 
@@ -137,8 +138,23 @@ class Learned:
 
         p' = (1 - u) p + u prior with u = infer_novelty_pull * novelty weight.
         """
-        p = sigmoid(self.calibration.logit(self.logit(rows)))
-        pull = self.params.infer_novelty_pull * self.novelty(rows).weight
+        return self._settled(self.logit(rows), self.novelty(rows).weight)
+
+    def interval(self, rows: Rows) -> Array:
+        """Lowest and highest of the bags' own probabilities, (rows, 2); their 5 and 95 % quantiles where bags are many.
+
+        Each bag stands in for the mean of all, beside the same logistic, and goes the same way to a probability. What
+        differs is what a bag drew: doubt about calibration and prior is not in it.
+        """
+        rows = self.aligned(rows)
+        logit = self.classifier.logit_by_bag(self.matrix(rows)[0])
+        p = self._settled(logit, self.novelty(rows).weight[:, None])
+        ends = (0.05, 0.95) if p.shape[1] >= MANY_BAGS else (0.0, 1.0)
+        return np.quantile(p, ends, axis=1).T
+
+    def _settled(self, logit: Array, novelty: Array) -> Array:
+        p = sigmoid(self.calibration.logit(logit))
+        pull = self.params.infer_novelty_pull * novelty
         mixed = (1 - pull) * p + pull * self.params.infer_prior
         return np.clip(mixed, self.params.infer_clip, 1 - self.params.infer_clip)
 

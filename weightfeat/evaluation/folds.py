@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +16,7 @@ Indices = NDArray[np.int64]
 # Draws for different purposes never share a stream: tuning does not see the folds that are reported.
 REPORT_STREAM = 0
 SEARCH_STREAM = 1
+THINNING_STREAM = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +93,55 @@ def leave_one_out_folds(
         _require_both_labels(y[train], f"leave-one-out of {name}", "add models of other architectures")
         folds.append(Fold(0, index, train, test, name))
     return tuple(folds)
+
+
+def thinned(
+    folds: Sequence[Fold],
+    labels: ArrayLike,
+    architectures: Sequence[str],
+    groups: Sequence[str] | None = None,
+    *,
+    share: float,
+    seed: int = 0,
+) -> tuple[Fold, ...]:
+    """The same test sets, each to be judged after learning from about `share` of its training models only.
+
+    What remains holds as even a share of each label x architecture as the counts allow, never a part of a group, and
+    contains what remains at any smaller share. Raises BadRound where fewer than two groups of a label remain.
+    """
+    y = np.asarray(labels, dtype=np.int64)
+    units = _units(groups, y.size)
+    out = []
+    for fold in folds:
+        rng = np.random.default_rng([seed, THINNING_STREAM, fold.repeat, fold.index])
+        trained = set(fold.train.tolist())
+        order = _interleaved([unit for unit in units if int(unit[0]) in trained], y, architectures, rng)
+        kept = order[: round(share * len(order))]
+        for label in (0, 1):
+            if sum(label in y[unit] for unit in kept) < 2:
+                raise BadRound(
+                    f"{share:.1%} of the {len(order)} training models leave fewer than two with label {label}",
+                    where=f"fold {fold.name}",
+                    expected="two clean and two trojaned ones",
+                    remedy="ask for a larger share or add models",
+                )
+        out.append(replace(fold, train=np.sort(np.concatenate(kept))))
+    return tuple(out)
+
+
+def _interleaved(
+    units: list[Indices], y: NDArray[np.int64], architectures: Sequence[str], rng: np.random.Generator
+) -> list[Indices]:
+    """Units in random order in which every stratum is spread evenly from the first to the last."""
+    strata: dict[tuple[int, str], list[Indices]] = {}
+    for unit in units:
+        strata.setdefault((int(y[unit[0]]), architectures[unit[0]]), []).append(unit)
+    placed = []
+    for _, members in sorted(strata.items()):
+        start = rng.random()
+        ranks = rng.permutation(len(members))
+        placed += [((rank + start) / len(members), unit) for rank, unit in zip(ranks, members, strict=True)]
+    return [unit for _, unit in sorted(placed, key=lambda pair: pair[0])]
 
 
 def _units(groups: Sequence[str] | None, n: int) -> list[Indices]:

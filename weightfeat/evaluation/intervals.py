@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from weightfeat.evaluation.metrics import (
+    BINS,
     Floats,
     Ints,
+    bin_numbers,
     elementwise_brier,
     elementwise_cross_entropy,
     prepare,
@@ -58,10 +60,19 @@ def weighted_auc(y: Ints, p: Floats, counts: Floats) -> Floats:
     return np.asarray(won / (2 * len(p) * of), dtype=np.float64)
 
 
+def _calibration_error(y: Ints, p: Floats, counts: Floats) -> Floats:
+    """`metrics.expected_calibration_error`: bins are formed over all repeats, weighted by how often a model occurs."""
+    of_bin = bin_numbers(p)
+    gaps = [(np.where(of_bin == number, p - y, 0.0)).sum(axis=0) for number in range(BINS)]
+    error = np.abs(counts @ np.array(gaps).T).sum(axis=1) / (len(p) * counts.sum(axis=1))
+    return np.asarray(error, dtype=np.float64)
+
+
 STATISTICS: dict[str, Statistic] = {
     "cross_entropy": _weighted_mean_of(elementwise_cross_entropy),
     "brier": _weighted_mean_of(elementwise_brier),
     "roc_auc": weighted_auc,
+    "calibration_error": _calibration_error,
 }
 
 
@@ -71,11 +82,18 @@ def bootstrap(
     """95 % percentile interval of a statistic, models resampled within each label (Efron & Tibshirani 1993, ch. 13).
 
     `statistic` is a key of STATISTICS. The repeats of a model are resampled together: they are not new
-    models.
+    models. A calibration error's interval lies high: resampling adds noise, and noise adds to a sum of sizes.
     """
+    return percentiles(*distribution(labels, probabilities, statistic, draws=draws, seed=seed))
+
+
+def distribution(
+    labels: ArrayLike, probabilities: ArrayLike, statistic: str, *, draws: int = 2000, seed: int = 0
+) -> tuple[float, Floats]:
+    """The statistic, and its values in resamples of the models, (draws,)."""
     y, p = prepare(labels, probabilities)
-    values = STATISTICS[statistic](y, p, _resampled(y, draws, seed))
-    return _percentiles(STATISTICS[statistic](y, p, np.ones((1, y.size)))[0], values)
+    compute = STATISTICS[statistic]
+    return float(compute(y, p, np.ones((1, y.size)))[0]), compute(y, p, resampled(y, draws, seed))
 
 
 def paired_bootstrap(
@@ -85,26 +103,26 @@ def paired_bootstrap(
     y, p = prepare(labels, ours)
     _, q = prepare(labels, theirs)
     compute = STATISTICS[statistic]
-    counts, once = _resampled(y, draws, seed), np.ones((1, y.size))
-    return _percentiles(
+    counts, once = resampled(y, draws, seed), np.ones((1, y.size))
+    return percentiles(
         (compute(y, p, once) - compute(y, q, once))[0], compute(y, p, counts) - compute(y, q, counts)
     )
 
 
-def _resampled(y: Ints, draws: int, seed: int) -> Floats:
-    """How often each model occurs in each draw, (draws, n); the number of models with each label stays as it is."""
+def resampled(strata: Ints, draws: int, seed: int) -> Floats:
+    """How often each model occurs in each draw, (draws, n); the number of models of each stratum stays as it is."""
     rng = np.random.default_rng(seed)
-    counts = np.zeros((draws, y.size))
-    for label in (0, 1):
-        members = np.flatnonzero(y == label)
-        if members.size:
-            counts[:, members] = rng.multinomial(
-                members.size, np.full(members.size, 1 / members.size), size=draws
-            )
+    counts = np.zeros((draws, strata.size))
+    for stratum in np.unique(strata):
+        members = np.flatnonzero(strata == stratum)
+        counts[:, members] = rng.multinomial(
+            members.size, np.full(members.size, 1 / members.size), size=draws
+        )
     return counts
 
 
-def _percentiles(value: float, values: Floats) -> Estimate:
+def percentiles(value: float, values: Floats) -> Estimate:
+    """The estimate with the 2.5 and 97.5 % quantiles of its resampled `values`."""
     if not np.isfinite(value):
         return Estimate(float("nan"), float("nan"), float("nan"))
     low, high = np.percentile(values, (2.5, 97.5))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 CLIP = 1e-12
 MISSING = 0.5
+BINS = 10
 Z_OF_LEVEL = {90: 1.64, 95: 1.96, 98: 2.33, 99: 2.58}
 CONFUSION_HEADER = ("Threshold", "TP", "FP", "FN", "TN", "TPR", "FPR")
 
@@ -123,27 +124,33 @@ def roc_auc(labels: ArrayLike, probabilities: ArrayLike) -> float:
     return float(np.mean([roc_auc_score(y, repeat) for repeat in p]))
 
 
-def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins: int = 10) -> float:
+def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins: int = BINS) -> float:
     """Sum over equal-width bins of (share of models) * |mean p - share trojaned| (Guo et al. 2017, eq. 3)."""
     table = reliability_table(labels, probabilities, bins)
     gaps = (table["probability"] - table["trojaned"]).abs() * table["models"]
     return float(gaps.sum() / table["models"].sum())
 
 
-def reliability_table(labels: ArrayLike, probabilities: ArrayLike, bins: int = 10) -> pd.DataFrame:
+def reliability_table(labels: ArrayLike, probabilities: ArrayLike, bins: int = BINS) -> pd.DataFrame:
     """A row a non-empty bin [low, high) of p: mean probability, share trojaned, models (over all repeats)."""
     import pandas as pd
 
     y, p = prepare(labels, probabilities)
     truth, scores = np.tile(y, len(p)), p.ravel()
-    bin_of = np.minimum((scores * bins).astype(np.int64), bins - 1)
-    frame = pd.DataFrame({"bin": bin_of, "probability": scores, "trojaned": truth.astype(np.float64)})
+    frame = pd.DataFrame(
+        {"bin": bin_numbers(scores, bins), "probability": scores, "trojaned": truth.astype(np.float64)}
+    )
     table = frame.groupby("bin").agg(
         probability=("probability", "mean"), trojaned=("trojaned", "mean"), models=("trojaned", "size")
     )
     table.insert(0, "low", table.index.to_numpy() / bins)
     table.insert(1, "high", (table.index.to_numpy() + 1) / bins)
     return table.reset_index(drop=True)
+
+
+def bin_numbers(probabilities: Floats, bins: int = BINS) -> Ints:
+    """Which of equal-width bins [low, high) each probability falls into; 1 falls into the last."""
+    return np.minimum((probabilities * bins).astype(np.int64), bins - 1)
 
 
 def as_probabilities(results: Iterable[str | float | None]) -> Floats:

@@ -52,6 +52,7 @@ class Report:
     roc_auc_interval: tuple[float, float]
     roc_auc_101_thresholds: float
     calibration_error: float
+    calibration_error_interval: tuple[float, float]
     strata: tuple[Stratum, ...]
     control: Mapping[str, Control]
 
@@ -68,6 +69,7 @@ def summarise(
     y, p = cv.labels, cv.probabilities
     ce = bootstrap(y, p, "cross_entropy", draws=draws, seed=seed)
     auc = bootstrap(y, p, "roc_auc", draws=draws, seed=seed)
+    calibration = bootstrap(y, p, "calibration_error", draws=draws, seed=seed)
     return Report(
         models=len(y),
         trojaned=int(y.sum()),
@@ -81,7 +83,8 @@ def summarise(
         roc_auc=auc.value,
         roc_auc_interval=(auc.low, auc.high),
         roc_auc_101_thresholds=metrics.roc_auc_scorer(y, p),
-        calibration_error=metrics.expected_calibration_error(y, p),
+        calibration_error=calibration.value,
+        calibration_error_interval=(calibration.low, calibration.high),
         strata=stratify(cv, rows, draws=max(draws // 2, 1), seed=seed),
         control={kind: _control(cv, other, draws, seed) for kind, other in controls.items()},
     )
@@ -99,9 +102,12 @@ def _control(cv: CrossValidation, other: CrossValidation, draws: int, seed: int)
     )
 
 
-def as_json(report: Report) -> str:
-    """The report as JSON text: keys sorted, NaN as null, strata nested by kind and value; the same bytes every time."""
-    tree = asdict(report)
+def as_json(report: Report, also: Mapping[str, Any] | None = None) -> str:
+    """The report as JSON text: keys sorted, NaN as null, strata nested by kind and value; the same bytes every time.
+
+    `also` adds entries of JSON values beside the report's own.
+    """
+    tree = asdict(report) | dict(also or {})
     tree["strata"] = {}
     for stratum in report.strata:
         entry = asdict(stratum)
@@ -129,11 +135,13 @@ def as_predictions(cv: CrossValidation) -> str:
     return text.getvalue()
 
 
-def write(directory: Path, report: Report, cv: CrossValidation) -> None:
+def write(
+    directory: Path, report: Report, cv: CrossValidation, also: Mapping[str, Any] | None = None
+) -> None:
     """Write `directory`/predictions.csv and cv.json, each whole or not at all; BadOutput where that cannot be."""
     make_folder(directory, "report folder")
     write_atomically(directory / "predictions.csv", as_predictions(cv), "table of predictions")
-    write_atomically(directory / "cv.json", as_json(report), "report")
+    write_atomically(directory / "cv.json", as_json(report, also), "report")
 
 
 def as_table(report: Report) -> str:
@@ -156,7 +164,8 @@ def _overall(report: Report) -> list[str]:
         f"  Brier              {report.brier:.4f} +- {report.brier_ci95:.4f}",
         f"  ROC-AUC            {report.roc_auc:.4f}            bootstrap {_interval(report.roc_auc_interval)}"
         f"  (101 thresholds: {report.roc_auc_101_thresholds:.4f})",
-        f"  calibration error  {report.calibration_error:.4f}",
+        f"  calibration error  {report.calibration_error:.4f}"
+        f"            bootstrap {_interval(report.calibration_error_interval)}",
     ]
 
 

@@ -78,11 +78,9 @@ def tune(
     BadMetaparameters : no trial gave a usable detector.
     """
     y = np.asarray(labels, dtype=np.int64)
-    folds = stratified_folds(
-        y, architectures, groups, n_folds=n_folds, n_repeats=n_repeats, seed=seed, stream=SEARCH_STREAM
-    )
+    folds = search_folds(y, architectures, groups, n_folds=n_folds, n_repeats=n_repeats, seed=seed)
     study = open_study(storage_path, seed)
-    claim(study, _fingerprint(y, architectures, groups, folds), storage_path)
+    claim(study, fingerprint(y, architectures, groups, folds), storage_path)
     offer(study, start)
     table = lru_cache(maxsize=2 * BATCH)(features_by_blocks)
 
@@ -190,7 +188,26 @@ def _try(make_detector: Callable[[P], Estimator], params: P, *data: Any) -> NDAr
         return str(error)
 
 
-def _fingerprint(
+def search_folds(
+    labels: ArrayLike,
+    architectures: Sequence[str],
+    groups: Sequence[str] | None,
+    *,
+    n_folds: int = 5,
+    n_repeats: int = 1,
+    seed: int = 0,
+) -> tuple[Fold, ...]:
+    """The folds that trials are judged on, which no report is made of."""
+    return stratified_folds(
+        *(labels, architectures, groups),
+        n_folds=n_folds,
+        n_repeats=n_repeats,
+        seed=seed,
+        stream=SEARCH_STREAM,
+    )
+
+
+def fingerprint(
     y: NDArray[np.int64], architectures: Sequence[str], groups: Sequence[str] | None, folds: Sequence[Fold]
 ) -> str:
     """Hash of what makes two trials' losses comparable: the models and the folds."""

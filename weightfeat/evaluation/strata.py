@@ -78,7 +78,8 @@ def _word(row: Mapping[str, object], column: str) -> str:
     return "" if word in ABSENT else word
 
 
-def _number(row: Mapping[str, object], column: str) -> float:
+def number(row: Mapping[str, object], column: str) -> float:
+    """The value of a column; NaN where it is absent, written as missing or not a number."""
     try:
         return float(_word(row, column) or "nan")
     except ValueError:
@@ -92,10 +93,10 @@ def _truth(word: str) -> bool | None:
 def _attacked(row: Mapping[str, object]) -> str:
     if "all" in (_word(row, "number_triggered_classes"), _word(row, "triggered_classes")):
         return "all"
-    count = _number(row, "number_triggered_classes")
+    count = number(row, "number_triggered_classes")
     if math.isnan(count):
         count = len(_word(row, "triggered_classes").strip("[]").replace(",", " ").split())
-    classes = _number(row, "number_classes")
+    classes = number(row, "number_classes")
     if count < 1:
         return UNKNOWN
     # All but one is every class but the target, which relabelling leaves as it is.
@@ -105,7 +106,7 @@ def _attacked(row: Mapping[str, object]) -> str:
 
 
 def _fraction_bin(row: Mapping[str, object]) -> str:
-    fraction = _number(row, "triggered_fraction")
+    fraction = number(row, "triggered_fraction")
     if not fraction > 0:
         return UNKNOWN
     lows, highs = (0.0, *FRACTION_EDGES), (*FRACTION_EDGES, 1.0)
@@ -139,10 +140,26 @@ def stratify(
             CLEAN if cell.trigger == CLEAN else f"{cell.trigger} x {cell.attacked}" for cell in cells
         ],
     }
+    return tuple(
+        stratum
+        for kind, values in kinds.items()
+        for stratum in by_value(cv, kind, values, clean=clean, draws=draws, seed=seed)
+    )
+
+
+def by_value(
+    cv: CrossValidation,
+    kind: str,
+    values: Sequence[str],
+    *,
+    clean: Literal["all", "same_architectures"] = "all",
+    draws: int = 1000,
+    seed: int = 0,
+) -> tuple[Stratum, ...]:
+    """A stratum for each of `values`, one a model; clean models are chosen as in `stratify`."""
     choose = _all_clean if clean == "all" else _clean_of_same_architectures
     return tuple(
         _stratum(kind, value, np.array([v == value for v in values]), cv, choose, draws, seed)
-        for kind, values in kinds.items()
         for value in sorted(set(values))
     )
 

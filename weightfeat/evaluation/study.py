@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     import optuna
 
 STUDY = "weightfeat"
+SENSITIVITY = "weightfeat sensitivity"
 
 
-def open_study(storage_path: Path | None, seed: int = 0) -> optuna.Study:
-    """The search's study: in memory, or in the journal at `storage_path`, which is made where absent."""
+def open_study(storage_path: Path | None, seed: int = 0, name: str = STUDY) -> optuna.Study:
+    """The search's study, or another `name`: in memory, or in the journal at `storage_path`, made where absent."""
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
@@ -28,7 +29,7 @@ def open_study(storage_path: Path | None, seed: int = 0) -> optuna.Study:
         make_folder(storage_path.parent, "folder of the search journal")
     try:
         return optuna.create_study(
-            study_name=STUDY,
+            study_name=name,
             storage=None if storage_path is None else JournalStorage(JournalFileBackend(str(storage_path))),
             load_if_exists=True,
             direction="minimize",

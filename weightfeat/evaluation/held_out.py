@@ -1,0 +1,129 @@
+"""Tested on what was never trained on: a whole architecture, or a whole family, left out at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from weightfeat.errors import BadRound
+from weightfeat.evaluation.crossval import CrossValidation, Estimator, Progress, cross_validate
+from weightfeat.evaluation.folds import leave_one_out_folds
+from weightfeat.evaluation.intervals import Estimate, bootstrap, distribution, percentiles
+from weightfeat.evaluation.strata import Stratum, by_value
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Kind = Literal["architecture", "family"]
+KINDS: tuple[Kind, ...] = ("architecture", "family")
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A stratum for each value left out, and figures over all of them.
+
+    `mean_roc_auc` is the mean of the AUCs within the `ranked` values that hold both labels; `cross_entropy` counts
+    every model once. Where it could not be done, `refusal` says why and the rest is empty.
+    """
+
+    kind: Kind
+    strata: tuple[Stratum, ...]
+    ranked: int
+    cross_entropy: Estimate
+    mean_roc_auc: Estimate
+    refusal: str = ""
+
+    @property
+    def worst(self) -> Stratum:
+        """The value left out on which the cross-entropy is greatest."""
+        return max(self.strata, key=lambda stratum: stratum.cross_entropy)
+
+
+def hold_out(
+    kind: Kind,
+    features: pd.DataFrame,
+    labels: ArrayLike,
+    architectures: Sequence[str],
+    families: Sequence[str],
+    groups: Sequence[str] | None,
+    make_detector: Callable[[], Estimator],
+    *,
+    jobs: int = 1,
+    progress: Progress | None = None,
+    draws: int = 1000,
+    seed: int = 0,
+) -> HeldOut:
+    """Fit once for every architecture (or family) on all models of the others, and test on its own."""
+    values = architectures if kind == "architecture" else families
+    try:
+        folds = leave_one_out_folds(labels, values, groups)
+    except BadRound as error:
+        nothing = Estimate(math.nan, math.nan, math.nan)
+        return HeldOut(kind, (), 0, nothing, nothing, str(error))
+    cv = cross_validate(
+        *(features, labels, architectures, families, groups, make_detector, folds),
+        jobs=jobs,
+        progress=progress,
+    )
+    return summarise(kind, cv, values, draws=draws, seed=seed)
+
+
+def summarise(
+    kind: Kind, cv: CrossValidation, values: Sequence[str], *, draws: int = 1000, seed: int = 0
+) -> HeldOut:
+    """Figures of a cross-validation whose folds are `values`, one a model."""
+    strata = by_value(cv, kind, values, clean="same_architectures", draws=draws, seed=seed)
+    areas = []
+    for number, stratum in enumerate(strata):
+        inside = np.array([value == stratum.value for value in values])
+        if not math.isnan(stratum.roc_auc):
+            # A seed of its own for each: different models, so their resamples are independent.
+            areas.append(
+                distribution(
+                    cv.labels[inside],
+                    cv.probabilities[:, inside],
+                    "roc_auc",
+                    draws=draws,
+                    seed=seed + 1 + number,
+                )
+            )
+    mean = Estimate(math.nan, math.nan, math.nan)
+    if areas:
+        mean = percentiles(
+            float(np.mean([value for value, _ in areas])), np.mean([drawn for _, drawn in areas], axis=0)
+        )
+    return HeldOut(
+        kind,
+        strata,
+        len(areas),
+        bootstrap(cv.labels, cv.probabilities, "cross_entropy", draws=draws, seed=seed),
+        mean,
+    )
+
+
+def as_lines(held: HeldOut) -> list[str]:
+    """For a terminal: a heading with the figures over all, then a line a value left out."""
+    title = f"leave one {held.kind} out"
+    if held.refusal:
+        return [f"{title}: not possible: {held.refusal}"]
+    ce, auc, worst = held.cross_entropy, held.mean_roc_auc, held.worst
+    width = max(len(stratum.value) for stratum in held.strata)
+    area = f"{auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}]" if held.ranked else "-"
+    lines = [
+        f"{title}: cross-entropy {ce.value:.3f} [{ce.low:.3f}, {ce.high:.3f}], at worst "
+        f"{worst.cross_entropy:.3f} ({worst.value}); mean ROC-AUC of {held.ranked} {area}",
+        f"    {'':<{width}} models trojaned  cross-entropy    ROC-AUC",
+    ]
+    for stratum in held.strata:
+        low, high = stratum.roc_auc_interval
+        area = "-" if math.isnan(stratum.roc_auc) else f"{stratum.roc_auc:.3f} [{low:.3f}, {high:.3f}]"
+        lines.append(
+            f"    {stratum.value:<{width}} {stratum.models:>6} {stratum.trojaned:>8}"
+            f"  {stratum.cross_entropy:.3f} +- {stratum.cross_entropy_ci95:.3f}  {area}"
+        )
+    return lines

@@ -1,0 +1,154 @@
+"""What more networks would bring: the same test models, judged after learning from fewer and fewer of the others."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from weightfeat.errors import BadRound
+from weightfeat.evaluation import metrics
+from weightfeat.evaluation.crossval import CrossValidation, Estimator, Progress, cross_validate
+from weightfeat.evaluation.folds import Fold, thinned
+from weightfeat.evaluation.intervals import Estimate, bootstrap, paired_bootstrap
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHARES = (0.125, 0.25, 0.5, 0.75)
+HEADER = (
+    *("share", "models", "draws"),
+    *("cross_entropy", "cross_entropy_low", "cross_entropy_high", "cross_entropy_spread"),
+    *("cross_entropy_minus_all", "cross_entropy_minus_all_low", "cross_entropy_minus_all_high"),
+    *("roc_auc", "roc_auc_low", "roc_auc_high", "roc_auc_spread"),
+    *("roc_auc_minus_all", "roc_auc_minus_all_low", "roc_auc_minus_all_high"),
+)
+
+
+@dataclass(frozen=True)
+class Point:
+    """Figures after learning from `models` networks, a mean over folds and `draws` sub-samples.
+
+    Intervals are over test models; `spread` is the standard deviation over draws, which also holds that of the folds;
+    `minus_all` is the paired difference from learning from every training model.
+    """
+
+    share: float
+    models: float
+    draws: int
+    cross_entropy: Estimate
+    cross_entropy_spread: float
+    cross_entropy_minus_all: Estimate
+    roc_auc: Estimate
+    roc_auc_spread: float
+    roc_auc_minus_all: Estimate
+
+
+def learning_curve(
+    whole: CrossValidation,
+    features: pd.DataFrame,
+    labels: ArrayLike,
+    architectures: Sequence[str],
+    families: Sequence[str],
+    groups: Sequence[str] | None,
+    make_detector: Callable[[], Estimator],
+    folds: Sequence[Fold],
+    *,
+    shares: Sequence[float] = SHARES,
+    jobs: int = 1,
+    seed: int = 0,
+    progress: Progress | None = None,
+    draws: int = 2000,
+) -> tuple[Point, ...]:
+    """A point a share, in order, the last being `whole`: the cross-validation on `folds` as they are.
+
+    Each repeat of the folds is one draw of the sub-samples. Shares that leave too few models of a label are left out.
+    """
+    kept = {share: _thinned_or_none(folds, labels, architectures, groups, share, seed) for share in shares}
+    runs = {share: part for share, part in sorted(kept.items()) if part is not None}
+    points = []
+    for number, (share, part) in enumerate(runs.items()):
+
+        def advance(done: int, total: int, before: int = number) -> None:
+            if progress is not None:
+                progress(before * total + done, len(runs) * total)
+
+        cv = cross_validate(
+            *(features, labels, architectures, families, groups, make_detector, part),
+            jobs=jobs,
+            progress=advance,
+        )
+        points.append(_point(share, cv, whole, part, draws, seed))
+    return (*points, _point(1.0, whole, whole, folds, draws, seed))
+
+
+def _thinned_or_none(
+    folds: Sequence[Fold],
+    labels: ArrayLike,
+    architectures: Sequence[str],
+    groups: Sequence[str] | None,
+    share: float,
+    seed: int,
+) -> tuple[Fold, ...] | None:
+    try:
+        return thinned(folds, labels, architectures, groups, share=share, seed=seed)
+    except BadRound:
+        return None
+
+
+def _point(
+    share: float, cv: CrossValidation, whole: CrossValidation, folds: Sequence[Fold], draws: int, seed: int
+) -> Point:
+    y, p, q = cv.labels, cv.probabilities, whole.probabilities
+    single = [(metrics.cross_entropy(y, one), metrics.roc_auc(y, one)) for one in p]
+    ce_spread, auc_spread = np.std(single, axis=0, ddof=1) if len(single) > 1 else (np.nan, np.nan)
+    return Point(
+        share=share,
+        models=float(np.mean([fold.train.size for fold in folds])),
+        draws=cv.n_repeats,
+        cross_entropy=bootstrap(y, p, "cross_entropy", draws=draws, seed=seed),
+        cross_entropy_spread=float(ce_spread),
+        cross_entropy_minus_all=paired_bootstrap(y, p, q, "cross_entropy", draws=draws, seed=seed),
+        roc_auc=bootstrap(y, p, "roc_auc", draws=draws, seed=seed),
+        roc_auc_spread=float(auc_spread),
+        roc_auc_minus_all=paired_bootstrap(y, p, q, "roc_auc", draws=draws, seed=seed),
+    )
+
+
+def as_csv(points: Sequence[Point]) -> str:
+    """A row a point, columns `HEADER`."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEADER)
+    for at in points:
+        ce, auc = at.cross_entropy, at.roc_auc
+        ce_gap, auc_gap = at.cross_entropy_minus_all, at.roc_auc_minus_all
+        writer.writerow(
+            (
+                *(at.share, at.models, at.draws),
+                *(ce.value, ce.low, ce.high, at.cross_entropy_spread, ce_gap.value, ce_gap.low, ce_gap.high),
+                *(auc.value, auc.low, auc.high, at.roc_auc_spread, auc_gap.value, auc_gap.low, auc_gap.high),
+            )
+        )
+    return text.getvalue()
+
+
+def as_lines(points: Sequence[Point]) -> list[str]:
+    """For a terminal, a line a point."""
+    lines = [
+        f"learning curve, {points[-1].draws} draws, same test models",
+        "    learned from       cross-entropy         more than with all       ROC-AUC",
+    ]
+    for at in points:
+        ce, gap, auc = at.cross_entropy, at.cross_entropy_minus_all, at.roc_auc
+        lines.append(
+            f"    {at.models:>7.1f} ({at.share:>6.1%})  {ce.value:.3f} [{ce.low:.3f}, {ce.high:.3f}]"
+            f"  {gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
+            f"  {auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}]"
+        )
+    return lines

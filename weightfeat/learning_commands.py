@@ -1,0 +1,171 @@
+"""`configure`, `cv`, `tune` and `sensitivity`: the subcommands that learn from labelled models."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from weightfeat.arguments import add_machine, add_parameter_files, parameters, positive
+from weightfeat.container import log
+
+if TYPE_CHECKING:
+    from weightfeat.labelled import LabelledSet
+
+
+def configure(arguments: argparse.Namespace) -> int:
+    """Learn from a round or a digest folder."""
+    from weightfeat.configure import learn
+    from weightfeat.files import make_folder
+
+    params = parameters(arguments)
+    learned = make_folder(arguments.learned_parameters, "learned parameters' folder")
+    learn(_labelled(arguments), params, learned, jobs=arguments.jobs, log=log)
+    return 0
+
+
+def cv(arguments: argparse.Namespace) -> int:
+    """Cross-validate on a round or a digest folder, print the table, and write it where asked."""
+    from weightfeat import bench
+    from weightfeat.files import make_folder
+
+    params = parameters(arguments)
+    if arguments.output is not None:
+        make_folder(arguments.output, "output folder")
+    measured = bench.measure(
+        _labelled(arguments),
+        params,
+        folds=arguments.folds,
+        repeats=arguments.repeats,
+        jobs=arguments.jobs,
+        seed=arguments.seed,
+        curve=arguments.learning_curve,
+        nested=arguments.nested,
+        schema_path=arguments.schema,
+    )
+    print(bench.as_table(measured), end="")
+    if arguments.output is not None:
+        bench.write(arguments.output, measured, log)
+    return 0
+
+
+def tune(arguments: argparse.Namespace) -> int:
+    """Search the metaparameters and write the best."""
+    from weightfeat.configure import search, write_metaparameters
+    from weightfeat.files import check_writable
+
+    params = parameters(arguments)
+    check_writable(arguments.output, "metaparameters file")
+    best = search(
+        _labelled(arguments),
+        params,
+        arguments.schema,
+        trials=arguments.trials or params.train_search_trials,
+        storage=arguments.storage,
+        jobs=arguments.jobs,
+        seed=arguments.seed,
+        log=log,
+    )
+    write_metaparameters(arguments.output, best, log)
+    return 0
+
+
+def sensitivity(arguments: argparse.Namespace) -> int:
+    """Say which metaparameters matter, by a search's journal and by moving them one at a time."""
+    from weightfeat import sensitivity
+    from weightfeat.evaluation import sensitivity_report
+    from weightfeat.files import make_folder
+
+    params = parameters(arguments)
+    make_folder(arguments.output, "output folder")
+    found, steps = sensitivity.measure(
+        _labelled(arguments),
+        params,
+        arguments.storage,
+        parameters=arguments.parameters,
+        points=arguments.points,
+        jobs=arguments.jobs,
+        seed=arguments.seed,
+    )
+    sensitivity.write(arguments.output, found, steps, log)
+    print(sensitivity_report.as_markdown(found, steps), end="")
+    return 0
+
+
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """All of them, with their options."""
+    command = commands.add_parser("configure", help="learn from labelled models")
+    _source(command)
+    add_parameter_files(command, learned=True)
+    command.set_defaults(action=configure)
+
+    command = commands.add_parser("cv", help="cross-validate on labelled models")
+    _source(command)
+    add_parameter_files(command)
+    command.add_argument("--folds", type=positive, default=5)
+    command.add_argument("--repeats", type=positive, default=3)
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument(
+        "--learning-curve", action="store_true", help="learn from parts of the models too (minutes more)"
+    )
+    command.add_argument(
+        "--nested",
+        type=positive,
+        default=0,
+        metavar="TRIALS",
+        help="search metaparameters inside every fold (hours)",
+    )
+    command.add_argument(
+        "--output", type=Path, metavar="DIR", help="write tables, predictions and plots there"
+    )
+    command.set_defaults(action=cv)
+
+    command = commands.add_parser("tune", help="search the metaparameters")
+    _source(command)
+    add_parameter_files(command)
+    command.add_argument(
+        "--trials", type=positive, help="in all, resumed ones included; default: train_search_trials"
+    )
+    command.add_argument("--storage", type=Path, metavar="FILE", help="journal to resume from and share")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument(
+        "--output", type=Path, required=True, metavar="FILE", help="the metaparameters found"
+    )
+    command.set_defaults(action=tune)
+
+    command = commands.add_parser("sensitivity", help="say which metaparameters a search found to matter")
+    _source(command)
+    add_parameter_files(command)
+    command.add_argument("--storage", type=Path, required=True, metavar="FILE", help="the search's journal")
+    command.add_argument(
+        "--parameters", type=positive, default=8, help="how many to move, most important first"
+    )
+    command.add_argument("--points", type=positive, default=4, help="values of each, from bound to bound")
+    command.add_argument("--seed", type=int, default=0, help="that of the search")
+    command.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="write tables and plots there"
+    )
+    command.set_defaults(action=sensitivity)
+
+
+def _source(command: argparse.ArgumentParser) -> None:
+    source = command.add_mutually_exclusive_group(required=True)
+    source.add_argument("--round", type=Path, metavar="DIR", help="a round's folder: its models are digested")
+    source.add_argument("--digests", type=Path, metavar="DIR", help="a digest folder")
+    command.add_argument(
+        "--store", type=Path, default=Path("scratch"), metavar="DIR", help="keep a round's digests there"
+    )
+    add_machine(command)
+
+
+def _labelled(arguments: argparse.Namespace) -> LabelledSet:
+    from weightfeat.digest import DigestStore
+    from weightfeat.labelled import DIGESTS, from_digests, from_round
+    from weightfeat.rounds import read_round
+
+    if arguments.digests is not None:
+        return from_digests(arguments.digests)
+    store = DigestStore(arguments.store / DIGESTS)
+    return from_round(
+        read_round(arguments.round), store, jobs=arguments.jobs, device=arguments.device, log=log
+    )
