@@ -1,0 +1,187 @@
+"""The table and the pictures of `benchmarks/compare.py`, from what its runs left behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weightfeat import configure
+from weightfeat.detector.calibration import fit_calibration, sigmoid
+from weightfeat.evaluation.crossval import cross_validate
+from weightfeat.evaluation.folds import stratified_folds
+from weightfeat.evaluation.intervals import Estimate, bootstrap
+from weightfeat.labelled import from_digests
+from weightfeat.metaparameters import load
+
+ROOT = Path(__file__).resolve().parents[1]
+EDGE = 1e-6
+SHEET = "triggers.png"
+TILE = 96
+
+Array = NDArray[np.float64]
+
+
+class Network(Protocol):
+    """What is asked of a chosen network."""
+
+    folder: Path
+    trojaned: int
+    kind: str
+    attacked: str
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+
+
+def report(
+    chosen: Sequence[Network], out: Path, reference: Path, settings: Mapping[str, Sequence[str]]
+) -> str:
+    """Markdown: a row a method, STRIP's false acceptances, the reversed triggers beside the true ones."""
+    methods = [method for method in settings if method != "strip-stamped"]
+    scores = {method: np.array([_score(n, method, out) for n in chosen]) for method in methods[1:]}
+    scores = {methods[0]: out_of_fold(chosen, reference), **scores}
+    y = np.array([network.trojaned for network in chosen])
+    lines = [
+        f"{len(chosen)} zoo networks, {int(y.sum())} trojaned, with their example images. CE after one calibration "
+        "for all (Platt's logistic on the score's logit, leave one out); cells against all clean networks; 95 % "
+        "intervals by bootstrap over networks; seconds and megabytes are medians of whole processes, one thread each.",
+        "",
+        "| method | AUC | CE | polygon, one | polygon, all | filter, one | filter, all | target found | seconds | MB |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [_line(method, scores[method], chosen, y, out) for method in methods]
+    lines += ["", *_strip(chosen, out), "", *_settings(settings)]
+    if sheet(chosen, out):
+        lines += ["", f"True triggers and what Neural Cleanse reversed for the true target: {SHEET}"]
+    return "\n".join(lines) + "\n"
+
+
+def out_of_fold(chosen: Sequence[Network], reference: Path) -> Array:
+    """The weight detector's probabilities of these networks, out of fold on the whole set, mean of repeats."""
+    labelled = from_digests(reference)
+    params = load(ROOT / "metaparameters.json", ROOT / "metaparameters_schema.json")
+    folds = stratified_folds(
+        labelled.labels, labelled.architectures, labelled.groups, n_folds=5, n_repeats=3, seed=0
+    )
+    make = configure.estimators(labelled)
+    cv = cross_validate(
+        configure.feature_table(labelled, params.blocks),
+        *(labelled.labels, labelled.architectures, labelled.families, labelled.groups),
+        lambda: make(params),
+        folds,
+    )
+    at = {name: place for place, name in enumerate(cv.names)}
+    return np.asarray(cv.probabilities.mean(axis=0)[[at[network.name] for network in chosen]])
+
+
+def calibrated(scores: Array, y: NDArray[np.int64]) -> Array:
+    """Platt's logistic on the scores' logits, each network's from the others."""
+    p = np.clip(scores, EDGE, 1 - EDGE)
+    logit = np.log(p / (1 - p))
+    found = np.empty(len(y))
+    for place in range(len(y)):
+        others = np.arange(len(y)) != place
+        found[place] = sigmoid(fit_calibration("platt", logit[others], y[others]).logit(logit[[place]]))[0]
+    return found
+
+
+def sheet(chosen: Sequence[Network], out: Path) -> bool:
+    """Draw true trigger, reversed trigger and its mask side by side, a row a trojaned network; False where none is."""
+    from PIL import Image
+
+    rows = []
+    for network in (n for n in chosen if n.trojaned):
+        target = _config(network)["TRIGGER_TARGET_CLASS"]
+        found = out / network.name / "neural-cleanse"
+        paths = [network.folder / "trigger.png"]
+        paths += [found / f"{what}_class_{target}.png" for what in ("trigger", "mask")]
+        rows.append([_tile(path) for path in paths])
+    if not rows:
+        return False
+    Image.fromarray(np.vstack([np.hstack(row) for row in rows])).save(out / SHEET)
+    return True
+
+
+def _tile(path: Path) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    if not path.exists():  # filters have no picture of their own; only flagged classes are drawn
+        return np.full((TILE, TILE, 3), 128, dtype=np.uint8)
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB").resize((TILE, TILE)), dtype=np.uint8)
+
+
+def _line(method: str, scores: Array, chosen: Sequence[Network], y: NDArray[np.int64], out: Path) -> str:
+    cells = []
+    for kind in ("polygon", "instagram"):
+        for attacked in ("one", "all"):
+            mine = np.array([not n.trojaned or (n.kind, n.attacked) == (kind, attacked) for n in chosen])
+            there = y[mine].any()
+            cells.append(f"{bootstrap(y[mine], scores[mine], 'roc_auc').value:.2f}" if there else "-")
+    spent = [json.loads((out / n.name / method / "run.json").read_text()) for n in chosen]
+    seconds, megabytes = (np.median([one[what] for one in spent]) for what in ("seconds", "megabytes"))
+    figures = [
+        _estimate(bootstrap(y, scores, "roc_auc")),
+        _estimate(bootstrap(y, calibrated(scores, y), "cross_entropy")),
+        *cells,
+        _targets(method, chosen, out),
+        f"{seconds:.1f}",
+        f"{megabytes:.0f}",
+    ]
+    return f"| {method} | " + " | ".join(figures) + " |"
+
+
+def _targets(method: str, chosen: Sequence[Network], out: Path) -> str:
+    """How often the class a method suspects is the true target; the weight detector's log names its own."""
+    if method in ("weightfeat", "strip"):
+        return "-"
+    trojaned = [n for n in chosen if n.trojaned]
+    hits = sum(_said(n, method, out)["target"] == _config(n)["TRIGGER_TARGET_CLASS"] for n in trojaned)
+    return f"{hits} of {len(trojaned)}"
+
+
+def _strip(chosen: Sequence[Network], out: Path) -> list[str]:
+    lines = [
+        "STRIP on inputs, with the true trigger on other images (threshold for 2 % false rejections):",
+        "",
+    ]
+    lines += ["| network | trigger | sources | FRR | FAR |", "|---|---|---|---|---|"]
+    for network in (n for n in chosen if n.trojaned):
+        said = _said(network, "strip-stamped", out)["evidence"]
+        lines.append(
+            f"| {network.name} | {network.kind} | {network.attacked} | {said['frr']:.3f} | {said['far']:.3f} |"
+        )
+    return lines
+
+
+def _settings(settings: Mapping[str, Sequence[str]]) -> list[str]:
+    return [
+        f"Settings of {method} apart from its defaults: {', '.join(said)}."
+        for method, said in settings.items()
+        if said
+    ]
+
+
+def _score(network: Network, method: str, out: Path) -> float:
+    return float(_said(network, method, out)["score"])
+
+
+def _said(network: Network, method: str, out: Path) -> dict[str, Any]:
+    path = out / network.name / method / f"{method.removesuffix('-stamped')}.json"
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def _config(network: Network) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((network.folder / "config.json").read_text())
+    return found
+
+
+def _estimate(estimate: Estimate) -> str:
+    return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
