@@ -1,21 +1,26 @@
 """Many model files into a digest store: in parallel, resumable, one bad file costing one line.
 
-Paths are sent to the workers, never tensors; what a worker finishes is in the store before it reports.
+Paths are sent to the workers, here or on other machines, never tensors; what a worker finishes is in the store before
+it reports. So a run that is killed, or a worker that is, loses only the models under way.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from weightfeat import checkpoint, network
+from weightfeat import checkpoint, cluster, network
 from weightfeat.digest import VERSIONS, Digest, DigestStore, choose_device, compute
 from weightfeat.errors import BadRound, WeightfeatError
+
+_SUSPECTS = 16
+"""How many models are tried one at a time once a worker was killed, before the rest goes on in parallel."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,7 @@ def digest_models(
     jobs: int = 1,
     device: str = "auto",
     progress: bool = True,
+    scheduler: str | None = None,
 ) -> ExtractionReport:
     """Digest every file of `paths` into `store`, skipping content that is already there.
 
@@ -61,18 +67,33 @@ def digest_models(
     ----------
     jobs : processes (CPU) or loader threads around the one GPU process; 0 or less means every core.
     device : "auto", "cpu" or "cuda".
-    progress : draw a bar with rate and time left on stderr.
+    progress : draw a bar with rate, time left and failures so far on stderr. Each failure is a line there at the end.
+    scheduler : address of a dask scheduler whose workers do the work instead, one model a worker thread; they see
+        the models and the store under the same paths.
 
     Whatever a file does to its reader, up to killing the process, it costs one failed outcome.
+
+    Raises
+    ------
+    NoCluster : nothing answers at `scheduler`.
     """
     outcomes: dict[Path, Outcome] = {}
+    once, failed = list(dict.fromkeys(paths)), 0
     with _bar(len(paths), progress) as bar:
-        for outcome in _all_outcomes(list(dict.fromkeys(paths)), store, jobs, device):
+        for outcome in (
+            _all_outcomes(once, store, jobs, device)
+            if scheduler is None
+            else _cluster_outcomes(once, store, device, scheduler)
+        ):
             outcomes[outcome.path] = outcome
             if outcome.error is not None:
-                bar.write(f"not digested: {outcome.error}", file=sys.stderr)
+                failed += 1
+                bar.set_postfix_str(f"{failed} failed")
             bar.update()
-    return ExtractionReport(tuple(outcomes[path] for path in paths))
+    report = ExtractionReport(tuple(outcomes[path] for path in paths))
+    for failure in report.failures:
+        print(f"not digested: {failure.error}", file=sys.stderr)
+    return report
 
 
 def digest_file(path: Path, *, device: str = "auto", store: DigestStore | None = None) -> tuple[Digest, bool]:
@@ -117,17 +138,20 @@ def _known(store: DigestStore, key: str) -> Digest | None:
 
 
 def _all_outcomes(paths: list[Path], store: DigestStore, jobs: int, device: str) -> Iterator[Outcome]:
-    """Run the paths; when a worker is killed, run what is left one at a time to find the file that did it."""
+    """Run the paths; when a worker is killed, run those it may have had one at a time to find the file that did it."""
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     pending = dict.fromkeys(paths)
-    try:
-        for outcome in _parallel(paths, store, jobs, device):
-            del pending[outcome.path]
-            yield outcome
-    except TerminatedWorkerError:
-        for path in pending:
-            yield _isolated(path, store, device)
+    while pending:
+        try:
+            for outcome in _parallel(list(pending), store, jobs, device):
+                del pending[outcome.path]
+                yield outcome
+        except TerminatedWorkerError:
+            # Paths are handed out in order, so what was under way is among the first not yet heard of.
+            for path in list(pending)[:_SUSPECTS]:
+                del pending[path]
+                yield _isolated(path, store, device)
 
 
 def _isolated(path: Path, store: DigestStore, device: str) -> Outcome:
@@ -137,7 +161,11 @@ def _isolated(path: Path, store: DigestStore, device: str) -> Outcome:
     try:
         return next(_parallel([path], store, 2, device))
     except TerminatedWorkerError:
-        return Outcome(path, error=f"{path}: the process that read it was killed (out of memory?)")
+        return _killed(path)
+
+
+def _killed(path: Path) -> Outcome:
+    return Outcome(path, error=f"{path}: the process that read it was killed (out of memory?)")
 
 
 def _parallel(paths: list[Path], store: DigestStore, jobs: int, device: str) -> Iterator[Outcome]:
@@ -147,16 +175,33 @@ def _parallel(paths: list[Path], store: DigestStore, jobs: int, device: str) -> 
     on_gpu = _on_gpu(device)
     # One GPU process fed by threads; on the CPU one process a core, each computing with one thread.
     parallel = Parallel(
-        n_jobs=workers, backend="threading" if on_gpu else "loky", return_as="generator_unordered"
+        n_jobs=workers,
+        backend="threading" if on_gpu else "loky",
+        return_as="generator_unordered",
+        batch_size=1,
     )
     threads = None if on_gpu or workers == 1 else max(1, cpu_count() // workers)
     yield from parallel(delayed(_work)(path, store, device, threads) for path in paths)
+
+
+def _cluster_outcomes(paths: list[Path], store: DigestStore, device: str, address: str) -> Iterator[Outcome]:
+    """Run the paths on a cluster, whose worker threads stand for a core each."""
+    shared = DigestStore(store.root.absolute())
+    work = partial(_work_elsewhere, store=shared, device=device)
+    for (path, _), outcome in cluster.each(address, work, [(path, path.absolute()) for path in paths]):
+        yield outcome or _killed(path)
 
 
 def _work(path: Path, store: DigestStore, device: str, threads: int | None) -> Outcome:
     if threads is not None:
         torch.set_num_threads(threads)
     return digest_one(path, store, device)
+
+
+def _work_elsewhere(paths: tuple[Path, Path], store: DigestStore, device: str) -> Outcome:
+    """`paths` are the path given and the same for a process that runs elsewhere."""
+    given, absolute = paths
+    return replace(_work(absolute, store, device, 1), path=given)
 
 
 def _on_gpu(device: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from pathlib import Path
 
 from weightfeat.errors import BadOutput
@@ -36,7 +37,8 @@ def write_atomically(path: Path, content: str | bytes, what: str = "file") -> No
     BadOutput : the folder cannot be written to, or the disk is full.
     """
     data = content.encode() if isinstance(content, str) else content
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # Random rather than the process's number: two machines may write one folder.
+    partial = path.with_name(f".{path.name}.{secrets.randbits(63)}.partial")
     try:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         with os.fdopen(descriptor, "wb") as stream:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from weightfeat.digest import alignment, channels, distribution, head, latents, spectrum
+from weightfeat.digest import alignment, channels, distribution, head, latents, layers, spectrum
+from weightfeat.digest.layers import LayerSummary
 from weightfeat.digest.store import DigestStore
 from weightfeat.digest.tensors import LayerTensors, on_device
 from weightfeat.digest.types import Block, Digest
@@ -56,32 +56,31 @@ def compute(network: Network, *, key: str, device: str = "auto", findings: Seque
     The same network gives the same numbers to 1e-5 (of each array's own scale) on any device and thread count.
     """
     place = choose_device(device)
-    layers = network.layers
-    tensors = [on_device(layer, place) for layer in layers]
+    tensors = [on_device(layer, place) for layer in network.layers]
+    feeding = {feed.layer for feed in network.head_feeds}
     with workers(place) as pool:
-        answers = pool.submit(latents.latents, network)
-        feeding = pool.submit(head.feed_gram, network, place)
-        # The largest layer first: begun last, it would keep one worker busy while the others wait.
-        order = sorted(range(len(layers)), key=lambda index: -layers[index].weight.size)
-        pending = {index: pool.submit(_summary, tensors[index]) for index in order}
-        summaries = [pending[index].result() for index in range(len(layers))]
-        overlaps = [_overlap(layer, own, summaries) for layer, own in zip(layers, summaries, strict=True)]
-        latent_block, k = answers.result(), feeding.result()
-    feeds = network.head_feeds
-    left = summaries[feeds[0].layer].spectrum.left if len(feeds) == 1 else None
+        work = layers.LayerWork(tensors, feeding, pool)
+        latent_block = pool.submit(latents.latents, network)
+        first, rest = _order(tensors, feeding)
+        work.begin(first)
+        head_block = layers.submit(
+            pool, lambda: head.head(network, {index: work.result(index) for index in feeding}, place)
+        )
+        work.begin(rest)
+        summaries = [work.result(index) for index in range(len(tensors))]
+        with torch.inference_mode():
+            overlaps = [_overlap(layer, summaries, index) for index, layer in enumerate(network.layers)]
     norms, moments = channels.norms(network.norms)
-    with torch.inference_mode():
-        head_block = head.head(network, k, left)
     blocks: dict[str, Block] = {
-        "layers": _layer_table(layers),
+        "layers": _layer_table(network.layers),
         "spectrum": spectrum.block([s.spectrum for s in summaries]),
         "distribution": distribution.block([s.values for s in summaries]),
-        "channels": {name: np.stack([s.channels[name] for s in summaries]) for name in summaries[0].channels},
+        "channels": channels.block([s.channels for s in summaries]),
         "norms": norms,
         "moments": moments,
         "alignment": alignment.block(overlaps),
-        "head": head_block,
-        "latents": latent_block,
+        "head": head_block.result(),
+        "latents": latent_block.result(),
     }
     return Digest(
         key=key,
@@ -95,25 +94,17 @@ def compute(network: Network, *, key: str, device: str = "auto", findings: Seque
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _LayerSummary:
-    spectrum: spectrum.Spectrum
-    values: tuple[distribution.Distribution, distribution.Distribution]
-    channels: Block
+def _order(tensors: Sequence[LayerTensors], feeding: Collection[int]) -> tuple[list[int], list[int]]:
+    """What others wait for, from small to large: all workers make the panels of one large Gram matrix while a worker
+    finds the eigenvalues of the one before. Then the rest, from large to small, so that the last worker ends soon."""
+    by_size = sorted(range(len(tensors)), key=lambda index: tensors[index].weight.numel())
+    first = [index for index in by_size if index in feeding or layers.is_large(tensors[index])]
+    return first, [index for index in reversed(by_size) if index not in first]
 
 
-def _summary(tensors: LayerTensors) -> _LayerSummary:
-    """Everything that one layer gives by itself. Runs in a worker thread, whose inference mode is its own."""
-    with torch.inference_mode():
-        return _LayerSummary(
-            spectrum.spectrum(tensors), distribution.distribution(tensors), channels.channels(tensors)
-        )
-
-
-def _overlap(layer: Layer, own: _LayerSummary, summaries: Sequence[_LayerSummary]) -> NDArray[np.float32]:
+def _overlap(layer: Layer, summaries: Sequence[LayerSummary], index: int) -> NDArray[np.float32]:
     previous = None if layer.previous is None else summaries[layer.previous].spectrum.left
-    with torch.inference_mode():
-        return alignment.overlap(previous, own.spectrum.right, layer.weight.shape[1])
+    return alignment.overlap(previous, summaries[index].spectrum.right, layer.weight.shape[1])
 
 
 def _layer_table(layers: Sequence[Layer]) -> Block:

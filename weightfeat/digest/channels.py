@@ -23,6 +23,7 @@ Lipschitz constant of a channel: sigma_max(w_i) |gamma_i| / sqrt(var_i + eps), w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -42,19 +43,29 @@ _TINY = 1e-30
 _BLOCK = 1 << 19  # weights at a time
 
 
-def channel_statistics(tensors: LayerTensors) -> NDArray[np.float64]:
-    """(out, 4) statistics of each output channel: L2 norm, mean weight, max |w| / norm, Lipschitz constant."""
-    return _by_channel(tensors)[0]
+@dataclass(frozen=True, eq=False)
+class Channels:
+    """One layer's rows of the block, and `statistics` (out, 4), float64: each output channel's L2 norm, mean weight,
+    max |w| / norm and Lipschitz constant."""
+
+    statistics: NDArray[np.float64]
+    rows: Block
 
 
-def channels(tensors: LayerTensors) -> Block:
-    """The three rows of block `channels` for one layer."""
+def channels(tensors: LayerTensors) -> Channels:
+    """Measure one layer's channels."""
     statistics, column_norms = _by_channel(tensors)
-    return {
+    rows = {
         "grid": np.quantile(statistics, QUANTILES, axis=0).T.astype(np.float32),
         "outliers": _outliers(statistics, tensors.layer.norm_after),
         "columns": np.quantile(column_norms, QUANTILES).astype(np.float32),
     }
+    return Channels(statistics, rows)
+
+
+def block(layers: Sequence[Channels]) -> Block:
+    """Stack the layers' rows into block `channels`."""
+    return {name: np.stack([layer.rows[name] for layer in layers]) for name in layers[0].rows}
 
 
 def _by_channel(tensors: LayerTensors) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

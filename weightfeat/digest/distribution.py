@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from weightfeat.digest.order import count_below, order_statistics
 from weightfeat.digest.tensors import LayerTensors, upload
 from weightfeat.digest.types import Block
 
@@ -26,6 +27,8 @@ VERSION = 1
 _TAIL = np.array([0.0, 1e-5, 1e-4, 3e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.015, 0.02, 0.03, 0.04])
 QUANTILES = np.concatenate([_TAIL, np.round(np.linspace(0.05, 0.95, 19), 6), 1.0 - _TAIL[::-1]])
 MOMENTS = 9
+SORTED = 1 << 22
+"""More values than this are not sorted whole on a CPU; only wide residual networks and VGG have such layers."""
 _CHUNK = 1 << 18
 _ROW = 256
 
@@ -55,17 +58,14 @@ def block(pairs: list[tuple[Distribution, Distribution]]) -> Block:
 
 
 def _summary(values: Tensor) -> Distribution:
-    """Sort once; everything else is read off the sorted values, so that order cannot matter even in rounding."""
-    ordered = _sorted(values)
-    count = len(ordered)
-    mean = sum(_total(chunk) for chunk in _chunks(ordered)) / count
-    variance, third, fourth, magnitude = (total / count for total in _sums(ordered, mean))
+    count = len(values)
+    ranks = np.rint(QUANTILES * (count - 1)).astype(np.int64)
+    ordered = _Large(values) if values.device.type == "cpu" and count > SORTED else _Sorted(_sorted(values))
+    mean = sum(_total(chunk) for chunk in _chunks(ordered.values)) / count
+    variance, third, fourth, magnitude = (total / count for total in _sums(ordered.values, mean))
     std = variance**0.5
-    ranks = torch.from_numpy(np.rint(QUANTILES * (count - 1)).astype(np.int64)).to(ordered.device)
-    bounds = torch.tensor([-1e-3 * std, 1e-3 * std, mean - 4 * std, mean + 4 * std], dtype=ordered.dtype).to(
-        ordered.device
-    )
-    small_low, small_high, low, high = torch.searchsorted(ordered, bounds).tolist()
+    bounds = np.array([-1e-3 * std, 1e-3 * std, mean - 4 * std, mean + 4 * std], np.float32)
+    small_low, small_high, low, high = ordered.below(bounds).tolist()
     tiny = np.finfo(np.float64).tiny
     moments = np.array(
         [
@@ -80,13 +80,39 @@ def _summary(values: Tensor) -> Distribution:
             1.0 - (high - low) / count,
         ]
     )
-    return Distribution(moments, ordered[ranks].float().cpu().numpy())
+    return Distribution(moments, ordered.at(ranks))
 
 
-def _sums(ordered: Tensor, mean: float) -> tuple[float, float, float, float]:
+@dataclass(frozen=True, eq=False)
+class _Sorted:
+    """Values sorted once; everything is read off them, so that their order cannot matter even in rounding."""
+
+    values: Tensor
+
+    def at(self, ranks: NDArray[np.int64]) -> NDArray[np.float32]:
+        return self.values[torch.from_numpy(ranks).to(self.values.device)].float().cpu().numpy()
+
+    def below(self, bounds: NDArray[np.float32]) -> NDArray[np.int64]:
+        return torch.searchsorted(self.values, torch.from_numpy(bounds).to(self.values)).cpu().numpy()
+
+
+@dataclass(frozen=True, eq=False)
+class _Large:
+    """Values that are left where they are mapped: sorting VGG's largest layer would copy 411 MB."""
+
+    values: Tensor
+
+    def at(self, ranks: NDArray[np.int64]) -> NDArray[np.float32]:
+        return order_statistics(self.values.numpy(), ranks)
+
+    def below(self, bounds: NDArray[np.float32]) -> NDArray[np.int64]:
+        return count_below(self.values.numpy(), bounds)
+
+
+def _sums(values: Tensor, mean: float) -> tuple[float, float, float, float]:
     """Sums of (x - mean)^2, ^3, ^4 and of |x|, chunk by chunk: VGG's largest layer alone is 411 MB."""
     totals = np.zeros(4)
-    for chunk in _chunks(ordered):
+    for chunk in _chunks(values):
         centred = chunk - mean
         squared = centred * centred
         totals += [_total(part) for part in (squared, squared * centred, squared * squared, chunk.abs())]

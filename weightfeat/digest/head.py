@@ -19,14 +19,16 @@ Evidence of class c through channel d is relu(H_cd) E[activation_d].
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from weightfeat.digest.channels import channel_statistics
 from weightfeat.digest.latent_law import Array, LatentLaw, head_matrix, latent_law
-from weightfeat.digest.linalg import DOUBLE_SIDE
+from weightfeat.digest.layers import LayerSummary
+from weightfeat.digest.linalg import gram_dtype
 from weightfeat.digest.tensors import LayerTensors, on_device
 from weightfeat.digest.types import Block
 from weightfeat.network.types import Network
@@ -41,19 +43,19 @@ STATISTICS = (
 _TINY = 1e-30
 
 
-def head(network: Network, k: Tensor, left: Tensor | None) -> Block:
-    """The whole block. `k` is `feed_gram`'s (D, D).
-
-    `left` (D, 8): leading left directions of the layer that feeds the head, where a single one does.
-    """
+def head(network: Network, summaries: Mapping[int, LayerSummary], device: torch.device) -> Block:
+    """The whole block, from what each layer that feeds the head gave by itself."""
     matrix = head_matrix(network)
     layer = network.layers[network.head]
     bias = np.zeros(len(matrix)) if layer.bias is None else layer.bias.astype(np.float64)
     law = latent_law(network)
-    feeds = _feeding(network, k.device)
+    feeds = [on_device(network.layers[feed.layer], device) for feed in network.head_feeds]
+    grams = [summaries[feed.layer].gram for feed in network.head_feeds]
+    k = feed_gram(network, feeds, grams, device)
+    left = summaries[network.head_feeds[0].layer].spectrum.left if len(feeds) == 1 else None
     evidence = np.maximum(matrix, 0) * law.mean
     composed, active = _compose(matrix, k), _compose(matrix * law.active, k)
-    carriers = _carriers(network, feeds, matrix.shape[1])
+    carriers = _carriers(network, summaries, matrix.shape[1])
     return {
         "matrix": matrix.astype(np.float16),
         "bias": bias,
@@ -108,26 +110,28 @@ def _table(
     return np.stack(columns, axis=1)
 
 
-def feed_gram(network: Network, device: torch.device) -> Tensor:
-    """K (D, D). Identity where nothing known feeds a channel, so that compositions fall back to the row itself."""
-    width = head_matrix(network).shape[1]
-    dtype = torch.float64 if width <= DOUBLE_SIDE else torch.float32
-    k = torch.eye(width, dtype=dtype, device=device)
-    for feed, tensors in zip(network.head_feeds, _feeding(network, device), strict=True):
-        rows = _folded_rows(tensors, dtype)
-        if len(rows) == feed.stop - feed.start:
-            k[feed.start : feed.stop, feed.start : feed.stop] = rows @ rows.mT
+def feed_gram(
+    network: Network, feeds: Sequence[LayerTensors], grams: Sequence[Tensor | None], device: torch.device
+) -> Tensor:
+    """K (D, D). Identity where nothing known feeds a channel, so that compositions fall back to the row itself.
+
+    `grams` are the Gram matrices of the feeding layers' `matrix`, where they are at hand.
+    """
+    width = network.layers[network.head].weight[0].size
+    k = torch.eye(width, dtype=gram_dtype(width), device=device)
+    for feed, tensors, plain in zip(network.head_feeds, feeds, grams, strict=True):
+        if len(tensors.weight) == feed.stop - feed.start:
+            k[feed.start : feed.stop, feed.start : feed.stop] = _folded_gram(tensors, plain, k.dtype)
     return k
 
 
-def _feeding(network: Network, device: torch.device) -> list[LayerTensors]:
-    return [on_device(network.layers[feed.layer], device) for feed in network.head_feeds]
-
-
-def _folded_rows(tensors: LayerTensors, dtype: torch.dtype) -> Tensor:
-    rows = tensors.weight.flatten(1).to(dtype)
-    fold = tensors.fold()
-    return rows if fold is None else rows * fold.to(dtype)[:, None]
+def _folded_gram(tensors: LayerTensors, plain: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """Gram matrix (out, out) of a layer's folded rows: its own, rescaled, where that is of the rows."""
+    rows, fold = tensors.weight.flatten(1), tensors.fold()
+    if plain is not None and plain.shape == (1, len(rows), len(rows)):
+        return plain[0].to(dtype) if fold is None else plain[0].to(dtype) * torch.outer(fold, fold).to(dtype)
+    folded = rows.to(dtype) if fold is None else rows.to(dtype) * fold.to(dtype)[:, None]
+    return folded @ folded.mT
 
 
 def _compose(rows: Array, k: Tensor) -> Array:
@@ -161,11 +165,11 @@ def _cosines(rows: Array) -> Array:
     return np.asarray(unit @ unit.T)
 
 
-def _carriers(network: Network, feeds: list[LayerTensors], width: int) -> Array:
+def _carriers(network: Network, summaries: Mapping[int, LayerSummary], width: int) -> Array:
     """(D, 2): row norm and Lipschitz constant of the channel of a feeding layer behind each head input."""
     out = np.full((width, 2), np.nan)
-    for feed, tensors in zip(network.head_feeds, feeds, strict=True):
-        statistics = channel_statistics(tensors)
+    for feed in network.head_feeds:
+        statistics = summaries[feed.layer].channels.statistics
         if len(statistics) == feed.stop - feed.start:
             out[feed.start : feed.stop] = statistics[:, [0, 3]]
     return out
@@ -193,7 +197,7 @@ def _top(h: Array, evidence: Array, law: LatentLaw, lipschitz: Array) -> NDArray
 def _through(h: Array, feeds: list[LayerTensors]) -> NDArray[np.float16]:
     if len(feeds) != 1 or len(feeds[0].weight) != h.shape[1]:
         return np.zeros((len(h), 0), np.float16)
-    weight = feeds[0].weight.double().sum(2)
+    weight = feeds[0].weight.sum(2, dtype=torch.float64)
     fold = feeds[0].fold()
     folded = weight if fold is None else weight * fold[:, None]
     return (torch.tensor(h, device=folded.device) @ folded).cpu().numpy().astype(np.float16)

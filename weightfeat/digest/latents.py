@@ -72,7 +72,8 @@ def _feed(network: Network, feed: Feed, index: int) -> _Feed | None:
     layer = network.layers[feed.layer]
     if len(layer.weight) != feed.stop - feed.start or layer.groups != 1:
         return None
-    rows = layer.weight.reshape(len(layer.weight), layer.weight.shape[1], -1).sum(axis=2)
+    taps = layer.weight.reshape(len(layer.weight), layer.weight.shape[1], -1)
+    rows = taps[:, :, 0] if taps.shape[2] == 1 else taps.sum(axis=2)
     order = np.argsort(np.linalg.norm(rows, axis=0), kind="stable")
     return _Feed(feed, index, rows[:, order])
 

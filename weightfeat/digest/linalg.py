@@ -14,36 +14,73 @@ s = 1e-8 s_max, and in float32 1e-5 down to s = 1e-3 s_max.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 
 DOUBLE_SIDE = 2048
 ITERATIONS = 16
-_PANEL = 512
+_PANEL = 128  # rows of a Gram matrix made at once in double precision, of _DEPTH columns at a time
+_DEPTH = 2048
+_WIDE = 512  # rows made at once from a matrix that needs no conversion
 _SQUARINGS = 14
 
 
-def precision(matrix: Tensor) -> torch.dtype:
-    """The dtype the Gram matrix of (..., m, n) is formed and solved in."""
-    return torch.float64 if min(matrix.shape[-2:]) <= DOUBLE_SIDE else torch.float32
+def gram_dtype(side: int) -> torch.dtype:
+    """The dtype a Gram matrix of this side is formed and solved in."""
+    return torch.float64 if side <= DOUBLE_SIDE else torch.float32
 
 
 def gram(matrix: Tensor) -> Tensor:
-    """Gram matrix of the smaller side of (..., m, n), formed panel by panel: only blocks on and above the
-    diagonal."""
-    rows, columns = matrix.shape[-2:]
-    a = matrix.to(precision(matrix))
-    a = a if rows <= columns else a.mT
-    side = a.shape[-2]
-    if side <= _PANEL:
-        return a @ a.mT
-    out = torch.empty((*a.shape[:-2], side, side), dtype=a.dtype, device=a.device)
-    for low in range(0, side, _PANEL):
-        panel = slice(low, low + _PANEL)
-        block = a[..., panel, :] @ a[..., low:, :].mT
-        out[..., panel, low:] = block
-        out[..., low:, panel] = block.mT
+    """Gram matrix of the smaller side of (..., m, n)."""
+    out, pieces = gram_pieces(matrix)
+    for piece in pieces:
+        piece()
     return out
+
+
+def gram_pieces(matrix: Tensor) -> tuple[Tensor, list[Callable[[], None]]]:
+    """A Gram matrix (..., k, k) still empty, and the work that fills it: pieces for any thread, in any order.
+
+    Only blocks on and above the diagonal are multiplied. Double precision is made of a few columns at a time: a copy
+    of the whole matrix would cost as much as half the product.
+    """
+    rows, columns = matrix.shape[-2:]
+    a = matrix if rows <= columns else matrix.mT
+    side = a.shape[-2]
+    dtype = gram_dtype(side)
+    out = torch.zeros((*a.shape[:-2], side, side), dtype=dtype, device=a.device)
+    if matrix.dtype == dtype:
+        return out, [partial(_fill, out, a, slice(low, low + _WIDE)) for low in range(0, side, _WIDE)]
+    return out, [partial(_accumulate, out, a)]
+
+
+def _fill(out: Tensor, a: Tensor, panel: slice) -> None:
+    """One panel of `out`, and its mirror image, from `a` as it is."""
+    block = a[..., panel, :] @ a[..., panel.start :, :].mT
+    out[..., panel, panel.start :] = block
+    out[..., panel.start :, panel] = block.mT
+
+
+def _accumulate(out: Tensor, a: Tensor) -> None:
+    """All of `out`, from `a` in the precision of `out`."""
+    side = out.shape[-1]
+    panels = [slice(low, low + _PANEL) for low in range(0, side, _PANEL)]
+    for start in range(0, a.shape[-1], _DEPTH):
+        part = a[..., start : start + _DEPTH].to(out.dtype)
+        for panel in panels:
+            _add_product(out[..., panel, panel.start :], part[..., panel, :], part[..., panel.start :, :].mT)
+    for panel in panels:
+        out[..., panel.stop :, panel] = out[..., panel, panel.stop :].mT
+
+
+def _add_product(out: Tensor, left: Tensor, right: Tensor) -> None:
+    if out.ndim == 2:
+        out.addmm_(left, right)
+    else:
+        out += left @ right
 
 
 def singular_values(gram_matrix: Tensor) -> Tensor:

@@ -46,11 +46,10 @@ class Spectrum:
     right: Tensor | None
 
 
-def spectrum(tensors: LayerTensors) -> Spectrum:
-    """Decompose one layer."""
+def spectrum(tensors: LayerTensors, plain: Tensor) -> Spectrum:
+    """Decompose one layer, from the Gram matrix of its `matrix`."""
     matrix = tensors.matrix
     rows, columns = matrix.shape[-2:]
-    plain = gram(matrix)
     values = singular_values(plain).flatten().sort(descending=True).values.double().cpu().numpy()
     left = right = None
     folded = np.full(FOLDED, np.nan, np.float32)

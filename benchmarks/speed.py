@@ -1,0 +1,199 @@
+"""What a scan costs, step by step and architecture by architecture, beside other ways to take a network apart.
+
+    pip install -c constraints.txt -e '.[bench,zoo]'
+    python benchmarks/speed.py [ARCHITECTURE ...] [--repeats 3] [--cpu] [--output benchmarks/speed.md]
+
+Each network is built with fresh weights, saved, and measured in a process of its own; then `detect.py` is run on it,
+start-up included. WeightWatcher's default analysis and numpy's SVD see the same weights in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch
+from speed_floor import Rates, measure
+
+from weightfeat.files import write_atomically
+from weightfeat.zoo.architectures import NAMES
+from weightfeat.zoo.vision import build_network
+
+ROOT = Path(__file__).resolve().parents[1]
+CLASSES = 10
+ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
+COLUMNS = (
+    "network", "MB", "read", "spectra", "digest", "features", "score", "detect.py", "peak MB", "over file",
+    "floor", "digest / floor", "WeightWatcher", "WW / spectra", "WW / digest", "SVD", "SVD / digest",
+)  # fmt: skip
+
+
+def main() -> None:
+    options = _parser().parse_args()
+    if options.cpu:
+        os.environ.update(ONE_THREAD)
+        torch.set_num_threads(1)
+    lines: list[str] = []
+    with tempfile.TemporaryDirectory() as folder:
+        clock = time.process_time if options.cpu else time.perf_counter
+        rates = measure(_zeros(Path(folder) / "zeros"), clock)
+        about = machine(rates, options)
+        print(about, "\n\n" + header(), sep="", flush=True)
+        for name in options.architectures:
+            line = row(name, measured(name, Path(folder), rates, options))
+            lines.append(line)
+            print(line, flush=True)
+            if options.output is not None:
+                write_atomically(options.output, page(about, lines), "table")
+
+
+def measured(name: str, folder: Path, rates: Rates, options: argparse.Namespace) -> dict[str, Any]:
+    """All figures of one architecture."""
+    file = folder / "model.pt"
+    torch.manual_seed(0)
+    torch.save(build_network(name, CLASSES).state_dict(), file)
+    command = [sys.executable, str(ROOT / "benchmarks/speed_network.py"), name, str(file)]
+    command += [
+        "--repeats",
+        str(options.repeats),
+        "--device",
+        options.device,
+        "--rates",
+        json.dumps(asdict(rates)),
+    ]
+    command += [] if options.no_rivals else ["--rivals"]
+    command += ["--cpu"] if options.cpu else []
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    runs = [detect(file, folder, options) for _ in range(options.repeats)]
+    found["detect"] = statistics.median(seconds for seconds, _ in runs)
+    found["peak"] = max(peak for _, peak in runs)
+    return found
+
+
+def detect(file: Path, folder: Path, options: argparse.Namespace) -> tuple[float, float]:
+    """Seconds and peak megabytes of one `detect.py` process, from its start to its end."""
+    command = [
+        sys.executable,
+        str(ROOT / "detect.py"),
+        "--model_filepath",
+        str(file),
+        "--device",
+        options.device,
+    ]
+    command += ["--result_filepath", str(folder / "result.txt"), "--scratch_dirpath", str(folder)]
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=ROOT)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = usage.ru_utime + usage.ru_stime if options.cpu else time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise SystemExit(f"detect.py failed: {' '.join(command)}")
+    return seconds, usage.ru_maxrss / 1000
+
+
+def machine(rates: Rates, options: argparse.Namespace) -> str:
+    """What the figures were measured on."""
+    model = next(
+        (line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")),
+        platform.processor(),
+    )
+    return (
+        f"{date.today()}, {os.cpu_count()} cores of {model}, {platform.system()}, Python {platform.python_version()}, "
+        f"torch {torch.__version__} with {torch.get_num_threads()} threads; {rates.describe()}. Seconds of "
+        f"{'processor time of one thread' if options.cpu else 'wall time'} are medians of {options.repeats} runs; load "
+        f"average at the start {os.getloadavg()[0]:.1f}."
+    )
+
+
+def header() -> str:
+    return f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
+
+
+def row(name: str, m: dict[str, Any]) -> str:
+    """One line of the table."""
+
+    def ratios(rival: str, *steps: str) -> list[str]:
+        if rival not in m:
+            return [""] * (1 + len(steps))
+        return [f"{m[rival]:.2f}", *(f"{m[rival] / m[step]:.1f}x" for step in steps)]
+
+    cells = [
+        name,
+        f"{m['megabytes']:.0f}",
+        *(f"{m[step]:.3f}" for step in ("read", "spectra", "digest", "features", "score")),
+    ]
+    cells += [f"{m['detect']:.2f}", f"{m['peak']:.0f}", f"{m['peak'] - m['megabytes']:.0f}"]
+    cells += [
+        f"{m['floor']:.3f}",
+        f"{m['digest'] / m['floor']:.1f}x",
+        *ratios("weightwatcher", "spectra", "digest"),
+    ]
+    cells += ratios("svd", "digest")
+    return f"| {' | '.join(cells)} |"
+
+
+def page(about: str, lines: Sequence[str]) -> str:
+    """The committed table."""
+    return "\n".join(
+        [
+            "# Speed\n",
+            "`make bench` writes this page (`benchmarks/speed.py`). Seconds throughout.\n",
+            about + "\n",
+            "`read` maps and hashes the file; `spectra` is every layer's singular values, the part that WeightWatcher "
+            "and SVD compute as well; `digest` is the whole digest; `score` includes the features. The floor "
+            "is the file's bytes and the fewest operations of its singular values at the rates above "
+            "(`benchmarks/speed_floor.py`). WeightWatcher 0.7.7 runs its default analysis; SVD is "
+            "`numpy.linalg.svd(compute_uv=False)` of every layer. `over file` is `detect.py`'s peak memory "
+            "beyond the file's size.\n",
+            header(),
+            *lines,
+            "",
+        ]
+    )
+
+
+def _zeros(path: Path, megabytes: int = 256) -> Path:
+    """A file to measure the read bandwidth on."""
+    with path.open("wb") as stream:
+        for _ in range(megabytes):
+            stream.write(bytes(1 << 20))
+    return path
+
+
+def _cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.is_file() else []
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("architectures", nargs="*", default=list(NAMES), help="default: Round 2's 23")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--cpu", action="store_true", help="one thread's processor time: for a machine others use"
+    )
+    parser.add_argument("--no-rivals", action="store_true", help="leave WeightWatcher and SVD out")
+    parser.add_argument("--output", type=Path, help="write the page there")
+    return parser
+
+
+if __name__ == "__main__":
+    main()
