@@ -39,6 +39,35 @@ def test_a_planted_signal_is_found_across_architectures(trained: Detector) -> No
         assert auc(new.y[rows], p[rows]) > 0.75
 
 
+def test_the_logistic_regression_keeps_to_its_columns() -> None:
+    data = sample(120)
+    names = tuple(data.X.columns)
+    detector = Detector(
+        quick(train_logistic_weight=1.0, infer_novelty_pull=0.0), raw_columns=RAW, logistic_columns=names[:2]
+    )
+    detector.fit(data.X, data.y, **data.places)
+    before = proba(detector, data)
+    moved = data.X.copy()
+    moved[list(names[2:])] += 1.0
+    np.testing.assert_array_equal(
+        before, proba(detector, Sample(moved, data.y, data.architecture, data.family))
+    )
+    moved[names[0]] += 1.0
+    assert (before != proba(detector, Sample(moved, data.y, data.architecture, data.family))).any()
+
+
+def test_the_logistic_regression_takes_all_columns_where_its_own_are_constant() -> None:
+    data = sample(120)
+    constant = Sample(data.X.assign(flat=1.0), data.y, data.architecture, data.family)
+    some, every = (
+        Detector(quick(train_logistic_weight=1.0), logistic_columns=columns).fit(
+            constant.X, constant.y, **constant.places
+        )
+        for columns in (("flat",), None)
+    )
+    np.testing.assert_array_equal(proba(some, constant), proba(every, constant))
+
+
 def test_shuffled_labels_teach_nothing() -> None:
     data, new = sample(120), sample(300, seed=6)
     scores = []
@@ -140,8 +169,10 @@ CHANGES: dict[str, object] = {
 }
 
 
-def test_every_parameter_but_the_blocks_and_the_search_is_changed_here() -> None:
-    elsewhere = {name for name in Metaparameters.names() if name.startswith(BLOCK_PREFIX)}
+def test_every_parameter_of_the_detectors_own_is_changed_here() -> None:
+    """The others, of columns and the search, are changed in test_metaparameters_are_used.py."""
+    columns = (BLOCK_PREFIX, "train_class_", "train_logistic_on")
+    elsewhere = {name for name in Metaparameters.names() if name.startswith(columns)}
     assert set(CHANGES) | elsewhere | {"train_search_trials"} == set(Metaparameters.names())
 
 
@@ -289,7 +320,7 @@ def test_it_is_a_scikit_learn_estimator() -> None:
     assert (copy.params.train_num_leaves, copy.threads, copy.raw_columns) == (3, 2, RAW)
     assert detector.params.train_num_leaves == 4
     assert is_classifier(detector)
-    assert set(detector.get_params(deep=False)) == {"params", "raw_columns", "threads"}
+    assert set(detector.get_params(deep=False)) == {"params", "raw_columns", "logistic_columns", "threads"}
     with pytest.raises(ValueError, match="unknown parameter nonsense"):
         detector.set_params(nonsense=1)
     data = sample(60, signal=6.0)

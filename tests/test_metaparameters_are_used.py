@@ -70,6 +70,7 @@ def test_a_block_switched_changes_what_is_learned(
         {"train_class_c": 0.1},
         {"train_class_pair_c": 0.1},
         {"train_class_folds": 2},
+        {"train_logistic_on": "all"},
     ],
 )
 def test_class_evidence_changes_what_is_learned(

@@ -14,7 +14,7 @@ from weightfeat.classmodel import ClassEvidence, ClassSettings, class_rows, targ
 from weightfeat.classmodel.pipeline import WithClassEvidence
 from weightfeat.detector import Detector
 from weightfeat.files import write_atomically
-from weightfeat.judge import Judge, raw_columns
+from weightfeat.judge import Judge, new_detector
 from weightfeat.labelled import LabelledSet
 from weightfeat.metaparameters import Metaparameters, read_json, search_space
 
@@ -46,7 +46,7 @@ def estimators(labelled: LabelledSet) -> Callable[[Metaparameters], Estimator]:
 
 
 def _estimator(params: Metaparameters, **known: Any) -> Estimator:
-    detector = partial(Detector, params, raw_columns=raw_columns(params))
+    detector = partial(new_detector, params)
     if not params.train_class_evidence:
         return detector()
     return WithClassEvidence(detector, settings=ClassSettings.of(params), **known)
@@ -70,7 +70,7 @@ def learn(labelled: LabelledSet, params: Metaparameters, learned: Path, *, jobs:
         known = (labelled.digests, labelled.labels, targets, labelled.groups, labelled.names)
         table = table.join(evidence.fit_transform(*known))
     log(f"learning: {len(table)} models, {sum(labelled.labels)} poisoned, {table.shape[1]} features")
-    detector = Detector(params, raw_columns=raw_columns(params), threads=workers(jobs)).fit(
+    detector = new_detector(params, workers(jobs)).fit(
         table,
         labelled.labels,
         architecture=labelled.architectures,

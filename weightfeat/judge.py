@@ -54,6 +54,18 @@ def raw_columns(params: Metaparameters) -> tuple[str, ...]:
     return (*named, *classmodel.NAMES) if params.train_class_evidence else named
 
 
+def logistic_columns(params: Metaparameters) -> tuple[str, ...] | None:
+    """Columns that the logistic regression may use; None: all."""
+    return classmodel.NAMES if params.train_class_evidence and params.train_logistic_on == "classes" else None
+
+
+def new_detector(params: Metaparameters, threads: int = 1) -> Detector:
+    """An unfitted detector that knows its columns."""
+    return Detector(
+        params, raw_columns=raw_columns(params), logistic_columns=logistic_columns(params), threads=threads
+    )
+
+
 def _evidence(detector: Detector, directory: Path) -> ClassEvidence | None:
     attachment = detector.attachment
     try:

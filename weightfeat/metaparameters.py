@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 CalibrationMethod = Literal["none", "platt", "beta", "temperature"]
+LogisticColumns = Literal["all", "classes"]
 BLOCK_PREFIX = "train_block_"
 MAX_BYTES = 1 << 20
 
@@ -65,6 +66,7 @@ class Metaparameters:
     train_lambda_l2: float
     train_ensemble_size: int
     train_logistic_c: float
+    train_logistic_on: LogisticColumns
     train_logistic_weight: float
     train_calibration: CalibrationMethod
     train_calibration_folds: int

@@ -46,10 +46,19 @@ class Classifier:
         )
 
 
-def fit_classifier(x: Array, y: NDArray[np.int64], params: Metaparameters, threads: int = 1) -> Classifier:
-    """Fit on (rows, columns) with NaN for missing values; a side with no weight is not trained."""
+def fit_classifier(
+    x: Array,
+    y: NDArray[np.int64],
+    params: Metaparameters,
+    threads: int = 1,
+    logistic: NDArray[np.bool_] | None = None,
+) -> Classifier:
+    """Fit on (rows, columns) with NaN for missing values; a side with no weight is not trained.
+
+    `logistic` (columns,) marks what the logistic regression may use; None: everything.
+    """
     weight = params.train_logistic_weight
-    linear = fit_linear(x, y, params.train_logistic_c) if weight > 0 else None
+    linear = fit_linear(x, y, params.train_logistic_c, logistic) if weight > 0 else None
     forest = fit_forest(x, y, params, threads) if weight < 1 else parse_forest("", x.shape[1])
     return Classifier(forest, linear, weight)
 

@@ -26,6 +26,7 @@ class Detector:
     ----------
     params : the metaparameters; `train_*` shape `fit`, `infer_*` shape `predict_proba`.
     raw_columns : features without a dimension, kept as they are beside their normalised copies where `train_keep_raw`.
+    logistic_columns : the features that the logistic regression may use; None: all. Trees always see all.
     threads : ensemble members grown at once; never changes a result.
 
     It follows scikit-learn's conventions (`clone`, `cross_val_score`, `set_params(params__train_num_leaves=7)`)
@@ -36,10 +37,16 @@ class Detector:
     _estimator_type = "classifier"
 
     def __init__(
-        self, params: Metaparameters, *, raw_columns: Sequence[str] | None = None, threads: int = 1
+        self,
+        params: Metaparameters,
+        *,
+        raw_columns: Sequence[str] | None = None,
+        logistic_columns: Sequence[str] | None = None,
+        threads: int = 1,
     ) -> None:
         self.params = params
         self.raw_columns = raw_columns
+        self.logistic_columns = logistic_columns
         self.threads = threads
 
     def fit(
@@ -58,7 +65,7 @@ class Detector:
         rows = as_rows(X, architecture, family)
         labels = np.asarray(y).astype(np.int64)
         self.learned_, self.out_of_fold_ = learn(
-            rows, labels, groups, self.raw_columns or (), self.params, self.threads
+            rows, labels, groups, self.raw_columns or (), self.logistic_columns, self.params, self.threads
         )
         return self._publish(self.learned_)
 
@@ -164,7 +171,12 @@ class Detector:
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Constructor arguments; with `deep`, every metaparameter as params__NAME too."""
-        own = {"params": self.params, "raw_columns": self.raw_columns, "threads": self.threads}
+        own: dict[str, Any] = {
+            "params": self.params,
+            "raw_columns": self.raw_columns,
+            "logistic_columns": self.logistic_columns,
+            "threads": self.threads,
+        }
         inner = {f"params__{name}": value for name, value in self.params.as_dict().items()} if deep else {}
         return own | inner
 

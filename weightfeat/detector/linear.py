@@ -34,11 +34,12 @@ class Linear:
         return logit
 
 
-def fit_linear(x: Array, y: NDArray[np.int64], c: float) -> Linear:
+def fit_linear(x: Array, y: NDArray[np.int64], c: float, only: NDArray[np.bool_] | None = None) -> Linear:
     """Logistic regression on (x - median) / robust scale, divided by sqrt(columns), penalty 1 / (2 c) ||w||^2.
 
     The division makes `c` the prior variance of the logit for standard rows, whatever the number of columns. Robust
     scales, because a column whose spread is set by a few outliers would otherwise be shrunk out of use.
+    `only` marks the columns it may use; all of them where none of those varies.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -46,6 +47,8 @@ def fit_linear(x: Array, y: NDArray[np.int64], c: float) -> Linear:
     centre, scale, count = robust(x)
     centre, scale = np.where(count > 0, centre, 0.0), np.where(count > 0, scale, 0.0)
     scale = np.where(scale > 1e-13 * np.abs(centre), scale, 0.0)
+    if only is not None and (only & (scale > 0)).any():
+        scale = np.where(only, scale, 0.0)
     used = scale > 0
     coefficient, width = np.zeros(x.shape[1]), np.sqrt(max(int(used.sum()), 1))
     if not used.any():

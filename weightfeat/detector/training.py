@@ -39,6 +39,7 @@ def learn(
     y: NDArray[np.int64],
     groups: Sequence[str] | None,
     raw_columns: Sequence[str],
+    logistic_columns: Sequence[str] | None,
     params: Metaparameters,
     threads: int,
 ) -> tuple[Learned, OutOfFold]:
@@ -50,6 +51,7 @@ def learn(
 
     _check(rows, y)
     raw = tuple(n for n in rows.names if n in set(raw_columns)) if params.train_keep_raw else ()
+    columns = _Columns(raw, None if logistic_columns is None else frozenset(logistic_columns))
     keys = _keys(rows, y, groups)
     order = np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
     rows, y = rows.take(order), y[order]
@@ -57,11 +59,11 @@ def learn(
     folds = assign_folds(y, rows.architecture, names, params.train_calibration_folds, params.train_seed)
     # One thread in linear algebra: its sums depend on the number of threads in the last bits.
     with threadpool_limits(limits=1, user_api="blas"):
-        logit, distances = _out_of_fold(rows, y, folds, raw, params, threads)
+        logit, distances = _out_of_fold(rows, y, folds, columns, params, threads)
         calibration = (
             Calibration("none") if logit is None else fit_calibration(params.train_calibration, logit, y)
         )
-        normaliser, classifier, population = _fit(rows, y, raw, params, threads)
+        normaliser, classifier, population = _fit(rows, y, columns, params, threads)
     if distances is not None:
         population = with_reference(population, distances)
     training = _described(rows, y, keys, 0 if folds is None else int(folds.max()) + 1)
@@ -73,12 +75,27 @@ def learn(
     )
 
 
+@dataclass(frozen=True)
+class _Columns:
+    """Which columns are kept raw as well, and which the logistic regression may use (None: all)."""
+
+    raw: tuple[str, ...]
+    logistic: frozenset[str] | None
+
+    def allowed(self, names: Sequence[str]) -> NDArray[np.bool_] | None:
+        """A mark a column, normalised and raw ones."""
+        if self.logistic is None:
+            return None
+        return np.array([name in self.logistic for name in (*names, *self.raw)])
+
+
 def _fit(
-    rows: Rows, y: NDArray[np.int64], raw: tuple[str, ...], params: Metaparameters, threads: int
+    rows: Rows, y: NDArray[np.int64], columns: _Columns, params: Metaparameters, threads: int
 ) -> tuple[Normaliser, Classifier, Population]:
     normaliser = fit_normaliser(rows.values, rows.architecture, rows.family, params.train_shrinkage)
     z = normaliser.transform(rows.values, rows.architecture, rows.family)
-    classifier = fit_classifier(with_raw(z, rows.values, rows.names, raw), y, params, threads)
+    x = with_raw(z, rows.values, rows.names, columns.raw)
+    classifier = fit_classifier(x, y, params, threads, columns.allowed(rows.names))
     return normaliser, classifier, fit_population(z)
 
 
@@ -86,7 +103,7 @@ def _out_of_fold(
     rows: Rows,
     y: NDArray[np.int64],
     folds: NDArray[np.int64] | None,
-    raw: tuple[str, ...],
+    columns: _Columns,
     params: Metaparameters,
     threads: int,
 ) -> tuple[Array | None, Array | None]:
@@ -96,10 +113,10 @@ def _out_of_fold(
     logit, distance = np.empty(len(y)), np.empty(len(y))
     for fold in range(int(folds.max()) + 1):
         kept, held = np.nonzero(folds != fold)[0], np.nonzero(folds == fold)[0]
-        normaliser, classifier, population = _fit(rows.take(kept), y[kept], raw, params, threads)
+        normaliser, classifier, population = _fit(rows.take(kept), y[kept], columns, params, threads)
         part = rows.take(held)
         z = normaliser.transform(part.values, part.architecture, part.family)
-        logit[held] = classifier.logit(with_raw(z, part.values, rows.names, raw))
+        logit[held] = classifier.logit(with_raw(z, part.values, rows.names, columns.raw))
         distance[held] = population.distance(z)
     return logit, distance
 
