@@ -1,4 +1,4 @@
-"""`weightfeat` and `train_meta.py`: digest, configure, cv, tune and scan on the command line."""
+"""`weightfeat` and `train_meta.py`: says how likely an image classifier is trojaned, from its weight file alone."""
 
 from __future__ import annotations
 
