@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint demo cv tune zoo bench container container-check clean
+.PHONY: help install test lint demo cv tune zoo bench compare container container-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ zoo: $(READY) ## train the reference networks (hours; resumes where it stopped)
 bench: $(READY) ## time every step on all 23 architectures beside WeightWatcher, SVD and the floor (half an hour)
 	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(RUN) benchmarks/speed.py --output benchmarks/speed.md
+
+compare: $(READY) ## score zoo networks by Neural Cleanse, ABS and STRIP beside the weight detector (hours; resumes)
+	$(RUN) benchmarks/compare.py --jobs $(JOBS)
 
 container: ## build container.simg with apptainer or singularity
 	@builder=$$(command -v apptainer || command -v singularity) \
