@@ -66,12 +66,13 @@ def main() -> int:
     try:
         make_folder(options.out, "output folder")
         chosen = choose(options.reference, options.round, options.count)
-        tasks = [(network, method) for method in SETTINGS for network in chosen if _applies(network, method)]
+        methods = {name: said for name, said in SETTINGS.items() if name in ("weightfeat", *options.methods)}
+        tasks = [(network, method) for method in methods for network in chosen if _applies(network, method)]
         with ThreadPoolExecutor(options.jobs) as pool:
             done = pool.map(lambda task: run(*task, options.out), tasks)
             for _ in tqdm(done, total=len(tasks), unit="run", desc="comparing"):
                 pass
-        write_atomically(options.out / "README.md", report(chosen, options.out, options.reference, SETTINGS))
+        write_atomically(options.out / "README.md", report(chosen, options.out, options.reference, methods))
     except WeightfeatError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -148,7 +149,7 @@ def _command(network: Chosen, method: str, folder: Path) -> list[str]:
         subprocess.run([*draw, "--count", str(STAMPED)], cwd=ROOT, check=True)
         stamped = ("--stamped", str(images), "--frr", "0.02")
     settings = [word for setting in SETTINGS[method] for word in ("--set", setting)]
-    command = [sys.executable, "-m", "weightfeat.cli", "baseline", method.removesuffix("-stamped"), "--quiet"]
+    command = [sys.executable, "train_meta.py", "baseline", method.removesuffix("-stamped"), "--quiet"]
     return [*command, "--model", model, "--examples", examples, "--output", str(folder), *settings, *stamped]
 
 
@@ -171,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=ROOT / "compare")
     parser.add_argument("--count", type=int, default=24)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--methods", nargs="+", choices=SETTINGS, default=tuple(SETTINGS), metavar="METHOD")
     return parser
 
 

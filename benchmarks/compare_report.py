@@ -56,8 +56,10 @@ def report(
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [_line(method, scores[method], chosen, y, out) for method in methods]
-    lines += ["", *_strip(chosen, out), "", *_settings(settings)]
-    if sheet(chosen, out):
+    if "strip-stamped" in settings:
+        lines += ["", *_strip(chosen, out)]
+    lines += ["", *_settings(settings)]
+    if "neural-cleanse" in settings and sheet(chosen, out):
         lines += ["", f"True triggers and what Neural Cleanse reversed for the true target: {SHEET}"]
     return "\n".join(lines) + "\n"
 
