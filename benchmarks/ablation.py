@@ -77,7 +77,7 @@ def _table(
         variant = Rival(name, "this repository", partial(_row, blocks=changed.blocks), partial(make, changed))
         scored.append((variant, baselines.run(variant, labelled, folds, jobs=options.jobs)))
         print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
-    rows = [dict(zip(labelled.metadata.columns, row, strict=True)) for row in labelled.metadata.to_numpy()]
+    rows = labelled.rows
     (_, ours), theirs = scored[0], scored[1:]
     return as_markdown(compare(ours, theirs, rows), ours)
 

@@ -77,7 +77,7 @@ def _table(labelled: LabelledSet, params: Metaparameters, arguments: argparse.Na
         start = time.perf_counter()
         theirs.append((rival, baselines.run(rival, labelled, folds, jobs=arguments.jobs)))
         print(f"{rival.name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
-    rows = [dict(zip(labelled.metadata.columns, row, strict=True)) for row in labelled.metadata.to_numpy()]
+    rows = labelled.rows
     return as_markdown(compare(ours, theirs, rows), ours)
 
 

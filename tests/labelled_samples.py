@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from container_round import small_network
 from networks import network_of, plain_cnn
 from weightfeat import digest
 from weightfeat.labelled import LabelledSet
@@ -57,3 +58,17 @@ def labelled_sample(models: int = 48, strength: float = 0.6) -> LabelledSet:
     return LabelledSet(
         tuple(names), tuple(labels), tuple(digests), pd.DataFrame(rows, index=names, dtype=str)
     )
+
+
+def small_sample(models: int) -> LabelledSet:
+    """Clean and trojaned networks in turn, of a few kilobytes each, with target and source classes named."""
+    labels = [n % 2 for n in range(models)]
+    networks = [network_of(small_network(n, poisoned=bool(label))) for n, label in enumerate(labels)]
+    digests = tuple(digest.compute(network, key=f"{n:064x}") for n, network in enumerate(networks))
+    names = tuple(f"id-{n:08d}" for n in range(models))
+    metadata = pd.DataFrame(index=list(names))
+    metadata["trigger_target_class"] = [str(n % 3) if label else "None" for n, label in enumerate(labels)]
+    metadata["triggered_classes"] = [
+        f"[{(n + 1) % 3}]" if label else "None" for n, label in enumerate(labels)
+    ]
+    return LabelledSet(names, tuple(labels), digests, metadata)

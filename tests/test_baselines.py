@@ -181,7 +181,7 @@ def test_an_architecture_too_small_or_unseen_gets_the_training_share(labelled: L
 def test_comparison_pairs_ours_with_theirs(labelled: LabelledSet) -> None:
     folds = stratified_folds(labelled.labels, labelled.architectures, n_folds=3, n_repeats=2)
     ours, theirs = (run(RIVALS[name], labelled, folds) for name in ("latents-all", "clp"))
-    rows = [dict(zip(labelled.metadata.columns, row, strict=True)) for row in labelled.metadata.to_numpy()]
+    rows = labelled.rows
     lines = compare(ours, [(RIVALS["clp"], theirs)], rows, draws=200)
     assert lines[1].cross_entropy_difference is not None
     assert lines[1].cross_entropy_difference.value == pytest.approx(

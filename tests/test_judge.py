@@ -7,12 +7,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from container_round import QUICK, small_network
-from networks import network_of
-from weightfeat import classmodel, configure, digest, metaparameters
+from container_round import QUICK
+from labelled_samples import small_sample
+from weightfeat import classmodel, configure, metaparameters
 from weightfeat.errors import BadLearnedParameters
 from weightfeat.judge import Judge
 from weightfeat.labelled import LabelledSet
@@ -23,13 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="module")
 def labelled() -> LabelledSet:
-    labels = [n % 2 for n in range(12)]
-    networks = [network_of(small_network(n, poisoned=bool(label))) for n, label in enumerate(labels)]
-    digests = tuple(digest.compute(network, key=f"{n:064x}") for n, network in enumerate(networks))
-    names = tuple(f"id-{n:08d}" for n in range(len(labels)))
-    metadata = pd.DataFrame(index=list(names))
-    metadata["trigger_target_class"] = [str(n % 3) if label else "None" for n, label in enumerate(labels)]
-    return LabelledSet(names, tuple(labels), digests, metadata)
+    return small_sample(12)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +93,10 @@ def test_class_columns_of_training_networks_are_out_of_fold(labelled: LabelledSe
     known = (labelled.digests, labelled.labels)
     one = evidence.fit_transform(*known, targets, labelled.groups)
     moved = [*targets]
-    moved[1] = classmodel.Target((targets[1].target + 1) % 3) if targets[1] else None
+    assert targets[1] is not None
+    moved[1] = classmodel.Target(
+        targets[1].sources[0], (targets[1].target,)
+    )  # source and target change places
     other = evidence.fit_transform(*known, moved, labelled.groups)
     np.testing.assert_array_equal(one.iloc[1], other.iloc[1])
     assert not np.array_equal(one.to_numpy(), other.to_numpy())

@@ -6,12 +6,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from container_round import QUICK, small_network, write_parameters
-from networks import network_of
-from weightfeat import configure, digest, features, metaparameters
+from container_round import QUICK, write_parameters
+from labelled_samples import small_sample
+from weightfeat import configure, features, metaparameters
 from weightfeat.labelled import LabelledSet
 from weightfeat.metaparameters import Metaparameters
 from weightfeat.scan import judged
@@ -22,16 +21,7 @@ BLOCKS = tuple(name for name in Metaparameters.names() if name.startswith("train
 
 @pytest.fixture(scope="module")
 def labelled() -> LabelledSet:
-    labels = [n % 2 for n in range(16)]
-    networks = [network_of(small_network(n, poisoned=bool(label))) for n, label in enumerate(labels)]
-    digests = tuple(digest.compute(network, key=f"{n:064x}") for n, network in enumerate(networks))
-    names = tuple(f"id-{n:08d}" for n in range(len(labels)))
-    metadata = pd.DataFrame(index=list(names))
-    metadata["trigger_target_class"] = [str(n % 3) if label else "None" for n, label in enumerate(labels)]
-    metadata["triggered_classes"] = [
-        f"[{(n + 1) % 3}]" if label else "None" for n, label in enumerate(labels)
-    ]
-    return LabelledSet(names, tuple(labels), digests, metadata)
+    return small_sample(16)
 
 
 @pytest.fixture(scope="module")

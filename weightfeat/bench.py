@@ -76,12 +76,11 @@ def measure(
         validation = bench.search_inside(drawn, schema_path, nested)
     else:
         validation = bench.cross_validate(drawn)
-    rows = [dict(zip(labelled.metadata.columns, row, strict=True)) for row in labelled.metadata.to_numpy()]
-    figures = report.summarise(validation, rows, bench.controls(drawn), seed=seed)
+    figures = report.summarise(validation, labelled.rows, bench.controls(drawn), seed=seed)
     return Measured(
         report=figures,
         validation=validation,
-        rows=tuple(rows),
+        rows=labelled.rows,
         held_out=tuple(bench.hold_out(kind) for kind in held_out.KINDS),
         recovery=bench.recover(drawn),
         curve=bench.curve(validation, drawn) if curve else (),

@@ -47,6 +47,12 @@ class LabelledSet:
         return tuple(digest.family for digest in self.digests)
 
     @property
+    def rows(self) -> tuple[dict[str, object], ...]:
+        """METADATA's rows by column, in the models' order."""
+        columns = self.metadata.columns
+        return tuple(dict(zip(columns, row, strict=True)) for row in self.metadata.to_numpy())
+
+    @property
     def groups(self) -> tuple[str, ...]:
         """Models that must stay in one fold share a group; a model METADATA says nothing of is its own."""
         for column in _GROUP_COLUMNS:

@@ -83,9 +83,7 @@ def recover(
         )
         for held in fold.test.tolist():
             suspects[held] = evidence.judge(rows[held])[1]
-    metadata = [
-        dict(zip(labelled.metadata.columns, row, strict=True)) for row in labelled.metadata.to_numpy()
-    ]
+    metadata = labelled.rows
     cells = [trojan_cell(row, trojaned=bool(y)) for row, y in zip(metadata, labelled.labels, strict=True)]
     counts = [row.count for row in rows]
     sources = recoveries(suspects, targets, counts, [cell.attacked for cell in cells])

@@ -28,7 +28,7 @@ def targets_of(labelled: LabelledSet) -> tuple[Target | None, ...]:
 
     Raises BadRound where METADATA names a class that the network does not have.
     """
-    rows = [dict(zip(labelled.metadata.columns, row, strict=True)) for row in labelled.metadata.to_numpy()]
+    rows = labelled.rows
     found = []
     for name, label, digest, row in zip(labelled.names, labelled.labels, labelled.digests, rows, strict=True):
         target = target_of(row) if label else None
