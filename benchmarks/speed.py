@@ -42,23 +42,28 @@ COLUMNS = (
 )  # fmt: skip
 
 
+PARTS = ("products", "spectra", "quantiles", "channels", "head", "latents")
+
+
 def main() -> None:
     options = _parser().parse_args()
     if options.cpu:
         os.environ.update(ONE_THREAD)
         torch.set_num_threads(1)
-    lines: list[str] = []
+    lines, shares = [], []
     with tempfile.TemporaryDirectory() as folder:
         clock = time.process_time if options.cpu else time.perf_counter
         rates = measure(_zeros(Path(folder) / "zeros"), clock)
         about = machine(rates, options)
         print(about, "\n\n" + header(), sep="", flush=True)
         for name in options.architectures:
-            line = row(name, measured(name, Path(folder), rates, options))
-            lines.append(line)
-            print(line, flush=True)
+            found = measured(name, Path(folder), rates, options)
+            lines.append(row(name, found))
+            shares.append(share_row(name, found))
+            print(lines[-1], flush=True)
             if options.output is not None:
-                write_atomically(options.output, page(about, lines), "table")
+                write_atomically(options.output, page(about, lines, shares), "table")
+    print("", share_header(), *shares, sep="\n")
 
 
 def measured(name: str, folder: Path, rates: Rates, options: argparse.Namespace) -> dict[str, Any]:
@@ -147,7 +152,20 @@ def row(name: str, m: dict[str, Any]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def page(about: str, lines: Sequence[str]) -> str:
+def share_header() -> str:
+    return f"| network | seconds | {' | '.join(PARTS)} |\n|{'---|' * (2 + len(PARTS))}"
+
+
+def share_row(name: str, m: dict[str, Any]) -> str:
+    """One line of the table of parts."""
+    seconds = m["parts"]
+    total = sum(seconds.values())
+    return (
+        f"| {name} | {total:.2f} | {' | '.join(f'{100 * seconds[part] / total:.0f} %' for part in PARTS)} |"
+    )
+
+
+def page(about: str, lines: Sequence[str], shares: Sequence[str]) -> str:
     """The committed table."""
     return "\n".join(
         [
@@ -162,6 +180,13 @@ def page(about: str, lines: Sequence[str]) -> str:
             "beyond the file's size.\n",
             header(),
             *lines,
+            "\n## Where a digest's time goes\n",
+            "Processor seconds of one thread, the parts one after the other. `products` are the Gram matrices that the "
+            "floor counts; `spectra` decomposes them, of the weights alone and scaled by batch norm, with their "
+            "leading vectors; `quantiles` are exact, of the raw weights; `channels`, `head` and `latents` read "
+            "every weight of their layers once more.\n",
+            share_header(),
+            *shares,
             "",
         ]
     )

@@ -30,7 +30,13 @@ from speed_floor import Rates, floor
 from weightfeat import checkpoint, network
 from weightfeat.container.defaults import default
 from weightfeat.digest import compute
+from weightfeat.digest.channels import channels
+from weightfeat.digest.distribution import distribution
+from weightfeat.digest.head import head
+from weightfeat.digest.latents import latents
+from weightfeat.digest.layers import LayerSummary
 from weightfeat.digest.linalg import gram, singular_values
+from weightfeat.digest.spectrum import spectrum
 from weightfeat.digest.tensors import on_device
 from weightfeat.digest.workers import workers
 from weightfeat.judge import Judge
@@ -76,7 +82,36 @@ def ours(file: Path, device: str, rates: Rates, median: Median) -> dict[str, Any
         "features": median(lambda: judge.row(digest)),
         "score": median(lambda: judged(file, digest, judge, start=0.0)),
         "floor": floor(found, file, rates),
+        "parts": parts(found),
     }
+
+
+def parts(found: Network) -> dict[str, float]:
+    """Processor seconds of what a digest consists of, one after the other on one thread."""
+    tensors = [on_device(layer, torch.device("cpu")) for layer in found.layers]
+    feeding = {feed.layer for feed in found.head_feeds}
+    seconds: dict[str, float] = {}
+
+    def timed(name: str, work: Callable[[], Any]) -> Any:
+        start = time.process_time()
+        with torch.inference_mode():
+            result = work()
+        seconds[name] = time.process_time() - start
+        return result
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    grams = timed("products", lambda: [gram(layer.matrix) for layer in tensors])
+    found_spectra = timed(
+        "spectra", lambda: [spectrum(layer, plain) for layer, plain in zip(tensors, grams, strict=True)]
+    )
+    values = timed("quantiles", lambda: [distribution(layer) for layer in tensors])
+    by_channel = timed("channels", lambda: [channels(layer) for layer in tensors])
+    fed = {i: LayerSummary(found_spectra[i], values[i], by_channel[i], grams[i]) for i in feeding}
+    timed("head", lambda: head(found, fed, torch.device("cpu")))
+    timed("latents", lambda: latents(found))
+    torch.set_num_threads(threads)
+    return seconds
 
 
 def spectra(found: Network) -> None:
