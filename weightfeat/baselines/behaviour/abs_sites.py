@@ -67,7 +67,7 @@ def find_sites(subject: Subject, images: Tensor) -> tuple[Site, ...]:
     with ExitStack() as hooks:
         for name, module in subject.module.named_modules():
             if not list(module.children()):
-                hooks.enter_context(_removed(module.register_forward_hook(record(name))))
+                hooks.enter_context(removed(module.register_forward_hook(record(name))))
         subject.logits(images)
     times = [sum(other.module is call.module for other in calls) for call in calls]
     sites = [
@@ -158,8 +158,8 @@ def _ended_before(subject: Subject, site: Site, images: Tensor) -> dict[nn.Modul
     with ExitStack() as hooks:
         for module in subject.module.modules():
             if module is not site.module:
-                hooks.enter_context(_removed(module.register_forward_hook(keep)))
-        hooks.enter_context(_removed(site.module.register_forward_pre_hook(stop)))
+                hooks.enter_context(removed(module.register_forward_hook(keep)))
+        hooks.enter_context(removed(site.module.register_forward_pre_hook(stop)))
         try:
             subject.logits(images)
         except _Reached:
@@ -168,7 +168,7 @@ def _ended_before(subject: Subject, site: Site, images: Tensor) -> dict[nn.Modul
 
 
 @contextmanager
-def _removed(handle: Any) -> Iterator[None]:
+def removed(handle: Any) -> Iterator[None]:
     try:
         yield
     finally:
