@@ -3,9 +3,10 @@
     python benchmarks/compare.py [--round zoo] [--reference reference] [--out compare] [--count 24] [--jobs 2]
 
 Chooses clean and trojaned networks whose models are in ROUND (polygon and filter, one and all source classes, in equal
-parts), runs every method on each as a process of its own, and writes OUT/README.md. Finished runs are kept under OUT
-and not done again. The weight detector's score is the one it gives out of fold on the whole reference set, its seconds
-those of a `detect.py` process; the others see the network's example images.
+parts, those of the fewest classes first: most methods take minutes a class), runs every method on each as a process
+of its own, and writes OUT/README.md. The choice and finished runs are kept under OUT and not made again. The weight detector's score
+is the one it gives out of fold on the whole reference set, its seconds those of a `detect.py` process; the
+others see the network's example images.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def main() -> int:
     options = _parser().parse_args()
     try:
         make_folder(options.out, "output folder")
-        chosen = choose(options.reference, options.round, options.count)
+        chosen = choose(options.reference, options.round, options.count, options.out / "networks.txt")
         methods = {name: said for name, said in SETTINGS.items() if name in ("weightfeat", *options.methods)}
         tasks = [(network, method) for method in methods for network in chosen if _applies(network, method)]
         with ThreadPoolExecutor(options.jobs) as pool:
@@ -80,14 +81,19 @@ def main() -> int:
     return 0
 
 
-def choose(reference: Path, round_: Path, count: int) -> list[Chosen]:
-    """Half trojaned, evenly over `CELLS`, half clean; first come, first served in the order of ids.
+def choose(reference: Path, round_: Path, count: int, kept: Path) -> list[Chosen]:
+    """What `kept` names; at first half trojaned, evenly over `CELLS`, half clean, of the fewest classes first.
 
-    Raises BadRound where too few of the set's models are there.
+    The choice is written there: a set that grows must not change it. Raises BadRound where too few of the set's models
+    are there.
     """
     table = read_metadata(reference / "METADATA.csv")
     here = table.loc[[name for name in table.index if (round_ / str(name) / "model.pt").exists()]]
-    found = [_described(round_ / str(name), row) for name, row in here.iterrows()]
+    fewest = here.sort_values("number_classes", key=pd.to_numeric, kind="stable")
+    found = [_described(round_ / str(name), row) for name, row in fewest.iterrows()]
+    if kept.exists():
+        names = kept.read_text().split()
+        return [one for one in found if one.name in names]
     clean = [one for one in found if not one.trojaned][: count // 2]
     wanted = -(-count // 2 // len(CELLS))
     trojaned = [one for cell in CELLS for one in [f for f in found if (f.kind, f.attacked) == cell][:wanted]]
@@ -98,6 +104,7 @@ def choose(reference: Path, round_: Path, count: int) -> list[Chosen]:
             expected="models of clean networks, and of trojaned ones with one source or all",
             remedy="make them with python -m weightfeat.zoo",
         )
+    write_atomically(kept, "".join(f"{one.name}\n" for one in [*clean, *trojaned]))
     return [*clean, *trojaned]
 
 
