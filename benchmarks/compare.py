@@ -4,9 +4,9 @@
 
 Chooses clean and trojaned networks whose models are in ROUND (polygon and filter, one and all source classes, in equal
 parts, those of the fewest classes first: most methods take minutes a class), runs every method on each as a process
-of its own, and writes OUT/README.md. The choice and finished runs are kept under OUT and not made again. The weight detector's score
-is the one it gives out of fold on the whole reference set, its seconds those of a `detect.py` process; the
-others see the network's example images.
+of its own, and writes OUT/README.md. The choice and finished runs are kept under OUT and not made again. The weight
+detector's score is the one it gives out of fold on the whole reference set, its seconds those of a `detect.py`
+process; the others see the network's example images.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ from PIL import Image
 
 from test_execution import seeded
 from weightfeat import checkpoint, cli, network
+from weightfeat.baselines.behaviour.subjects import read_subject
+from weightfeat.baselines.behaviour.triggers import clean_accuracy
 from weightfeat.errors import BadRound
 from weightfeat.execution import read_examples, read_image, rebuild
 from weightfeat.zoo import stamped
@@ -73,7 +75,7 @@ def test_a_repaired_network_is_one_that_scans_and_runs_as_reported(
     method: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["baseline", "neural-cleanse", *paths(folder), "--output", str(tmp_path), *QUICK]) == 0
-    quick = {"prune": ["most=0.1"], "unlearn": ["epochs=1", "cycles=2", "rounds=1"]}[method]
+    quick = {"prune": ["most=0.1"], "unlearn": ["steps=2", "batch=8"]}[method]
     options = [word for setting in quick for word in ("--set", setting)]
     options += ["--trigger", str(tmp_path), "--target", "1", "--stamped", str(folder / "example_data")]
     out = tmp_path / "out"
@@ -118,7 +120,11 @@ def test_repair_reverses_the_named_targets_trigger_itself(folder: Path, tmp_path
         str(tmp_path),
         "--quiet",
     ]
+    options += ["--held", str(folder / "example_data")]
     assert cli.main(["repair", *paths(folder), *options]) == 0
+    before = json.loads((tmp_path / "repair.json").read_text())["before"]
+    subject, _ = read_subject(folder / "model.pt", folder / "example_data", "cpu")
+    assert before["clean_accuracy"] == clean_accuracy(subject)
     assert (tmp_path / "class_002.npz").is_file()
     assert not (tmp_path / "class_000.npz").exists()
 

@@ -11,7 +11,15 @@ from behaviour_networks import CLASSES, TARGET, made
 from weightfeat.baselines.behaviour.guard import guard_of
 from weightfeat.baselines.behaviour.methods import METHODS
 from weightfeat.baselines.behaviour.protocol import Work
-from weightfeat.baselines.behaviour.strip import Strip, entropies, evenly, threshold_at
+from weightfeat.baselines.behaviour.strip import (
+    Blend,
+    Strip,
+    blend_of,
+    entropies,
+    evenly,
+    survival,
+    threshold_at,
+)
 from weightfeat.errors import BadRound
 from weightfeat.execution import Examples
 from weightfeat.zoo.stamped import write
@@ -26,8 +34,9 @@ def _one_thread() -> None:
 
 def test_stamped_inputs_have_far_lower_entropy_than_clean_ones() -> None:
     subject = made().subject
-    clean = entropies(subject, made().clean.images[:60], HOW)
-    stamped = entropies(subject, made().stamped.images[:60], HOW)
+    blend = blend_of(subject, HOW)
+    clean = entropies(subject, made().clean.images[:60], blend)
+    stamped = entropies(subject, made().stamped.images[:60], blend)
     assert stamped.max() < clean.median()
     assert stamped.median() < 0.25 * clean.median()
     assert torch.all((clean >= 0) & (clean <= torch.log2(torch.tensor(float(CLASSES)))))
@@ -35,23 +44,50 @@ def test_stamped_inputs_have_far_lower_entropy_than_clean_ones() -> None:
 
 def test_without_a_trojan_the_patch_changes_little() -> None:
     subject, stamped = made(False).subject, made(False).stamped.images[:40]
-    threshold = threshold_at(entropies(subject, made(False).clean.images[:60], HOW), HOW.frr)
-    assert (entropies(subject, stamped, HOW) < threshold).double().mean() < 0.2
+    blend = blend_of(subject, HOW)
+    threshold = threshold_at(entropies(subject, made(False).clean.images[:60], blend), HOW.frr)
+    assert (entropies(subject, stamped, blend) < threshold).double().mean() < 0.2
 
 
 def test_an_image_is_judged_alike_alone_and_among_others() -> None:
     images = made().clean.images[:5]
-    together = entropies(made().subject, images, HOW)
-    alone = torch.cat([entropies(made().subject, image[None], HOW) for image in images])
+    blend = blend_of(made().subject, HOW)
+    together = entropies(made().subject, images, blend)
+    alone = torch.cat([entropies(made().subject, image[None], blend) for image in images])
     torch.testing.assert_close(together, alone)
-    assert len(entropies(made().subject, images[:0], HOW)) == 0
+    assert len(entropies(made().subject, images[:0], blend)) == 0
 
 
 def test_no_blending_gives_the_entropy_of_the_plain_prediction() -> None:
     subject, images = made().subject, made().clean.images[:4]
     shares = torch.softmax(subject.logits(images).double(), dim=1)
     expected = -(shares * shares.log2()).sum(dim=1)
-    torch.testing.assert_close(entropies(subject, images, Strip(weight=1.0)), expected, rtol=1e-4, atol=1e-6)
+    unblended = Blend(made().clean.images[:3], 1.0)
+    torch.testing.assert_close(entropies(subject, images, unblended), expected, rtol=1e-4, atol=1e-6)
+    assert survival(subject, images, unblended) == 1
+
+
+def test_overlays_that_are_each_surely_another_class_leave_an_image_unsure() -> None:
+    subject = made().subject
+    one_a_class = torch.stack([made().clean.of(made().clean.labels == c).images[0] for c in range(CLASSES)])
+    unsure = entropies(subject, made().clean.images[:4], Blend(one_a_class, 0.0))
+    assert unsure.min() > 0.8 * torch.log2(torch.tensor(float(CLASSES)))
+
+
+@pytest.mark.parametrize("wanted", [0.3, 0.5, 0.9])
+def test_the_weight_lets_the_asked_share_of_predictions_survive(wanted: float) -> None:
+    subject = made().subject
+    blend = blend_of(subject, Strip(overlays=20, survival=wanted))
+    tried = evenly(subject.examples, 40).images
+    assert 0 < blend.weight < 1
+    assert survival(subject, tried, blend) >= wanted
+    assert survival(subject, tried, Blend(blend.laid_over, blend.weight - 1 / 32)) < wanted
+
+
+def test_overlays_depend_on_the_seed_alone() -> None:
+    one, same, other = (blend_of(made().subject, HOW, seed) for seed in (0, 0, 1))
+    assert torch.equal(one.laid_over, same.laid_over)
+    assert not torch.equal(one.laid_over, other.laid_over)
 
 
 @pytest.mark.parametrize("frr", [0.01, 0.1, 0.5])

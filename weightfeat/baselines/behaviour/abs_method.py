@@ -41,7 +41,8 @@ class Scan(Reversal):
     ----------
     layers, earliest : so many layers are stimulated, from this share of the depth on to the last before the head.
     stimuli, reach : so many activations, evenly from 0 to `reach` times the layer's peak.
-    candidates, per_label : neurons whose triggers are reversed, at most, and of one label.
+    candidates, per_label : neurons whose triggers are reversed, at most, and of one label; as many as Round 2 has
+        classes at most, so that no label is left out.
     images, held_back : at most so many images to stimulate and reverse with, and to measure REASR on.
     batch : images a run.
     """
@@ -59,9 +60,9 @@ class Scan(Reversal):
 
 @dataclass(frozen=True, eq=False)
 class Finding:
-    """A candidate with its triggers of each form, and their REASR, the share of held-back images they turn.
+    """A candidate with its best trigger of each form within each bound, and their REASR.
 
-    Both are in the order of the bounds, the loosest first.
+    Both are in the order of the bounds, the loosest first; REASR is the share of held-back images that are turned.
     """
 
     candidate: Candidate
@@ -152,10 +153,26 @@ def _reversed(
     changes = {form: reverse(subject, form, aims, used, how, seed) for form in FORMS}
     findings = []
     for place, one in enumerate(candidates):
-        own = {form: changes[form][place] for form in FORMS}
-        reasr = {form: [reasr_of(subject, each, one.label, held) for each in own[form]] for form in FORMS}
-        findings.append(Finding(one, own, reasr))
+        tried = {form: _measured(subject, changes[form][place], one.label, held) for form in FORMS}
+        findings.append(
+            Finding(
+                one,
+                {form: [change for change, _ in tried[form]] for form in FORMS},
+                {form: [reasr for _, reasr in tried[form]] for form in FORMS},
+            )
+        )
     return findings
+
+
+def _measured(
+    subject: Subject, changes: Sequence[Change], label: int, held: Examples
+) -> list[tuple[Change, float]]:
+    """Within each bound the change that turns most, with its REASR; the bounds lie within each other."""
+    best: list[tuple[Change, float]] = []
+    for change in reversed(changes):
+        reasr = reasr_of(subject, change, label, held)
+        best.append(best[-1] if best and best[-1][1] >= reasr else (change, reasr))
+    return best[::-1]
 
 
 @torch.no_grad()
@@ -176,7 +193,7 @@ def _told(one: Finding) -> dict[str, Any]:
 
 
 def _pictures(found: Sequence[Finding], images: Tensor) -> dict[str, NDArray[np.float32]]:
-    """Of each form's best label the trigger under the loosest bound: the patch, or an image without and with it."""
+    """Of each form's best label the best trigger: the patch, or an image without and with it."""
     pictures: dict[str, NDArray[np.float32]] = {}
     for form in FORMS:
         best = max(found, key=lambda one: fmean(one.reasr[form]))

@@ -40,11 +40,11 @@ class Reversal:
     bound_weight : of what a filter loses of SSIM beyond its bound.
     """
 
-    bounds: int = 4
+    bounds: int = 3
     mask_share: float = 0.08
     similarity: float = 0.88
-    steps: int = 40
-    refining: int = 20
+    steps: int = 30
+    refining: int = 15
     patch_rate: float = 0.4
     filter_rate: float = 0.03
     neuron_weight: float = 0.1
@@ -112,7 +112,7 @@ def _neurons_cost(
     aims: Sequence[Aim], seen: Mapping[Site, Tensor], clean: Mapping[Site, Tensor], how: Reversal
 ) -> Tensor:
     """Minus each aim's neuron's activation on its images, plus the change of its layer's others, summed over aims."""
-    means = {site: _means(output).unflatten(0, (len(aims), -1)) for site, output in seen.items()}
+    means = {site: _means(output).view(len(aims), -1, site.channels) for site, output in seen.items()}
     costs = []
     for place, aim in enumerate(aims):
         own, unit = means[aim.site][place], max(abs(aim.site.peak), 1e-6)

@@ -18,22 +18,15 @@ from weightfeat.baselines.behaviour.guard import guard_of
 from weightfeat.baselines.behaviour.methods import METHODS
 from weightfeat.baselines.behaviour.outputs import write_outcome, write_repaired
 from weightfeat.baselines.behaviour.protocol import Subject, Work, settings_from
-from weightfeat.baselines.behaviour.repair import (
-    Pruning,
-    Unlearning,
-    measure,
-    prune,
-    split,
-    steps_of,
-    unlearn,
-)
+from weightfeat.baselines.behaviour.repair import Pruning, measure, prune, split
 from weightfeat.baselines.behaviour.reversal import Reversal
 from weightfeat.baselines.behaviour.states import chosen_trigger
 from weightfeat.baselines.behaviour.strip import Strip
 from weightfeat.baselines.behaviour.subjects import read_subject
 from weightfeat.baselines.behaviour.triggers import Trigger
+from weightfeat.baselines.behaviour.unlearning import Unlearning, unlearn
 from weightfeat.errors import UnreadableFile
-from weightfeat.execution import read_examples, read_image
+from weightfeat.execution import Examples, read_examples, read_image
 from weightfeat.files import make_folder
 
 __all__ = ["add_command"]
@@ -75,6 +68,12 @@ def repair_arguments(command: argparse.ArgumentParser) -> None:
         "--target", type=int, metavar="CLASS", help="default: the class neural-cleanse suspects"
     )
     command.add_argument(
+        "--held",
+        type=Path,
+        metavar="DIR",
+        help="other clean images to measure on; default: every fourth example",
+    )
+    command.add_argument(
         "--stamped", type=Path, metavar="DIR", help="images with the true trigger, to measure on"
     )
 
@@ -110,7 +109,7 @@ def repair(arguments: argparse.Namespace, log: Log) -> int:
     subject, key = read_subject(arguments.model, arguments.examples, arguments.device, arguments.input)
     stamped = None if arguments.stamped is None else read_examples(arguments.stamped, subject.num_classes)
     trigger = _trigger(arguments, subject, key)
-    teaching, held = split(subject.examples)
+    teaching, held = _shared_out(arguments, subject)
     before = measure(subject, trigger, held, stamped)
     start = time.perf_counter()
     module, details = _repaired(arguments, replace(subject, examples=teaching), trigger)
@@ -187,6 +186,13 @@ def _trigger(arguments: argparse.Namespace, subject: Subject, key: str) -> Trigg
     return _fitting(chosen_trigger(source, arguments.target), subject, source)
 
 
+def _shared_out(arguments: argparse.Namespace, subject: Subject) -> tuple[Examples, Examples]:
+    """The images to repair with, and those to measure on."""
+    if arguments.held is None:
+        return split(subject.examples)
+    return subject.examples, read_examples(arguments.held, subject.num_classes)
+
+
 def _fitting(trigger: Trigger, subject: Subject, source: Path) -> Trigger:
 
     size = tuple(subject.examples.images.shape[2:])
@@ -209,10 +215,9 @@ def _repaired(
         module, cut = prune(subject, trigger, cutting)
         return module, {"channels_cut": cut, "settings": asdict(cutting)}
     teaching = settings_from(Unlearning, dict(arguments.set))
-    total = steps_of(len(subject.examples), teaching)
-    with tqdm(total=total, desc="unlearning", unit="step", disable=arguments.quiet) as bar:
-        module, norms = unlearn(subject, trigger, teaching, arguments.seed, bar.update)
-    return module, {"mask_norms": norms, "settings": asdict(teaching), "seed": arguments.seed}
+    with tqdm(total=teaching.steps, desc="unlearning", unit="step", disable=arguments.quiet) as bar:
+        module = unlearn(subject, trigger, teaching, arguments.seed, bar.update)
+    return module, {"settings": asdict(teaching), "seed": arguments.seed}
 
 
 def _of_size(path: Path, subject: Subject) -> Tensor:

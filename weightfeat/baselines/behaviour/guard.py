@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from weightfeat.baselines.behaviour.protocol import Subject
-from weightfeat.baselines.behaviour.strip import Strip, entropies, evenly, threshold_at
+from weightfeat.baselines.behaviour.strip import Blend, Strip, blend_of, entropies, evenly, threshold_at
 
 
 @dataclass(frozen=True)
@@ -17,13 +17,12 @@ class Guard:
     """STRIP with its threshold set on a network's clean examples."""
 
     subject: Subject
-    how: Strip
+    blend: Blend
     threshold: float
-    seed: int
 
     def judge(self, images: Tensor) -> Tensor:
         """Classes, int64 (n,), of images (n, 3, h, w); `num_classes` where an image seems to carry a trigger."""
-        low = entropies(self.subject, images, self.how, self.seed) < self.threshold
+        low = entropies(self.subject, images, self.blend) < self.threshold
         return torch.where(low, self.subject.num_classes, self.subject.predictions(images))
 
 
@@ -31,5 +30,6 @@ def guard_of(
     subject: Subject, how: Strip, seed: int = 0, on_image: Callable[[], object] | None = None
 ) -> Guard:
     """A guard that refuses about the share `how.frr` of clean images."""
-    clean = entropies(subject, evenly(subject.examples, how.clean).images, how, seed, on_image)
-    return Guard(subject, how, threshold_at(clean, how.frr), seed)
+    blend = blend_of(subject, how, seed)
+    clean = entropies(subject, evenly(subject.examples, how.clean).images, blend, on_image)
+    return Guard(subject, blend, threshold_at(clean, how.frr))
