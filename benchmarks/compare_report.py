@@ -29,14 +29,16 @@ Array = NDArray[np.float64]
 class Network(Protocol):
     """What is asked of a chosen network."""
 
-    folder: Path
-    trojaned: int
-    kind: str
-    attacked: str
-
     @property
-    def name(self) -> str:
-        """The folder's name."""
+    def folder(self) -> Path: ...
+    @property
+    def trojaned(self) -> int: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def attacked(self) -> str: ...
+    @property
+    def name(self) -> str: ...
 
 
 def report(
@@ -50,9 +52,9 @@ def report(
     lines = [
         f"{len(chosen)} zoo networks, {int(y.sum())} trojaned, with their example images. CE after one calibration "
         "for all (Platt's logistic on the score's logit, leave one out); cells against all clean networks; 95 % "
-        "intervals by bootstrap over networks; seconds and megabytes are medians of whole processes, one thread each.",
+        "intervals by bootstrap over networks; processor seconds and peak megabytes are medians of whole processes.",
         "",
-        "| method | AUC | CE | polygon, one | polygon, all | filter, one | filter, all | target found | seconds | MB |",
+        "| method | AUC | CE | polygon, one | polygon, all | filter, one | filter, all | target found | CPU s | MB |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [_line(method, scores[method], chosen, y, out) for method in methods]
@@ -127,7 +129,7 @@ def _line(method: str, scores: Array, chosen: Sequence[Network], y: NDArray[np.i
             there = y[mine].any()
             cells.append(f"{bootstrap(y[mine], scores[mine], 'roc_auc').value:.2f}" if there else "-")
     spent = [json.loads((out / n.name / method / "run.json").read_text()) for n in chosen]
-    seconds, megabytes = (np.median([one[what] for one in spent]) for what in ("seconds", "megabytes"))
+    seconds, megabytes = (np.median([one[what] for one in spent]) for what in ("cpu", "megabytes"))
     figures = [
         _estimate(bootstrap(y, scores, "roc_auc")),
         _estimate(bootstrap(y, calibrated(scores, y), "cross_entropy")),
