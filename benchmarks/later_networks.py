@@ -2,7 +2,7 @@
 
     python benchmarks/later_networks.py REVISION [--digests reference]
 
-Metaparameters are those of the working tree: name a revision after which they were not chosen anew.
+Metaparameters are those of the revision, too.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import io
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -24,7 +25,7 @@ from weightfeat.classmodel import targets_of
 from weightfeat.errors import BadRound, WeightfeatError
 from weightfeat.evaluation.intervals import bootstrap
 from weightfeat.labelled import LabelledSet, from_digests
-from weightfeat.metaparameters import load
+from weightfeat.metaparameters import Metaparameters, load
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -39,28 +40,37 @@ def main() -> int:
     options = parser.parse_args()
     try:
         labelled = from_digests(options.digests)
-        print(tried(labelled, known_at(options.revision, options.digests)), end="")
+        known = pd.read_csv(io.StringIO(at(options.revision, options.digests / "METADATA.csv")))["model_name"]
+        print(tried(labelled, set(known), metaparameters_at(options.revision)), end="")
     except WeightfeatError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 
 
-def known_at(revision: str, digests: Path) -> set[str]:
-    """Names of the networks in the folder's METADATA.csv at a revision. Raises BadRound where git has none."""
-    asked = ["git", "-C", str(digests), "show", f"{revision}:./METADATA.csv"]
+def at(revision: str, path: Path) -> str:
+    """A committed file's text at a revision. Raises BadRound where git has none."""
+    asked = ["git", "-C", str(path.parent), "show", f"{revision}:./{path.name}"]
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BadRound(
             done.stderr.strip().splitlines()[0],
             where=revision,
-            expected="a revision that holds the folder's METADATA.csv",
-            remedy="see git log -- reference/METADATA.csv",
+            expected=f"a revision that holds {path.name}",
+            remedy=f"see git log -- {path}",
         )
-    return set(pd.read_csv(io.StringIO(done.stdout))["model_name"])
+    return done.stdout
 
 
-def tried(labelled: LabelledSet, known: set[str]) -> str:
+def metaparameters_at(revision: str) -> Metaparameters:
+    """What metaparameters.json said, held against the schema of today."""
+    with tempfile.TemporaryDirectory() as folder:
+        then = Path(folder) / "metaparameters.json"
+        then.write_text(at(revision, ROOT / "metaparameters.json"))
+        return load(then, ROOT / "metaparameters_schema.json")
+
+
+def tried(labelled: LabelledSet, known: set[str], params: Metaparameters) -> str:
     """Markdown: figures over the later networks, and each of them. Raises BadRound where they lack a label."""
     here = np.array([name in known for name in labelled.names])
     before, later = np.flatnonzero(here).tolist(), np.flatnonzero(~here).tolist()
@@ -72,7 +82,6 @@ def tried(labelled: LabelledSet, known: set[str]) -> str:
             expected="clean and trojaned networks that the revision does not hold",
             remedy="name an earlier revision",
         )
-    params = load(ROOT / "metaparameters.json", ROOT / "metaparameters_schema.json")
     table = configure.feature_table(labelled, params.blocks)
     architectures, families = np.array(labelled.architectures), np.array(labelled.families)
     detector = configure.estimators(labelled)(params)
