@@ -38,9 +38,7 @@ LAYOUTS = (
 )
 MOST_MEMORY = 64 << 20
 
-quick = settings(
-    max_examples=80, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
+quick = settings(max_examples=80, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 
 
 @cache

@@ -223,7 +223,7 @@ def test_pipeline_gives_the_inner_detector_out_of_fold_columns() -> None:
 
 
 @given(st.lists(st.floats(-8, 8), min_size=3, max_size=12), st.randoms(use_true_random=False))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_summary_ignores_the_numbering_of_classes(scores: list[float], random: object) -> None:
     values = np.array(scores)
     rng = np.random.default_rng(len(scores))
