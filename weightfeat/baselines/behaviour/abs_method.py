@@ -29,6 +29,7 @@ from weightfeat.baselines.behaviour.abs_stimulation import (
     elevations,
     sampled,
 )
+from weightfeat.baselines.behaviour.portions import turns
 from weightfeat.baselines.behaviour.protocol import Outcome, Subject, Work, settings_from
 from weightfeat.execution import Examples
 
@@ -94,9 +95,7 @@ def score(subject: Subject, work: Work) -> Outcome:
 
 def split(examples: Examples) -> tuple[Examples, Examples]:
     """One image of each label, and all others; where there are no others, the same ones twice."""
-    first = torch.zeros(len(examples), dtype=torch.bool)
-    for label in set(examples.labels.tolist()):
-        first[(examples.labels == label).nonzero()[0]] = True
+    first = turns(examples.labels) == 0
     used = examples.of(first)
     return used, examples.of(~first) if not first.all() else used
 

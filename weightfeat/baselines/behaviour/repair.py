@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from weightfeat.baselines.behaviour.portions import turns
 from weightfeat.baselines.behaviour.protocol import Subject
 from weightfeat.baselines.behaviour.triggers import Trigger, attack_success, clean_accuracy, share
 from weightfeat.errors import NotAClassifier
@@ -46,8 +47,7 @@ class Measured:
 
 def split(examples: Examples) -> tuple[Examples, Examples]:
     """Three of four images of each class to work with, the second, sixth and so on of each to measure on."""
-    same = examples.labels[:, None] == examples.labels[None, :]
-    held = same.tril(-1).sum(dim=1) % _HELD == 1
+    held = turns(examples.labels) % _HELD == 1
     return examples.of(~held), examples.of(held)
 
 

@@ -8,13 +8,14 @@ classes than the target only, since the target's own say nothing about a trigger
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from weightfeat.baselines.behaviour.portions import shuffled
 from weightfeat.baselines.behaviour.protocol import Subject
 from weightfeat.baselines.behaviour.triggers import Trigger, attack_success
 
@@ -105,7 +106,7 @@ def reverse(
     others = subject.examples.images[subject.examples.labels != target]
     if not len(others):
         others = subject.examples.images
-    batches = _batches(others, how.batch, random)
+    batches = (others[chosen] for chosen in shuffled(len(others), how.batch, random))
     arguments = [_start((1, *others.shape[2:]), random), _start(tuple(others.shape[1:]), random)]
     arguments = [argument.to(subject.device).requires_grad_() for argument in arguments]
     optimizer = torch.optim.Adam(arguments, lr=how.learning_rate, betas=(0.5, 0.9))
@@ -150,16 +151,6 @@ def _step(
         argument.grad = gradient
     optimizer.step()
     return (logits.detach().argmax(dim=1) == target).cpu()
-
-
-def _batches(images: Tensor, size: int, random: torch.Generator) -> Iterator[Tensor]:
-    """Endless mini-batches, every image once before any comes again."""
-    waiting = torch.empty(0, dtype=torch.int64)
-    while True:
-        while len(waiting) < size:
-            waiting = torch.cat([waiting, torch.randperm(len(images), generator=random)])
-        yield images[waiting[:size]]
-        waiting = waiting[size:]
 
 
 def _start(shape: tuple[int, ...], random: torch.Generator) -> Tensor:

@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from weightfeat.baselines.behaviour.portions import turns
 from weightfeat.baselines.behaviour.protocol import Outcome, Subject, Work, settings_from
 from weightfeat.baselines.behaviour.triggers import share
 from weightfeat.execution import Examples, read_examples
@@ -130,7 +131,7 @@ def threshold_at(clean: Tensor, frr: float) -> float:
 
 def evenly(examples: Examples, count: int) -> Examples:
     """At most `count` examples, every class as often as the others, one class after the other in turns."""
-    order = torch.argsort(_turn(examples.labels), stable=True)
+    order = torch.argsort(turns(examples.labels), stable=True)
     return examples.of(order[:count])
 
 
@@ -141,12 +142,6 @@ def counter(work: Work, what: str) -> Callable[[], object] | None:
     from tqdm import tqdm
 
     return tqdm(desc=what, unit="image").update
-
-
-def _turn(labels: Tensor) -> Tensor:
-    """How many images of its class come before each."""
-    same = labels[:, None] == labels[None, :]
-    return same.tril(-1).sum(dim=1)
 
 
 @torch.no_grad()

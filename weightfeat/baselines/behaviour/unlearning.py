@@ -13,15 +13,17 @@ and true triggers lie anywhere, at sizes and angles that a reversed one does not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from weightfeat.baselines.behaviour.guesses import attention, augmented, filters, hardest, moved, polygons
+from weightfeat.baselines.behaviour.portions import shuffled
 from weightfeat.baselines.behaviour.protocol import Subject
 from weightfeat.baselines.behaviour.triggers import Trigger
 
@@ -59,7 +61,7 @@ def unlearn(
     slower = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, how.steps)
     looked_at = attention(subject)
     marked = round(how.stamped * how.batch)
-    for chosen in _batches(len(subject.examples), how, random):
+    for chosen in islice(shuffled(len(subject.examples), how.batch, random), how.steps):
         clean, seen = augmented(subject.examples.images[chosen], looked_at[chosen], random)
         stamps = candidates(trigger, clean[:marked], seen[:marked], how, random)
         images = torch.cat([hardest(copy, trigger.target, stamps), clean[marked:]]).to(subject.device)
@@ -102,13 +104,3 @@ def _kept(logits: Tensor, labels: Tensor, wanted: Tensor, weight: float) -> Tens
     """Images as they are: their labels, and the original's logits relative to their spread."""
     change = (logits - wanted).square().mean() / wanted.var()
     return functional.cross_entropy(logits, labels) + weight * change
-
-
-def _batches(count: int, how: Unlearning, random: torch.Generator) -> Iterator[Tensor]:
-    """Every image once before any comes again."""
-    waiting = torch.empty(0, dtype=torch.int64)
-    for _ in range(how.steps):
-        while len(waiting) < how.batch:
-            waiting = torch.cat([waiting, torch.randperm(count, generator=random)])
-        yield waiting[: how.batch]
-        waiting = waiting[how.batch :]
