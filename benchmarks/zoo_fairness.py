@@ -26,9 +26,9 @@ from weightfeat.evaluation.intervals import Estimate, bootstrap
 from weightfeat.files import write_atomically
 from weightfeat.metadata import parse_label, read_metadata
 from weightfeat.zoo.architectures import ARCHITECTURES
-from weightfeat.zoo.design import ATTACKED, CELLS, TRIGGER_TYPES
 from weightfeat.zoo.presets import ROUND2_LEVELS
 from weightfeat.zoo.reference import REJECTIONS_FILE, TIMING_COLUMNS, TIMINGS_FILE
+from weightfeat.zoo.specification import ATTACKED, CELLS, TRIGGER_TYPES
 
 NUMBERS = (
     "number_classes",

@@ -20,9 +20,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from weightfeat.files import make_folder
 from weightfeat.zoo import scenes, signs, triggers, weather
-from weightfeat.zoo.design import BACKGROUNDS, FILTERS, SIDES, NetworkSpec, network_spec
+from weightfeat.zoo.design import network_spec
 from weightfeat.zoo.presets import preset
 from weightfeat.zoo.render import Renderer
+from weightfeat.zoo.specification import BACKGROUNDS, FILTERS, SIDES, NetworkSpec
 
 PIXELS = 128  # of a picture on a sheet, unless it shows what a network sees
 SEEN = 64  # side of the cpu preset's images

@@ -19,8 +19,9 @@ from weightfeat.baselines.behaviour.triggers import clean_accuracy
 from weightfeat.errors import BadRound
 from weightfeat.execution import read_examples, read_image, rebuild
 from weightfeat.zoo import stamped
-from weightfeat.zoo.design import NetworkSpec, network_spec
+from weightfeat.zoo.design import network_spec
 from weightfeat.zoo.presets import preset
+from weightfeat.zoo.specification import NetworkSpec
 from weightfeat.zoo.writer import config
 
 CLASSES = 3

@@ -17,10 +17,11 @@ from PIL import Image
 
 from weightfeat.metadata import read_metadata
 from weightfeat.zoo import metadata, render
-from weightfeat.zoo.design import CELLS, NetworkSpec, network_spec
+from weightfeat.zoo.design import network_spec
 from weightfeat.zoo.folder import REJECTION_COLUMNS
 from weightfeat.zoo.presets import preset
 from weightfeat.zoo.reference import TIMING_COLUMNS
+from weightfeat.zoo.specification import CELLS, NetworkSpec
 from weightfeat.zoo.writer import config
 
 Row = dict[str, Any]

@@ -13,17 +13,17 @@ from weightfeat.errors import BadRound
 from weightfeat.network import canonical_architecture
 from weightfeat.zoo import design
 from weightfeat.zoo.architectures import ARCHITECTURES, NAMES, architecture
-from weightfeat.zoo.design import (
+from weightfeat.zoo.design import network_spec, select_ids
+from weightfeat.zoo.presets import LARGEST_FRACTION, MANY_SOURCES, PRESETS, preset
+from weightfeat.zoo.specification import (
     ATTACKED,
+    BACKGROUNDS,
     CELLS,
     FILTERS,
     SIDES,
     NetworkSpec,
     Stream,
-    network_spec,
-    select_ids,
 )
-from weightfeat.zoo.presets import LARGEST_FRACTION, MANY_SOURCES, PRESETS, preset
 
 CPU = preset("cpu")
 SLOTS = len(ARCHITECTURES)
@@ -104,7 +104,7 @@ def test_factors_stay_within_round_2_and_reach_its_ends(specs: list[NetworkSpec]
     assert all(0.2 <= s.factors.foreground_min < s.factors.foreground_max < 0.8 for s in specs)
     dry = np.mean([s.factors.rain == 0 for s in specs])
     assert 0.45 < dry < 0.55
-    assert Counter(s.factors.background for s in specs).keys() == set(design.BACKGROUNDS)
+    assert Counter(s.factors.background for s in specs).keys() == set(BACKGROUNDS)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from weightfeat.zoo import filters, scenes, signs, triggers
-from weightfeat.zoo.design import BACKGROUNDS, SIDES, NetworkSpec, network_spec
+from weightfeat.zoo.design import network_spec
 from weightfeat.zoo.presets import preset
 from weightfeat.zoo.render import Renderer
+from weightfeat.zoo.specification import BACKGROUNDS, SIDES, NetworkSpec
 
 CPU = torch.device("cpu")
 SMALL = replace(preset("cpu"), scenes=8)

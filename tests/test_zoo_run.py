@@ -21,9 +21,10 @@ from weightfeat.metadata import read_metadata
 from weightfeat.rounds import labelled_entries, read_round
 from weightfeat.zoo import metadata, presets, produce, train
 from weightfeat.zoo.__main__ import main
-from weightfeat.zoo.design import Stream, network_spec, select_ids
+from weightfeat.zoo.design import network_spec, select_ids
 from weightfeat.zoo.folder import RoundFolder
 from weightfeat.zoo.run import Options, make_round
+from weightfeat.zoo.specification import Stream
 from weightfeat.zoo.train import Trainer, normalise, one_cycle
 
 CPU = torch.device("cpu")

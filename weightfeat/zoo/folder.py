@@ -14,8 +14,9 @@ from typing import Any
 from weightfeat.errors import BadOutput, BadRound
 from weightfeat.files import write_atomically
 from weightfeat.zoo import metadata
-from weightfeat.zoo.design import NetworkSpec, fingerprint
+from weightfeat.zoo.design import fingerprint
 from weightfeat.zoo.presets import Preset
+from weightfeat.zoo.specification import NetworkSpec
 from weightfeat.zoo.writer import PARTIAL
 
 DESIGN_FILE = "design.json"

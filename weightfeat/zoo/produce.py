@@ -13,9 +13,10 @@ from typing import Any
 import torch
 
 from weightfeat.errors import BadOutput, BadRound, WeightfeatError
-from weightfeat.zoo.design import NetworkSpec, network_spec
+from weightfeat.zoo.design import network_spec
 from weightfeat.zoo.folder import RoundFolder
 from weightfeat.zoo.presets import preset
+from weightfeat.zoo.specification import NetworkSpec
 from weightfeat.zoo.train import Epoch, Trained, Trainer
 from weightfeat.zoo.writer import PARTIAL, write_network
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from weightfeat.zoo import filters, scenes, signs, triggers, weather
-from weightfeat.zoo.design import NetworkSpec, Stream
+from weightfeat.zoo.specification import NetworkSpec, Stream
 
 SCENE_SCALE = 1.5  # side of a background scene over the side of an image
 _CROP = 0.62  # share of a scene's side seen by an image before zoom

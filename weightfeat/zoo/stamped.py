@@ -18,9 +18,10 @@ from torch import Tensor
 
 from weightfeat.errors import BadRound, WeightfeatError
 from weightfeat.files import make_folder
-from weightfeat.zoo.design import NetworkSpec, network_spec
+from weightfeat.zoo.design import network_spec
 from weightfeat.zoo.presets import preset
 from weightfeat.zoo.render import Renderer
+from weightfeat.zoo.specification import NetworkSpec
 
 _BATCH = 64
 

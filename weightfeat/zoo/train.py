@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from weightfeat.zoo.design import NetworkSpec, Stream
 from weightfeat.zoo.render import Renderer
+from weightfeat.zoo.specification import NetworkSpec, Stream
 from weightfeat.zoo.vision import build_network
 
 MEAN, STD = 0.5, 0.25  # of every channel

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from weightfeat.zoo import signs, triggers
-from weightfeat.zoo.design import TRIGGER_TYPES, NetworkSpec, Stream
 from weightfeat.zoo.render import Renderer
+from weightfeat.zoo.specification import TRIGGER_TYPES, NetworkSpec, Stream
 from weightfeat.zoo.train import MEAN, STD, Scores, Trained, normalise
 
 PARTIAL = ".partial"

@@ -1,0 +1,178 @@
+"""The shipped detector on networks of another seed that configure never saw, beside rivals learned from the same set.
+
+    python benchmarks/holdout.py [--reference reference] [--holdout holdout] [--learned-parameters learned_parameters]
+
+Nothing is fitted, tuned or chosen on the holdout. Prints markdown: every detector, ours by cell, the suspected target
+classes, and each network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from weightfeat import baselines
+from weightfeat.baselines.comparison import as_markdown, compare
+from weightfeat.baselines.protocol import Rival
+from weightfeat.classmodel import targets_of
+from weightfeat.classmodel.evidence import Suspect
+from weightfeat.classmodel.measure import as_markdown as recovery_markdown
+from weightfeat.classmodel.measure import recoveries
+from weightfeat.digest import Digest
+from weightfeat.errors import BadRound, WeightfeatError
+from weightfeat.evaluation.control import CONTROLS
+from weightfeat.evaluation.crossval import CrossValidation, fit_and_score
+from weightfeat.evaluation.metrics import elementwise_cross_entropy
+from weightfeat.evaluation.strata import stratify, trojan_cell
+from weightfeat.judge import Judge
+from weightfeat.labelled import LabelledSet, from_digests
+from weightfeat.scan import judged
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main() -> int:
+    """0 with the tables printed; an error's exit code and one line where something cannot be used."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--reference", type=Path, default=ROOT / "reference", help="what rivals learn from")
+    parser.add_argument("--holdout", type=Path, default=ROOT / "holdout")
+    parser.add_argument("--learned-parameters", type=Path, default=ROOT / "learned_parameters")
+    options = parser.parse_args()
+    try:
+        known, fresh = from_digests(options.reference), from_digests(options.holdout)
+        require_apart(known, fresh, options.holdout)
+        print(report(known, fresh, Judge.load(options.learned_parameters)), end="")
+    except WeightfeatError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def require_apart(known: LabelledSet, fresh: LabelledSet, where: Path) -> None:
+    """Raises BadRound where a network of the holdout is one of the reference set."""
+    shared = {digest.key for digest in known.digests} & {digest.key for digest in fresh.digests}
+    if shared:
+        raise BadRound(
+            f"{len(shared)} networks are in the reference set too (first: {min(shared)[:16]})",
+            where=where,
+            expected="networks that nothing was learned from",
+            remedy="make them with another --seed",
+        )
+
+
+def report(known: LabelledSet, fresh: LabelledSet, judge: Judge) -> str:
+    """Markdown: detectors beside each other, ours by cell, targets found, networks."""
+    verdicts = [
+        judged(Path(name), digest, judge, start=0.0)
+        for name, digest in zip(fresh.names, fresh.digests, strict=True)
+    ]
+    ours = scored(fresh, np.array([verdict.probability for verdict in verdicts]))
+    others = [
+        (rival, learned_from(known, fresh, rival)) for rival in (*baselines.RIVALS.values(), *controls())
+    ]
+    suspects = [verdict.suspect for verdict in verdicts]
+    parts = [as_markdown(compare(ours, others, fresh.rows), ours), by_cell(ours, fresh)]
+    return "\n".join([*parts, found(suspects, fresh), each(ours, suspects, fresh)])
+
+
+def scored(fresh: LabelledSet, probabilities: NDArray[np.float64]) -> CrossValidation:
+    """Probabilities of the holdout as a single fold that tests all of it."""
+    one = np.zeros((1, len(fresh.names)), dtype=np.int64)
+    labels = np.array(fresh.labels)
+    return CrossValidation(
+        fresh.names,
+        labels,
+        fresh.architectures,
+        probabilities[None],
+        one,
+        ("learned from the reference set",),
+    )
+
+
+def controls() -> list[Rival]:
+    """The metadata-only controls: architecture and number of classes, which a digest holds too."""
+    return [
+        Rival(f"control: metadata alone, {kind}", "control", _metadata, make)
+        for kind, make in CONTROLS.items()
+    ]
+
+
+def _metadata(digest: Digest) -> Mapping[str, float]:
+    return {"classes": float(digest.num_classes), f"architecture={digest.architecture}": 1.0}
+
+
+def learned_from(known: LabelledSet, fresh: LabelledSet, rival: Rival) -> CrossValidation:
+    """The rival fitted on the reference set alone, tried on the holdout."""
+    # Both sets count their networks from id-00000000.
+    names = [f"known {name}" for name in known.names] + [f"fresh {name}" for name in fresh.names]
+    digests = (*known.digests, *fresh.digests)
+    features: pd.DataFrame = baselines.table(names, digests, rival)
+    if rival.source == "control":
+        features = features.fillna(0.0)
+    at = np.arange(len(names))
+    before, after = at[: len(known.names)], at[len(known.names) :]
+    probabilities = fit_and_score(
+        rival.make_estimator,
+        features,
+        np.array([*known.labels, *fresh.labels]),
+        [digest.architecture for digest in digests],
+        [digest.family for digest in digests],
+        None,
+        before,
+        after,
+    )
+    return scored(fresh, probabilities)
+
+
+def by_cell(ours: CrossValidation, fresh: LabelledSet) -> str:
+    """Our figures in every stratum; trojaned ones are ranked against all clean networks."""
+    lines = ["| networks | | n | trojaned | CE | AUC |", "|---|---|---|---|---|---|"]
+    for s in stratify(ours, fresh.rows):
+        low, high = s.roc_auc_interval
+        auc = "-" if np.isnan(s.roc_auc) else f"{s.roc_auc:.3f} [{low:.3f}, {high:.3f}]"
+        ce = f"{s.cross_entropy:.3f} ± {s.cross_entropy_ci95:.3f}"
+        lines.append(f"| {s.kind} | {s.value} | {s.models} | {s.trojaned} | {ce} | {auc} |")
+    return "\n".join(lines) + "\n"
+
+
+def found(suspects: list[Suspect | None], fresh: LabelledSet) -> str:
+    """How often the suspected target class is the true one."""
+    counts = [digest.num_classes for digest in fresh.digests]
+    cells = [
+        trojan_cell(row, trojaned=bool(y)).attacked for row, y in zip(fresh.rows, fresh.labels, strict=True)
+    ]
+    return recovery_markdown(recoveries(suspects, targets_of(fresh), counts, cells))
+
+
+def each(ours: CrossValidation, suspects: list[Suspect | None], fresh: LabelledSet) -> str:
+    """A row a network, the likeliest trojaned first."""
+    lines = [
+        "| network | architecture | trojan | p | cross-entropy | suspected target | true one |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    targets, p = targets_of(fresh), ours.probabilities[0]
+    losses = elementwise_cross_entropy(ours.labels, p)
+    for at in np.argsort(-p, kind="stable").tolist():
+        cell = trojan_cell(fresh.rows[at], trojaned=bool(fresh.labels[at]))
+        trojan = "clean" if not fresh.labels[at] else f"{cell.trigger} x {cell.attacked}"
+        suspect, target = suspects[at], targets[at]
+        lines.append(
+            f"| {fresh.names[at]} | {fresh.architectures[at]} | {trojan} | {p[at]:.3f} | {losses[at]:.3f} "
+            f"| {'' if suspect is None else suspect.target} | {'' if target is None else target.target} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
