@@ -64,7 +64,7 @@ def line(options: argparse.Namespace, folder: Path) -> int:
     """Times of each count in one process, their distance from a line, and the gain of a second process."""
     models = make_models(folder, options.architecture, max(options.counts))
     digest_models(models[:2], DigestStore(folder / "warm"), jobs=1, device="cpu", progress=False)
-    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # one process against two, not two threads against two processes
     seconds = [timed(models[:count], folder / f"store{count}", jobs=1) for count in options.counts]
     slope, start = np.polyfit(options.counts, seconds, 1)
     for count, found in zip(options.counts, seconds, strict=True):

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -26,8 +27,10 @@ from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import numpy as np
 import torch
 from speed_floor import Rates, measure
+from threadpoolctl import threadpool_limits
 
 from weightfeat.files import write_atomically
 from weightfeat.zoo.architectures import NAMES
@@ -49,11 +52,11 @@ def main() -> None:
     options = _parser().parse_args()
     if options.cpu:
         os.environ.update(ONE_THREAD)
-        torch.set_num_threads(1)
     lines, shares = [], []
     with tempfile.TemporaryDirectory() as folder:
         clock = time.process_time if options.cpu else time.perf_counter
-        rates = measure(_zeros(Path(folder) / "zeros"), clock)
+        with threadpool_limits(1) if options.cpu else nullcontext():
+            rates = measure(_zeros(Path(folder) / "zeros"), clock)
         about = machine(rates, options)
         print(about, "\n\n" + header(), sep="", flush=True)
         for name in options.architectures:
@@ -119,7 +122,7 @@ def machine(rates: Rates, options: argparse.Namespace) -> str:
     )
     return (
         f"{date.today()}, {os.cpu_count()} cores of {model}, {platform.system()}, Python {platform.python_version()}, "
-        f"torch {torch.__version__} with {torch.get_num_threads()} threads; {rates.describe()}. Seconds of "
+        f"numpy {np.__version__}, torch {torch.__version__} for the rivals; {rates.describe()}. Seconds of "
         f"{'processor time of one thread' if options.cpu else 'wall time'} are medians of {options.repeats} runs; load "
         f"average at the start {os.getloadavg()[0]:.1f}."
     )

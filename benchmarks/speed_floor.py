@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+import numpy as np
 
 from weightfeat.digest.linalg import gram_dtype
-from weightfeat.digest.tensors import on_device
+from weightfeat.digest.place import HOST
+from weightfeat.digest.tensors import at_place
 from weightfeat.network.types import Network
 
 _SIDE = 2048
@@ -33,9 +34,9 @@ class Rates:
 
 
 def measure(file: Path, clock: Callable[[], float]) -> Rates:
-    """Rates of this machine with all of torch's threads, by this clock; `file` is read once before it is timed."""
+    """Rates of this machine with all of numpy's threads, by this clock; `file` is read once before it is timed."""
     read = _median(clock, lambda: _read(file))
-    return Rates(file.stat().st_size / read, _product(torch.float32, clock), _product(torch.float64, clock))
+    return Rates(file.stat().st_size / read, _product(np.float32, clock), _product(np.float64, clock))
 
 
 def floor(network: Network, file: Path, rates: Rates) -> float:
@@ -43,9 +44,9 @@ def floor(network: Network, file: Path, rates: Rates) -> float:
     form, 4/3 k^3, without which no eigenvalues are had (Golub and Van Loan, section 8.3)."""
     seconds = file.stat().st_size / rates.read
     for layer in network.layers:
-        groups, rows, columns = on_device(layer, torch.device("cpu")).matrix.shape
+        groups, rows, columns = at_place(layer, HOST).matrix.shape
         side, length = min(rows, columns), max(rows, columns)
-        rate = rates.double if gram_dtype(side) == torch.float64 else rates.single
+        rate = rates.double if gram_dtype(side, np) is np.float64 else rates.single
         seconds += groups * (side * side * length + 4 / 3 * side**3) / rate
     return seconds
 
@@ -57,8 +58,8 @@ def _read(file: Path) -> None:
             pass
 
 
-def _product(dtype: torch.dtype, clock: Callable[[], float]) -> float:
-    a = torch.randn(_SIDE, _SIDE, dtype=dtype)
+def _product(dtype: type, clock: Callable[[], float]) -> float:
+    a = np.random.default_rng(0).standard_normal((_SIDE, _SIDE)).astype(dtype)
     return 2 * _SIDE**3 / _median(clock, lambda: a @ a)
 
 

@@ -36,8 +36,9 @@ from weightfeat.digest.head import head
 from weightfeat.digest.latents import latents
 from weightfeat.digest.layers import LayerSummary
 from weightfeat.digest.linalg import gram, singular_values
+from weightfeat.digest.place import HOST
 from weightfeat.digest.spectrum import spectrum
-from weightfeat.digest.tensors import on_device
+from weightfeat.digest.tensors import at_place
 from weightfeat.digest.workers import workers
 from weightfeat.judge import Judge
 from weightfeat.network.types import Network
@@ -88,19 +89,16 @@ def ours(file: Path, device: str, rates: Rates, median: Median) -> dict[str, Any
 
 def parts(found: Network) -> dict[str, float]:
     """Processor seconds of what a digest consists of, one after the other on one thread."""
-    tensors = [on_device(layer, torch.device("cpu")) for layer in found.layers]
+    tensors = [at_place(layer, HOST) for layer in found.layers]
     feeding = {feed.layer for feed in found.head_feeds}
     seconds: dict[str, float] = {}
 
     def timed(name: str, work: Callable[[], Any]) -> Any:
         start = time.process_time()
-        with torch.inference_mode():
-            result = work()
+        result = work()
         seconds[name] = time.process_time() - start
         return result
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     grams = timed("products", lambda: [gram(layer.matrix) for layer in tensors])
     found_spectra = timed(
         "spectra", lambda: [spectrum(layer, plain) for layer, plain in zip(tensors, grams, strict=True)]
@@ -108,16 +106,15 @@ def parts(found: Network) -> dict[str, float]:
     values = timed("quantiles", lambda: [distribution(layer) for layer in tensors])
     by_channel = timed("channels", lambda: [channels(layer) for layer in tensors])
     fed = {i: LayerSummary(found_spectra[i], values[i], by_channel[i], grams[i]) for i in feeding}
-    timed("head", lambda: head(found, fed, torch.device("cpu")))
+    timed("head", lambda: head(found, fed, HOST))
     timed("latents", lambda: latents(found))
-    torch.set_num_threads(threads)
     return seconds
 
 
 def spectra(found: Network) -> None:
     """Every layer's singular values, as the digest computes them on a CPU."""
-    matrices = [on_device(layer, torch.device("cpu")).matrix for layer in found.layers]
-    with workers(torch.device("cpu")) as pool:
+    matrices = [at_place(layer, HOST).matrix for layer in found.layers]
+    with workers(HOST) as pool:
         list(pool.map(lambda matrix: singular_values(gram(matrix)), matrices))
 
 
@@ -145,7 +142,7 @@ def watch(module: torch.nn.Module) -> None:
 
 def decompose(found: Network) -> None:
     for layer in found.layers:
-        np.linalg.svd(on_device(layer, torch.device("cpu")).matrix.numpy(), compute_uv=False)
+        np.linalg.svd(at_place(layer, HOST).matrix, compute_uv=False)
 
 
 def median_of(clock: Callable[[], float], repeats: int, work: Callable[[], object]) -> float:

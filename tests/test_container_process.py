@@ -16,7 +16,20 @@ import pytest
 from container_round import REPOSITORY, Installed, install, write_parameters
 
 WATCH = Path(__file__).with_name("container_watch.py")
-NOT_FOR_DETECTION = {"pandas", "sklearn", "lightgbm", "optuna", "torchvision", "matplotlib", "pytest"}
+NOT_FOR_DETECTION = {
+    *(
+        "torch",
+        "torchvision",
+        "scipy",
+        "pandas",
+        "sklearn",
+        "lightgbm",
+        "optuna",
+        "matplotlib",
+        "h5py",
+        "pytest",
+    )
+}
 
 pytestmark = pytest.mark.e2e
 

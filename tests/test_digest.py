@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from networks import network_of, permute_cnn, permute_resnet18, plain_cnn, randomise_norms
 from weightfeat import digest as room
@@ -15,18 +16,25 @@ from weightfeat import features
 from weightfeat.digest import linalg
 from weightfeat.digest.distribution import QUANTILES, _summary
 from weightfeat.digest.latent_law import LatentLaw
+from weightfeat.digest.place import Place, choose_place, host
 from weightfeat.errors import BadRound, UnsupportedLayout
 from weightfeat.zoo.vision import build_network
 
 KEY = "a" * 64
 
 
-def _spiked(rows: int, columns: int, seed: int = 0) -> torch.Tensor:
+PLACES = pytest.mark.parametrize(
+    "place", [choose_place("cpu"), choose_place("torch")], ids=["numpy", "torch"]
+)
+
+
+def _spiked(rows: int, columns: int, seed: int = 0) -> NDArray[np.float32]:
     """A random matrix with a few directions of a trained layer's strength."""
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(rows, columns, generator=generator) / columns**0.5
-    left, right = torch.randn(rows, 3, generator=generator), torch.randn(3, columns, generator=generator)
-    return noise + (left * torch.tensor([3.0, 2.0, 1.0])) @ right / (rows * columns) ** 0.5
+    generator = np.random.default_rng(seed)
+    noise = generator.standard_normal((rows, columns)) / columns**0.5
+    left, right = generator.standard_normal((rows, 3)), generator.standard_normal((3, columns))
+    spikes = (left * [3.0, 2.0, 1.0]) @ right / (rows * columns) ** 0.5
+    return np.asarray(noise + spikes, np.float32)
 
 
 def _assert_close(first: room.Digest, second: room.Digest, tolerance: float) -> None:
@@ -42,49 +50,55 @@ def _assert_close(first: room.Digest, second: room.Digest, tolerance: float) -> 
             np.testing.assert_allclose(other, array, rtol=0, atol=limit, err_msg=f"{block}/{name}")
 
 
+@PLACES
 @pytest.mark.parametrize(("rows", "columns"), [(40, 300), (300, 40), (128, 128), (700, 600), (5, 9)])
 @pytest.mark.parametrize("double_side", [2048, 4])
 def test_singular_values_against_float64_svd(
-    rows: int, columns: int, double_side: int, monkeypatch: pytest.MonkeyPatch
+    rows: int, columns: int, double_side: int, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(linalg, "DOUBLE_SIDE", double_side)
     matrix = _spiked(rows, columns)
-    exact = torch.linalg.svdvals(matrix.double())
-    ours = linalg.singular_values(linalg.gram(matrix)).double()
-    assert torch.allclose(ours[:5], exact[:5], rtol=1e-5, atol=0)
-    points = torch.linspace(0, 1, 33, dtype=torch.float64)
-    error = (ours.quantile(points) - exact.quantile(points)).abs().max() / exact[0]
+    exact = np.linalg.svd(matrix.astype(np.float64), compute_uv=False)
+    ours = host(linalg.singular_values(linalg.gram(place.upload(matrix)))).astype(np.float64)
+    np.testing.assert_allclose(ours[:5], exact[:5], rtol=1e-5)
+    points = np.linspace(0, 1, 33)
+    error = np.abs(np.quantile(ours, points) - np.quantile(exact, points)).max() / exact[0]
     assert error < (1e-6 if double_side > 4 else 1e-3)
 
 
-def test_rank_deficient_and_zero_matrices_give_finite_values() -> None:
-    low_rank = _spiked(30, 2) @ _spiked(2, 50)
-    values = linalg.singular_values(linalg.gram(low_rank))
+@PLACES
+def test_rank_deficient_and_zero_matrices_give_finite_values(place: Place) -> None:
+    low_rank = place.upload(_spiked(30, 2) @ _spiked(2, 50))
+    values = host(linalg.singular_values(linalg.gram(low_rank)))
     assert values[2:].max() < 1e-6 * values[0]
-    directions, strength = linalg.leading_directions(linalg.gram(torch.zeros(8, 20)), 4)
-    assert torch.isfinite(directions).all()
-    assert strength.abs().max() == 0
+    zeros = place.upload(np.zeros((8, 20), np.float32))
+    directions, strength = map(host, linalg.leading_directions(linalg.gram(zeros), 4))
+    assert np.isfinite(directions).all()
+    assert np.abs(strength).max() == 0
 
 
+@PLACES
 @pytest.mark.parametrize("shape", [(50, 16, 9), (50, 3, 49), (20, 4, 1), (20, 1, 9)])
-def test_channel_norms_against_svd(shape: tuple[int, ...]) -> None:
-    filters = torch.randn(*shape, generator=torch.Generator().manual_seed(1))
-    exact = torch.linalg.svdvals(filters.double())[:, 0]
-    assert torch.allclose(linalg.spectral_norms(filters), exact, rtol=1e-5, atol=0)
+def test_channel_norms_against_svd(shape: tuple[int, ...], place: Place) -> None:
+    filters = np.random.default_rng(1).standard_normal(shape, np.float32)
+    exact = np.linalg.svd(filters.astype(np.float64), compute_uv=False)[:, 0]
+    np.testing.assert_allclose(host(linalg.spectral_norms(place.upload(filters))), exact, rtol=1e-5)
 
 
-def test_leading_directions_are_the_eigenvectors_where_they_stand_apart() -> None:
-    matrix = _spiked(60, 400).double()
-    gram = linalg.gram(matrix)
-    directions, strength = linalg.leading_directions(gram, 8)
-    _, vectors = torch.linalg.eigh(gram)
-    cosines = (directions[:, :2] * vectors.flip(-1)[:, :2]).sum(0).abs()
-    assert torch.allclose(cosines, torch.ones(2, dtype=cosines.dtype), atol=1e-6)
-    assert torch.allclose(strength[:2], torch.linalg.svdvals(matrix)[:2], rtol=1e-8)
+@PLACES
+def test_leading_directions_are_the_eigenvectors_where_they_stand_apart(place: Place) -> None:
+    matrix = _spiked(60, 400).astype(np.float64)
+    gram = linalg.gram(place.upload(matrix))
+    directions, strength = map(host, linalg.leading_directions(gram, 8))
+    _, vectors = np.linalg.eigh(host(gram))
+    cosines = np.abs((directions[:, :2] * vectors[:, ::-1][:, :2]).sum(0))
+    np.testing.assert_allclose(cosines, 1.0, atol=1e-6)
+    np.testing.assert_allclose(strength[:2], np.linalg.svd(matrix, compute_uv=False)[:2], rtol=1e-8)
 
 
-def test_distribution_by_hand() -> None:
-    summary = _summary(torch.tensor([4.0, -2.0, 1.0, 1.0]))
+@PLACES
+def test_distribution_by_hand(place: Place) -> None:
+    summary = _summary(place.upload(np.array([4.0, -2.0, 1.0, 1.0], np.float32)), place)
     count, mean, std, skewness, kurtosis, magnitude, total, _, _ = summary.moments
     values = np.array([-2.0, 1.0, 1.0, 4.0])
     z = (values - 1.0) / values.std()
@@ -131,18 +145,11 @@ def _assert_features_equal(first: room.Digest, second: room.Digest) -> None:
         assert rows[1][name] == pytest.approx(value, rel=1e-4, abs=1e-4, nan_ok=True), name
 
 
-def test_threads_change_nothing() -> None:
+def test_a_gpus_code_gives_the_same_digest_on_a_processor() -> None:
     torch.manual_seed(0)
     network = network_of(randomise_norms(build_network("shufflenet_v2_x1_0", 6)))
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        one = room.compute(network, key=KEY)
-        torch.set_num_threads(2)
-        two = room.compute(network, key=KEY)
-    finally:
-        torch.set_num_threads(threads)
-    _assert_close(one, two, 1e-5)
+    host, torchs = (room.compute(network, key=KEY, device=device) for device in ("cpu", "torch"))
+    _assert_close(host, torchs, 1e-5)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -191,4 +198,4 @@ def test_another_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_an_absent_device_is_named() -> None:
     with pytest.raises(UnsupportedLayout, match="nosuch: device not available"):
-        room.choose_device("nosuch")
+        choose_place("nosuch")

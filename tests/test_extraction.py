@@ -13,7 +13,7 @@ from torch import nn
 from weightfeat import extraction
 from weightfeat.digest import DigestStore
 from weightfeat.errors import BadRound
-from weightfeat.extraction import Outcome, digest_models
+from weightfeat.extraction import Outcome, digest_models, digest_one
 from weightfeat.labelled import DIGESTS, from_digests, from_round, write_digest_folder
 from weightfeat.rounds import read_round
 
@@ -136,16 +136,16 @@ def test_an_unforeseen_error_is_one_failure(
     assert failure.error == f"{models[0]}: ZeroDivisionError: two lines"
 
 
-def _work_or_die(path: Path, store: DigestStore, device: str, threads: int | None) -> Outcome:
+def _digest_or_die(path: Path, store: DigestStore, device: str) -> Outcome:
     if path.name == "2.pt":
         os.kill(os.getpid(), signal.SIGKILL)
-    return extraction.digest_one(path, store, device)
+    return digest_one(path, store, device)
 
 
 def test_a_killed_worker_costs_one_model(
     models: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extraction, "_work", _work_or_die)
+    monkeypatch.setattr(extraction, "digest_one", _digest_or_die)
     report = digest_models(models, DigestStore(tmp_path), jobs=2, device="cpu", progress=False)
     assert set(report.keys) == {model for model in models if model.name != "2.pt"}
     assert "was killed" in str(report.failures[0].error)

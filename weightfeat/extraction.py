@@ -13,10 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from weightfeat import checkpoint, cluster, network
-from weightfeat.digest import VERSIONS, Digest, DigestStore, choose_device, compute
+from weightfeat.digest import VERSIONS, Digest, DigestStore, choose_place, compute
 from weightfeat.errors import BadRound, WeightfeatError
 
 _SUSPECTS = 16
@@ -96,8 +94,12 @@ def digest_models(
     return report
 
 
-def digest_file(path: Path, *, device: str = "auto", store: DigestStore | None = None) -> tuple[Digest, bool]:
+def digest_file(
+    path: Path, *, device: str = "auto", threads: int = 0, store: DigestStore | None = None
+) -> tuple[Digest, bool]:
     """Read one model file and digest it; (digest, True) where `store` already knew its content.
+
+    On a processor it takes `threads` (0: one a core).
 
     Raises
     ------
@@ -110,13 +112,13 @@ def digest_file(path: Path, *, device: str = "auto", store: DigestStore | None =
     built = network.build(loaded)
     findings = dict.fromkeys((*loaded.findings, *built.findings))
     lines = tuple(f"{finding.kind}: {finding.detail}" for finding in findings)
-    return compute(built, key=loaded.sha256, device=device, findings=lines), False
+    return compute(built, key=loaded.sha256, device=device, threads=threads, findings=lines), False
 
 
-def digest_one(path: Path, store: DigestStore, device: str = "auto") -> Outcome:
+def digest_one(path: Path, store: DigestStore, device: str = "auto", threads: int = 0) -> Outcome:
     """Digest one file into the store; every failure comes back as an outcome, never as an exception."""
     try:
-        found, reused = digest_file(path, device=device, store=store)
+        found, reused = digest_file(path, device=device, threads=threads, store=store)
         if not reused:
             store.put(found)
         return Outcome(path, key=found.key, reused=reused)
@@ -173,15 +175,14 @@ def _parallel(paths: list[Path], store: DigestStore, jobs: int, device: str) -> 
 
     workers = jobs if jobs > 0 else cpu_count()
     on_gpu = _on_gpu(device)
-    # One GPU process fed by threads; on the CPU one process a core, each computing with one thread.
+    # One GPU process fed by threads; on the CPU one process a core, its share of the cores by OMP_NUM_THREADS.
     parallel = Parallel(
         n_jobs=workers,
         backend="threading" if on_gpu else "loky",
         return_as="generator_unordered",
         batch_size=1,
     )
-    threads = None if on_gpu or workers == 1 else max(1, cpu_count() // workers)
-    yield from parallel(delayed(_work)(path, store, device, threads) for path in paths)
+    yield from parallel(delayed(digest_one)(path, store, device) for path in paths)
 
 
 def _cluster_outcomes(paths: list[Path], store: DigestStore, device: str, address: str) -> Iterator[Outcome]:
@@ -192,20 +193,14 @@ def _cluster_outcomes(paths: list[Path], store: DigestStore, device: str, addres
         yield outcome or _killed(path)
 
 
-def _work(path: Path, store: DigestStore, device: str, threads: int | None) -> Outcome:
-    if threads is not None:
-        torch.set_num_threads(threads)
-    return digest_one(path, store, device)
-
-
 def _work_elsewhere(paths: tuple[Path, Path], store: DigestStore, device: str) -> Outcome:
     """`paths` are the path given and the same for a process that runs elsewhere."""
     given, absolute = paths
-    return replace(_work(absolute, store, device, 1), path=given)
+    return replace(digest_one(absolute, store, device, 1), path=given)
 
 
 def _on_gpu(device: str) -> bool:
-    return choose_device(device).type != "cpu"
+    return not choose_place(device).is_host
 
 
 def _bar(total: int, progress: bool) -> Any:

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from weightfeat.digest import alignment, channels, distribution, head, latents, layers, spectrum
+from weightfeat.digest import alignment, channels, distribution, head, latents, layers, linalg, spectrum
 from weightfeat.digest.layers import LayerSummary
+from weightfeat.digest.place import choose_place
 from weightfeat.digest.store import DigestStore
-from weightfeat.digest.tensors import LayerTensors, on_device
+from weightfeat.digest.tensors import LayerTensors, at_place
 from weightfeat.digest.types import Block, Digest
 from weightfeat.digest.workers import workers
-from weightfeat.errors import UnsupportedLayout
 from weightfeat.network.types import Layer, Network
 
-__all__ = ["VERSIONS", "Digest", "DigestStore", "choose_device", "compute"]
+__all__ = ["VERSIONS", "Digest", "DigestStore", "choose_place", "compute"]
 
 LAYERS_VERSION = 1
 VERSIONS = {
@@ -33,43 +32,30 @@ VERSIONS = {
 }
 
 
-def choose_device(name: str = "auto") -> torch.device:
-    """`auto` is CUDA where there is one. Raises UnsupportedLayout for a device torch does not have."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UnsupportedLayout(
-            f"device not available ({type(error).__name__})",
-            where=name,
-            expected="auto, cpu, or a CUDA device torch can use",
-            remedy="use --device auto",
-        ) from error
-    return device
-
-
-def compute(network: Network, *, key: str, device: str = "auto", findings: Sequence[str] = ()) -> Digest:
+def compute(
+    network: Network, *, key: str, device: str = "auto", threads: int = 0, findings: Sequence[str] = ()
+) -> Digest:
     """Digest one network. `key` is the sha256 of its file; `findings` travel with the digest.
 
-    The same network gives the same numbers to 1e-5 (of each array's own scale) on any device and thread count.
+    `device` is what `choose_place` takes, `threads` how many to use on a processor (0: one a core). The same network
+    gives the same numbers to 1e-5 (of each array's own scale) on any device, and the same bytes on any thread count.
     """
-    place = choose_device(device)
-    tensors = [on_device(layer, place) for layer in network.layers]
+    place = choose_place(device)
+    tensors = [at_place(layer, place) for layer in network.layers]
     feeding = {feed.layer for feed in network.head_feeds}
-    with workers(place) as pool:
+    if place.is_host and any(map(layers.is_large, tensors)):
+        linalg.load_single_precision()
+    with workers(place, threads) as pool:
         work = layers.LayerWork(tensors, feeding, pool)
         latent_block = pool.submit(latents.latents, network)
         first, rest = _order(tensors, feeding)
         work.begin(first)
-        head_block = layers.submit(
-            pool, lambda: head.head(network, {index: work.result(index) for index in feeding}, place)
+        head_block = pool.submit(
+            lambda: head.head(network, {index: work.result(index) for index in feeding}, place)
         )
         work.begin(rest)
         summaries = [work.result(index) for index in range(len(tensors))]
-        with torch.inference_mode():
-            overlaps = [_overlap(layer, summaries, index) for index, layer in enumerate(network.layers)]
+        overlaps = [_overlap(layer, summaries, index) for index, layer in enumerate(network.layers)]
     norms, moments = channels.norms(network.norms)
     blocks: dict[str, Block] = {
         "layers": _layer_table(network.layers),
@@ -97,7 +83,7 @@ def compute(network: Network, *, key: str, device: str = "auto", findings: Seque
 def _order(tensors: Sequence[LayerTensors], feeding: Collection[int]) -> tuple[list[int], list[int]]:
     """What others wait for, from small to large: all workers make the panels of one large Gram matrix while a worker
     finds the eigenvalues of the one before. Then the rest, from large to small, so that the last worker ends soon."""
-    by_size = sorted(range(len(tensors)), key=lambda index: tensors[index].weight.numel())
+    by_size = sorted(range(len(tensors)), key=lambda index: tensors[index].layer.weight.size)
     first = [index for index in by_size if index in feeding or layers.is_large(tensors[index])]
     return first, [index for index in reversed(by_size) if index not in first]
 

@@ -11,24 +11,27 @@ A shortcut that carries a trigger needs its direction handed on from layer to la
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from weightfeat.digest.place import Array, host, namespace
 from weightfeat.digest.types import Block
 
 VERSION = 1
 KEPT = 4
 
 
-def overlap(previous_left: Tensor | None, right: Tensor | None, channels: int) -> NDArray[np.float32]:
+def overlap(previous_left: Array | None, right: Array | None, channels: int) -> NDArray[np.float32]:
     """(8, 8) overlaps of `previous_left` (c, a) with `right` (c * taps, b); NaN where they do not fit."""
     out = np.full((8, 8), np.nan, np.float32)
     if previous_left is None or right is None or len(previous_left) != channels or len(right) % channels:
         return out
-    shaped = right.double().reshape(channels, -1, right.shape[1])
-    squared = torch.einsum("ca,ctb->tab", previous_left.double(), shaped).square().sum(0)
-    out[: squared.shape[0], : squared.shape[1]] = squared.float().cpu().numpy()
+    xp = namespace(right)
+    flat = xp.astype(right, xp.float64).reshape(channels, -1)
+    projected = (xp.astype(previous_left, xp.float64).mT @ flat).reshape(
+        previous_left.shape[1], -1, right.shape[1]
+    )
+    squared = host(xp.sum(xp.square(projected), axis=1))
+    out[: squared.shape[0], : squared.shape[1]] = squared
     return out
 
 

@@ -26,11 +26,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from weightfeat.digest.linalg import spectral_norms
+from weightfeat.digest.place import Array, host, namespace
 from weightfeat.digest.tensors import LayerTensors
 from weightfeat.digest.types import Block
 from weightfeat.network.types import Norm
@@ -73,23 +72,23 @@ def _by_channel(tensors: LayerTensors) -> tuple[NDArray[np.float64], NDArray[np.
 
     Block by block, in float32: a block of squares fits a processor's cache, and each sum is short.
     """
-    weight = tensors.weight
-    rows: list[Tensor] = []
-    columns = torch.zeros(weight.shape[1], dtype=torch.float64, device=weight.device)
-    height = max(1, _BLOCK // max(1, weight[0].numel()))
+    weight, xp = tensors.weight, namespace(tensors.weight)
+    rows: list[Array] = []
+    columns = 0.0
+    height = max(1, _BLOCK // max(1, weight.shape[1] * weight.shape[2]))
     for start in range(0, len(weight), height):
         part = weight[start : start + height]
-        flat, squares = part.flatten(1), part.square()
-        norm = squares.sum((1, 2)).double().sqrt()
-        low, high = flat.aminmax(dim=1)
-        peak = torch.maximum(high, -low).double() / norm.clamp_min(_TINY)
-        rows.append(torch.stack([norm, flat.mean(dim=1).double(), peak, spectral_norms(part)], dim=1))
-        columns += squares.sum((0, 2)).double()
-    statistics = torch.cat(rows)
-    fold = tensors.fold()
+        flat = part.reshape(len(part), -1)
+        squares = xp.square(flat)
+        norm = xp.sqrt(xp.astype(xp.sum(squares, axis=1), xp.float64))
+        peak = xp.astype(xp.maximum(xp.max(flat, axis=1), -xp.min(flat, axis=1)), xp.float64)
+        mean = xp.astype(xp.mean(flat, axis=1), xp.float64)
+        rows.append(xp.stack([norm, mean, peak / xp.clip(norm, _TINY, None), spectral_norms(part)], axis=1))
+        columns = columns + xp.sum(squares, axis=0, dtype=xp.float64)
+    statistics, fold = host(xp.concat(rows)), tensors.fold()
     if fold is not None:
-        statistics[:, 3] *= fold.abs()
-    return statistics.cpu().numpy(), columns.sqrt().cpu().numpy()
+        statistics[:, 3] *= np.abs(host(fold))
+    return statistics, np.sqrt(host(columns).reshape(weight.shape[1:]).sum(axis=1))
 
 
 def norms(every: Sequence[Norm]) -> tuple[Block, Block]:

@@ -15,12 +15,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from weightfeat.digest.order import count_below, order_statistics
-from weightfeat.digest.tensors import LayerTensors, upload
+from weightfeat.digest.place import Array, Place, host, namespace
+from weightfeat.digest.tensors import LayerTensors
 from weightfeat.digest.types import Block
 
 VERSION = 1
@@ -47,8 +46,10 @@ MISSING = Distribution(np.full(MOMENTS, np.nan), np.full(len(QUANTILES), np.nan,
 def distribution(tensors: LayerTensors) -> tuple[Distribution, Distribution]:
     """Summaries of a layer's weight and of its bias."""
     bias = tensors.layer.bias
-    weight = _summary(tensors.weight.flatten())
-    return weight, MISSING if bias is None else _summary(upload(bias, tensors.weight.device).flatten())
+    weight = _summary(tensors.weight.reshape(-1), tensors.place)
+    return weight, MISSING if bias is None else _summary(
+        tensors.place.upload(bias).reshape(-1), tensors.place
+    )
 
 
 def block(pairs: list[tuple[Distribution, Distribution]]) -> Block:
@@ -57,10 +58,10 @@ def block(pairs: list[tuple[Distribution, Distribution]]) -> Block:
     return {"moments": np.stack([r.moments for r in rows]), "grid": np.stack([r.grid for r in rows])}
 
 
-def _summary(values: Tensor) -> Distribution:
+def _summary(values: Array, place: Place) -> Distribution:
     count = len(values)
     ranks = np.rint(QUANTILES * (count - 1)).astype(np.int64)
-    ordered = _Large(values) if values.device.type == "cpu" and count > SORTED else _Sorted(_sorted(values))
+    ordered = _Large(values) if place.is_host and count > SORTED else _Sorted(place.xp.sort(values), place)
     mean = sum(_total(chunk) for chunk in _chunks(ordered.values)) / count
     variance, third, fourth, magnitude = (total / count for total in _sums(ordered.values, mean))
     std = variance**0.5
@@ -87,53 +88,47 @@ def _summary(values: Tensor) -> Distribution:
 class _Sorted:
     """Values sorted once; everything is read off them, so that their order cannot matter even in rounding."""
 
-    values: Tensor
+    values: Array
+    place: Place
 
     def at(self, ranks: NDArray[np.int64]) -> NDArray[np.float32]:
-        return self.values[torch.from_numpy(ranks).to(self.values.device)].float().cpu().numpy()
+        return host(self.values[self.place.upload(ranks)])
 
     def below(self, bounds: NDArray[np.float32]) -> NDArray[np.int64]:
-        return torch.searchsorted(self.values, torch.from_numpy(bounds).to(self.values)).cpu().numpy()
+        return host(self.place.xp.searchsorted(self.values, self.place.upload(bounds)))
 
 
 @dataclass(frozen=True, eq=False)
 class _Large:
     """Values that are left where they are mapped: sorting VGG's largest layer would copy 411 MB."""
 
-    values: Tensor
+    values: NDArray[np.float32]
 
     def at(self, ranks: NDArray[np.int64]) -> NDArray[np.float32]:
-        return order_statistics(self.values.numpy(), ranks)
+        return order_statistics(self.values, ranks)
 
     def below(self, bounds: NDArray[np.float32]) -> NDArray[np.int64]:
-        return count_below(self.values.numpy(), bounds)
+        return count_below(self.values, bounds)
 
 
-def _sums(values: Tensor, mean: float) -> tuple[float, float, float, float]:
+def _sums(values: Array, mean: float) -> tuple[float, float, float, float]:
     """Sums of (x - mean)^2, ^3, ^4 and of |x|, chunk by chunk: VGG's largest layer alone is 411 MB."""
     totals = np.zeros(4)
     for chunk in _chunks(values):
         centred = chunk - mean
         squared = centred * centred
-        totals += [_total(part) for part in (squared, squared * centred, squared * squared, chunk.abs())]
+        totals += [_total(part) for part in (squared, squared * centred, squared * squared, abs(chunk))]
     second, third, fourth, magnitude = totals.tolist()
     return second, third, fourth, magnitude
 
 
-def _chunks(values: Tensor) -> Iterator[Tensor]:
+def _chunks(values: Array) -> Iterator[Array]:
     """Views that fit a processor's cache."""
     return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))
 
 
-def _total(values: Tensor) -> float:
+def _total(values: Array) -> float:
     """Sum in float32 over short rows, in float64 over rows: as exact as needed, and several times faster."""
-    whole = len(values) // _ROW * _ROW
-    rows = values[:whole].view(-1, _ROW).sum(dim=1).sum(dtype=torch.float64)
-    return float(rows + values[whole:].sum(dtype=torch.float64))
-
-
-def _sorted(values: Tensor) -> Tensor:
-    """numpy sorts float32 with vector instructions, several times faster than torch on a CPU."""
-    if values.device.type == "cpu":
-        return torch.from_numpy(np.sort(values.numpy()))
-    return values.sort().values
+    xp, whole = namespace(values), len(values) // _ROW * _ROW
+    rows = xp.sum(xp.sum(values[:whole].reshape(-1, _ROW), axis=1), dtype=xp.float64)
+    return float(rows + xp.sum(values[whole:], dtype=xp.float64))

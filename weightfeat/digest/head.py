@@ -20,16 +20,16 @@ Evidence of class c through channel d is relu(H_cd) E[activation_d].
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from weightfeat.digest.latent_law import Array, LatentLaw, head_matrix, latent_law
+from weightfeat.digest.latent_law import LatentLaw, head_matrix, latent_law
 from weightfeat.digest.layers import LayerSummary
 from weightfeat.digest.linalg import gram_dtype
-from weightfeat.digest.tensors import LayerTensors, on_device
+from weightfeat.digest.place import Array, Place, device_of, host, namespace
+from weightfeat.digest.tensors import LayerTensors, at_place
 from weightfeat.digest.types import Block
 from weightfeat.network.types import Network
 
@@ -43,15 +43,15 @@ STATISTICS = (
 _TINY = 1e-30
 
 
-def head(network: Network, summaries: Mapping[int, LayerSummary], device: torch.device) -> Block:
+def head(network: Network, summaries: Mapping[int, LayerSummary], place: Place) -> Block:
     """The whole block, from what each layer that feeds the head gave by itself."""
     matrix = head_matrix(network)
     layer = network.layers[network.head]
     bias = np.zeros(len(matrix)) if layer.bias is None else layer.bias.astype(np.float64)
     law = latent_law(network)
-    feeds = [on_device(network.layers[feed.layer], device) for feed in network.head_feeds]
+    feeds = [at_place(network.layers[feed.layer], place) for feed in network.head_feeds]
     grams = [summaries[feed.layer].gram for feed in network.head_feeds]
-    k = feed_gram(network, feeds, grams, device)
+    k = feed_gram(network, feeds, grams, place)
     left = summaries[network.head_feeds[0].layer].spectrum.left if len(feeds) == 1 else None
     evidence = np.maximum(matrix, 0) * law.mean
     composed, active = _compose(matrix, k), _compose(matrix * law.active, k)
@@ -75,7 +75,7 @@ def head(network: Network, summaries: Mapping[int, LayerSummary], device: torch.
 
 
 def _table(
-    h: Array, bias: Array, law: LatentLaw, evidence: Array, k: Tensor, composed: Array, active: Array
+    h: Array, bias: Array, law: LatentLaw, evidence: Array, k: Array, composed: Array, active: Array
 ) -> Array:
     """(C, len(STATISTICS)), the columns in that order."""
     centred = h - h.mean(axis=0)
@@ -111,41 +111,50 @@ def _table(
 
 
 def feed_gram(
-    network: Network, feeds: Sequence[LayerTensors], grams: Sequence[Tensor | None], device: torch.device
-) -> Tensor:
+    network: Network, feeds: Sequence[LayerTensors], grams: Sequence[Array | None], place: Place
+) -> Array:
     """K (D, D). Identity where nothing known feeds a channel, so that compositions fall back to the row itself.
 
     `grams` are the Gram matrices of the feeding layers' `matrix`, where they are at hand.
     """
     width = network.layers[network.head].weight[0].size
-    k = torch.eye(width, dtype=gram_dtype(width), device=device)
+    k = place.xp.eye(width, dtype=gram_dtype(width, place.xp), device=place.device)
     for feed, tensors, plain in zip(network.head_feeds, feeds, grams, strict=True):
         if len(tensors.weight) == feed.stop - feed.start:
             k[feed.start : feed.stop, feed.start : feed.stop] = _folded_gram(tensors, plain, k.dtype)
     return k
 
 
-def _folded_gram(tensors: LayerTensors, plain: Tensor | None, dtype: torch.dtype) -> Tensor:
+def _folded_gram(tensors: LayerTensors, plain: Array | None, dtype: Any) -> Array:
     """Gram matrix (out, out) of a layer's folded rows: its own, rescaled, where that is of the rows."""
-    rows, fold = tensors.weight.flatten(1), tensors.fold()
-    if plain is not None and plain.shape == (1, len(rows), len(rows)):
-        return plain[0].to(dtype) if fold is None else plain[0].to(dtype) * torch.outer(fold, fold).to(dtype)
-    folded = rows.to(dtype) if fold is None else rows.to(dtype) * fold.to(dtype)[:, None]
+    xp, fold = tensors.place.xp, tensors.fold()
+    rows = tensors.weight.reshape(len(tensors.weight), -1)
+    factor = None if fold is None else xp.astype(fold, dtype)
+    if plain is not None and tuple(plain.shape) == (1, len(rows), len(rows)):
+        own = xp.astype(plain[0], dtype)
+        return own if factor is None else own * factor[:, None] * factor
+    folded = xp.astype(rows, dtype)
+    folded = folded if factor is None else folded * factor[:, None]
     return folded @ folded.mT
 
 
-def _compose(rows: Array, k: Tensor) -> Array:
+def _compose(rows: Array, k: Array) -> NDArray[np.float64]:
     """rows K rows^T, (C, C)."""
-    a = torch.tensor(rows, dtype=k.dtype, device=k.device)
-    return np.asarray((a @ k @ a.mT).double().cpu().numpy())
+    a = _beside(rows, k)
+    return host(a @ k @ a.mT).astype(np.float64)
 
 
-def _effective_rank(evidence: Array, k: Tensor) -> Array:
+def _effective_rank(evidence: Array, k: Array) -> NDArray[np.float64]:
     """Participation ratio of the spectrum of diag(e_c) F: tr(M)^2 / tr(M^2) with M = diag(e_c) K diag(e_c). (C,)"""
-    squares = torch.tensor(evidence**2, dtype=k.dtype, device=k.device)
-    trace = squares @ k.diagonal()
-    square = ((squares @ k.square()) * squares).sum(1)
-    return np.asarray((trace.square() / square.clamp_min(_TINY)).double().cpu().numpy())
+    xp, squares = namespace(k), _beside(evidence**2, k)
+    trace = squares @ xp.linalg.diagonal(k)
+    square = xp.sum((squares @ xp.square(k)) * squares, axis=1)
+    return host(xp.square(trace) / xp.clip(square, _TINY, None)).astype(np.float64)
+
+
+def _beside(rows: NDArray[np.float64], k: Array) -> Array:
+    """The rows in the precision, and at the place, of K."""
+    return namespace(k).asarray(rows, dtype=k.dtype, device=device_of(k))
 
 
 def _participation(rows: Array) -> Array:
@@ -197,10 +206,10 @@ def _top(h: Array, evidence: Array, law: LatentLaw, lipschitz: Array) -> NDArray
 def _through(h: Array, feeds: list[LayerTensors]) -> NDArray[np.float16]:
     if len(feeds) != 1 or len(feeds[0].weight) != h.shape[1]:
         return np.zeros((len(h), 0), np.float16)
-    weight = feeds[0].weight.sum(2, dtype=torch.float64)
-    fold = feeds[0].fold()
+    xp, fold = feeds[0].place.xp, feeds[0].fold()
+    weight = xp.sum(feeds[0].weight, axis=2, dtype=xp.float64)
     folded = weight if fold is None else weight * fold[:, None]
-    return (torch.tensor(h, device=folded.device) @ folded).cpu().numpy().astype(np.float16)
+    return host(_beside(h, folded) @ folded).astype(np.float16)
 
 
 def _feed_norms(network: Network, evidence: Array) -> NDArray[np.float32]:
@@ -208,9 +217,9 @@ def _feed_norms(network: Network, evidence: Array) -> NDArray[np.float32]:
     return np.stack(norms, axis=1).astype(np.float32) if norms else np.zeros((len(evidence), 0), np.float32)
 
 
-def _alignment(h: Array, left: Tensor | None) -> NDArray[np.float32]:
+def _alignment(h: Array, left: Array | None) -> NDArray[np.float32]:
     if left is None or len(left) != h.shape[1]:
         return np.zeros((len(h), 0), np.float32)
     unit = h / np.maximum(np.linalg.norm(h, axis=1, keepdims=True), _TINY)
-    cosines = unit @ left.double().cpu().numpy()
+    cosines = unit @ host(left).astype(np.float64)
     return np.asarray(cosines**2, np.float32)

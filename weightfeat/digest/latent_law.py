@@ -8,9 +8,9 @@ gives Normal(bias, |row|^2). Either way the activation is the rectified variable
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import erfc, sqrt
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from weightfeat.network.types import Layer, Network, Norm
@@ -40,7 +40,7 @@ class LatentLaw:
 
 
 def _normal_cdf(x: Array) -> Array:
-    return np.asarray(torch.special.ndtr(torch.from_numpy(x)).numpy())
+    return np.array([0.5 * erfc(-value / sqrt(2)) for value in x.tolist()])
 
 
 def head_matrix(network: Network) -> Array:
@@ -70,11 +70,12 @@ def _segment(layer: Layer, width: int) -> tuple[Array, Array]:
     if _usable(norm, width):
         assert norm is not None
         return _affine(norm)
-    rows = np.linalg.norm(layer.weight.reshape(layer.weight.shape[0], -1).astype(np.float64), axis=1)
-    bias = np.zeros(len(rows)) if layer.bias is None else layer.bias.astype(np.float64)
-    if len(rows) != width:
+    if len(layer.weight) != width:
         return np.zeros(width), np.ones(width)
-    return bias, rows
+    rows = layer.weight.reshape(width, -1)
+    bias = np.zeros(width) if layer.bias is None else layer.bias.astype(np.float64)
+    # A copy in double precision would be as large as the network where the network is a VGG.
+    return bias, np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
 
 
 def _usable(norm: Norm | None, width: int) -> bool:

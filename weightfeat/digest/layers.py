@@ -6,23 +6,18 @@ queued behind it, so that whatever it waits for has begun.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from typing import TypeVar
-
-import torch
-from torch import Tensor
 
 from weightfeat.digest.channels import Channels, channels
 from weightfeat.digest.distribution import Distribution, distribution
 from weightfeat.digest.linalg import DOUBLE_SIDE, gram, gram_pieces
+from weightfeat.digest.place import Array
 from weightfeat.digest.spectrum import Spectrum, spectrum
 from weightfeat.digest.tensors import LayerTensors
 
-_Result = TypeVar("_Result")
-Decomposed = tuple[Spectrum, Tensor | None]
+Decomposed = tuple[Spectrum, Array | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +27,7 @@ class LayerSummary:
     spectrum: Spectrum
     values: tuple[Distribution, Distribution]
     channels: Channels
-    gram: Tensor | None
+    gram: Array | None
 
 
 class LayerWork:
@@ -52,8 +47,8 @@ class LayerWork:
             layer, keep = self._tensors[index], index in self._gram_wanted
             begin = _begin_large if is_large(layer) else _begin
             self._decomposed[index] = begin(layer, keep, self._pool)
-            self._values[index] = submit(self._pool, partial(distribution, layer))
-            self._channels[index] = submit(self._pool, partial(channels, layer))
+            self._values[index] = self._pool.submit(distribution, layer)
+            self._channels[index] = self._pool.submit(channels, layer)
 
     def result(self, index: int) -> LayerSummary:
         """Wait for one layer that was begun."""
@@ -64,17 +59,8 @@ class LayerWork:
 
 def is_large(layer: LayerTensors) -> bool:
     """Whether the Gram matrix alone is work for all workers."""
-    return min(layer.matrix.shape[-2:]) > DOUBLE_SIDE
-
-
-def submit(pool: ThreadPoolExecutor, work: Callable[[], _Result]) -> Future[_Result]:
-    """Queue work that needs no gradients; a worker thread's inference mode is its own."""
-    return pool.submit(_without_gradients, work)
-
-
-def _without_gradients(work: Callable[[], _Result]) -> _Result:
-    with torch.inference_mode():
-        return work()
+    rows, columns = layer.matrix.shape[-2:]
+    return bool(min(rows, columns) > DOUBLE_SIDE)
 
 
 def _begin(layer: LayerTensors, keep: bool, pool: ThreadPoolExecutor) -> Future[Decomposed]:
@@ -82,17 +68,17 @@ def _begin(layer: LayerTensors, keep: bool, pool: ThreadPoolExecutor) -> Future[
         plain = gram(layer.matrix)
         return spectrum(layer, plain), plain if keep else None
 
-    return submit(pool, decompose)
+    return pool.submit(decompose)
 
 
 def _begin_large(layer: LayerTensors, keep: bool, pool: ThreadPoolExecutor) -> Future[Decomposed]:
     """All workers make the Gram matrix's panels, then one decomposes it."""
     plain, pieces = gram_pieces(layer.matrix)
-    panels = [submit(pool, piece) for piece in pieces]
+    panels = [pool.submit(piece) for piece in pieces]
 
     def decompose() -> Decomposed:
         for panel in panels:
             panel.result()
         return spectrum(layer, plain), plain if keep else None
 
-    return submit(pool, decompose)
+    return pool.submit(decompose)

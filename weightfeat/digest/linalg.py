@@ -16,9 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+
+from weightfeat.digest.place import Array, device_of, namespace
 
 DOUBLE_SIDE = 2048
 ITERATIONS = 16
@@ -26,14 +28,15 @@ _PANEL = 128  # rows of a Gram matrix made at once in double precision, of _DEPT
 _DEPTH = 2048
 _WIDE = 512  # rows made at once from a matrix that needs no conversion
 _SQUARINGS = 14
+_TINY = 1e-300
 
 
-def gram_dtype(side: int) -> torch.dtype:
-    """The dtype a Gram matrix of this side is formed and solved in."""
-    return torch.float64 if side <= DOUBLE_SIDE else torch.float32
+def gram_dtype(side: int, xp: Any) -> Any:
+    """The dtype of namespace `xp` that a Gram matrix of this side is formed and solved in."""
+    return xp.float64 if side <= DOUBLE_SIDE else xp.float32
 
 
-def gram(matrix: Tensor) -> Tensor:
+def gram(matrix: Array) -> Array:
     """Gram matrix of the smaller side of (..., m, n)."""
     out, pieces = gram_pieces(matrix)
     for piece in pieces:
@@ -41,7 +44,7 @@ def gram(matrix: Tensor) -> Tensor:
     return out
 
 
-def gram_pieces(matrix: Tensor) -> tuple[Tensor, list[Callable[[], None]]]:
+def gram_pieces(matrix: Array) -> tuple[Array, list[Callable[[], None]]]:
     """A Gram matrix (..., k, k) still empty, and the work that fills it: pieces for any thread, in any order.
 
     Only blocks on and above the diagonal are multiplied. Double precision is made of a few columns at a time: a copy
@@ -50,82 +53,92 @@ def gram_pieces(matrix: Tensor) -> tuple[Tensor, list[Callable[[], None]]]:
     rows, columns = matrix.shape[-2:]
     a = matrix if rows <= columns else matrix.mT
     side = a.shape[-2]
-    dtype = gram_dtype(side)
-    out = torch.zeros((*a.shape[:-2], side, side), dtype=dtype, device=a.device)
+    xp = namespace(matrix)
+    dtype = gram_dtype(side, xp)
+    out = xp.zeros((*a.shape[:-2], side, side), dtype=dtype, device=device_of(matrix))
     if matrix.dtype == dtype:
         return out, [partial(_fill, out, a, slice(low, low + _WIDE)) for low in range(0, side, _WIDE)]
     return out, [partial(_accumulate, out, a)]
 
 
-def _fill(out: Tensor, a: Tensor, panel: slice) -> None:
+def _fill(out: Array, a: Array, panel: slice) -> None:
     """One panel of `out`, and its mirror image, from `a` as it is."""
     block = a[..., panel, :] @ a[..., panel.start :, :].mT
     out[..., panel, panel.start :] = block
     out[..., panel.start :, panel] = block.mT
 
 
-def _accumulate(out: Tensor, a: Tensor) -> None:
+def _accumulate(out: Array, a: Array) -> None:
     """All of `out`, from `a` in the precision of `out`."""
-    side = out.shape[-1]
+    xp, side = namespace(out), out.shape[-1]
     panels = [slice(low, low + _PANEL) for low in range(0, side, _PANEL)]
     for start in range(0, a.shape[-1], _DEPTH):
-        part = a[..., start : start + _DEPTH].to(out.dtype)
+        part = xp.astype(a[..., start : start + _DEPTH], out.dtype)
         for panel in panels:
-            _add_product(out[..., panel, panel.start :], part[..., panel, :], part[..., panel.start :, :].mT)
+            out[..., panel, panel.start :] += part[..., panel, :] @ part[..., panel.start :, :].mT
     for panel in panels:
         out[..., panel.stop :, panel] = out[..., panel, panel.stop :].mT
 
 
-def _add_product(out: Tensor, left: Tensor, right: Tensor) -> None:
-    if out.ndim == 2:
-        out.addmm_(left, right)
-    else:
-        out += left @ right
-
-
-def singular_values(gram_matrix: Tensor) -> Tensor:
+def singular_values(gram_matrix: Array) -> Array:
     """Singular values, descending, from a Gram matrix (..., k, k)."""
-    values: Tensor = torch.linalg.eigvalsh(gram_matrix)
-    return values.clamp_min(0).sqrt().flip(-1)
+    xp = namespace(gram_matrix)
+    return xp.flip(xp.sqrt(xp.clip(_eigenvalues(gram_matrix), 0, None)), axis=-1)
 
 
-def leading_directions(gram_matrix: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def load_single_precision() -> None:
+    """Load scipy, which brings a BLAS of its own, before `workers` tells every BLAS to use one thread."""
+    import scipy.linalg  # noqa: F401
+
+
+def _eigenvalues(symmetric: Array) -> Array:
+    """Ascending eigenvalues of (..., k, k), in the precision given: numpy would solve float32 in double."""
+    if not (isinstance(symmetric, np.ndarray) and symmetric.dtype == np.float32):
+        return namespace(symmetric).linalg.eigvalsh(symmetric)
+    from scipy.linalg import eigvalsh
+
+    side = symmetric.shape[-1]
+    every = [eigvalsh(one, check_finite=False) for one in symmetric.reshape(-1, side, side)]
+    return np.stack(every).reshape(symmetric.shape[:-1])
+
+
+def leading_directions(gram_matrix: Array, count: int) -> tuple[Array, Array]:
     """Leading `count` eigenvectors (k, count) and square-rooted Ritz values (count,) of a Gram matrix (k, k).
 
     Block subspace iteration (Halko, Martinsson, Tropp 2011, algorithm 4.4) with twice the block, started from the
     rows of largest norm: a choice that moves with a permutation of the rows.
     """
-    side = gram_matrix.shape[-1]
+    xp, side = namespace(gram_matrix), gram_matrix.shape[-1]
     block = min(side, 2 * count)
-    scale = gram_matrix.diagonal().sum().clamp_min(torch.finfo(gram_matrix.dtype).tiny)
+    scale = xp.clip(xp.linalg.trace(gram_matrix), float(xp.finfo(gram_matrix.dtype).tiny), None)
     g = gram_matrix / scale
-    start = g.diagonal().topk(block).indices
-    basis = torch.linalg.qr(g[:, start]).Q
+    start = xp.argsort(-xp.linalg.diagonal(g), stable=True)[:block]
+    basis = xp.linalg.qr(xp.take(g, start, axis=1)).Q
     for _ in range(ITERATIONS // 2):
-        basis = torch.linalg.qr(g @ (g @ basis)).Q
-    values, rotation = torch.linalg.eigh(basis.mT @ g @ basis)
+        basis = xp.linalg.qr(g @ (g @ basis)).Q
+    values, rotation = xp.linalg.eigh(basis.mT @ g @ basis)
     keep = min(count, block)
-    return (basis @ rotation).flip(-1)[:, :keep], (values.flip(-1)[:keep].clamp_min(0) * scale).sqrt()
+    strength = xp.sqrt(xp.clip(xp.flip(values, axis=-1)[:keep], 0, None) * scale)
+    return xp.flip(basis @ rotation, axis=-1)[:, :keep], strength
 
 
-def spectral_norms(filters: Tensor) -> Tensor:
+def spectral_norms(filters: Array) -> Array:
     """Largest singular value of each of (b, m, n) small matrices, n a kernel's few taps. Shape (b,), float64.
 
     Squaring tiny Gram matrices in a batch beats b eigensolvers. After `_SQUARINGS` squarings the eigenvalues' mean,
     weighed by their own 2**14-th powers, is at least 1 - 1 / (2**14 e) of the largest: 1e-5 for the norm.
     """
+    xp, trace = namespace(filters), namespace(filters).linalg.trace
     if min(filters.shape[-2:]) == 1:
-        norms: Tensor = torch.linalg.vector_norm(filters.flatten(1), dim=1, dtype=torch.float64)
-        return norms
-    small = (
-        filters.mT @ filters if filters.shape[-1] <= filters.shape[-2] else filters @ filters.mT
-    ).double()
-    scale = small.diagonal(dim1=-2, dim2=-1).sum(-1).clamp_min(1e-300)[:, None, None]
+        return xp.sqrt(xp.sum(xp.square(filters.reshape(len(filters), -1)), axis=1, dtype=xp.float64))
+    tall = filters.shape[-1] <= filters.shape[-2]
+    small = xp.astype(filters.mT @ filters if tall else filters @ filters.mT, xp.float64)
+    scale = xp.clip(trace(small), _TINY, None)[:, None, None]
     small = small / scale
     power = small
     for _ in range(_SQUARINGS):
         power = power @ power
-        power = power / power.diagonal(dim1=-2, dim2=-1).sum(-1).clamp_min(1e-300)[:, None, None]
+        power = power / xp.clip(trace(power), _TINY, None)[:, None, None]
     # trace(P G) / trace(P): the Rayleigh quotient averaged over what the power leaves of the eigenvectors.
-    rayleigh = (power * small).sum((-2, -1)) / power.diagonal(dim1=-2, dim2=-1).sum(-1).clamp_min(1e-300)
-    return (rayleigh * scale[:, 0, 0]).clamp_min(0).sqrt()
+    rayleigh = xp.sum(power * small, axis=(-2, -1)) / xp.clip(trace(power), _TINY, None)
+    return xp.sqrt(xp.clip(rayleigh * scale[:, 0, 0], 0, None))

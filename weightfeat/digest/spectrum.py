@@ -14,11 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from weightfeat.digest.linalg import gram, leading_directions, singular_values
+from weightfeat.digest.place import Array, host, namespace
 from weightfeat.digest.tensors import LayerTensors
 from weightfeat.digest.types import Block
 
@@ -27,6 +26,7 @@ LEADING = 16
 FOLDED = 8
 DIRECTIONS = 8
 QUANTILES = np.linspace(0.0, 1.0, 33)
+_TINY = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,15 +42,15 @@ class Spectrum:
     folded: NDArray[np.float32]
     powers: NDArray[np.float32]
     sides: NDArray[np.int32]
-    left: Tensor | None
-    right: Tensor | None
+    left: Array | None
+    right: Array | None
 
 
-def spectrum(tensors: LayerTensors, plain: Tensor) -> Spectrum:
+def spectrum(tensors: LayerTensors, plain: Array) -> Spectrum:
     """Decompose one layer, from the Gram matrix of its `matrix`."""
     matrix = tensors.matrix
     rows, columns = matrix.shape[-2:]
-    values = singular_values(plain).flatten().sort(descending=True).values.double().cpu().numpy()
+    values = np.sort(host(singular_values(plain)).astype(np.float64), axis=None)[::-1]
     left = right = None
     folded = np.full(FOLDED, np.nan, np.float32)
     if matrix.shape[0] == 1:
@@ -79,23 +79,22 @@ def block(spectra: list[Spectrum]) -> Block:
 
 
 def _folded_directions(
-    matrix: Tensor, plain: Tensor, fold: Tensor | None
-) -> tuple[Tensor, Tensor, NDArray[np.float32]]:
+    matrix: Array, plain: Array, fold: Array | None
+) -> tuple[Array, Array, NDArray[np.float32]]:
     """Leading directions of diag(fold) @ matrix. A row-side Gram is rescaled; a column-side one is formed anew."""
-    rows, columns = matrix.shape
+    xp, (rows, columns) = namespace(matrix), matrix.shape
     if fold is None:
         scaled, side = matrix, plain
-    elif rows <= columns:
-        factor = fold.to(plain.dtype)
-        scaled, side = matrix * fold.to(matrix.dtype)[:, None], plain * factor[:, None] * factor
     else:
-        scaled = matrix * fold.to(matrix.dtype)[:, None]
-        side = gram(scaled)
+        scaled = matrix * xp.astype(fold, matrix.dtype)[:, None]
+        factor = xp.astype(fold, plain.dtype)
+        side = plain * factor[:, None] * factor if rows <= columns else gram(scaled)
     near, strength = leading_directions(side, DIRECTIONS)
-    near = near.to(matrix.dtype)
-    far = torch.nn.functional.normalize((scaled.mT if rows <= columns else scaled) @ near, dim=0)
+    near = xp.astype(near, matrix.dtype)
+    far = (scaled.mT if rows <= columns else scaled) @ near
+    far = far / xp.clip(xp.linalg.vector_norm(far, axis=0), _TINY, None)
     left, right = (near, far) if rows <= columns else (far, near)
-    return left, right, strength.float().cpu().numpy()
+    return left, right, host(strength).astype(np.float32)
 
 
 def _powers(values: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""A layer a thread: on a CPU many layers at once on one thread each beat one layer on many.
+"""A layer a thread: on a processor many layers at once on one thread each beat one layer on many.
 
 An eigensolver meets a barrier at every step, and at a barrier each thread waits for the slowest; layers need no
 barriers. On a GPU one thread issues all the work.
@@ -10,23 +10,43 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Lock
+from typing import Any
 
-import torch
+from weightfeat.digest.place import Place, cores
 
-# Unless told before its first call, MKL lets the alignment of memory decide the order it sums in, and two runs over
-# one file would differ in the sixteenth digit: a digest is a function of the file alone.
+# Unless told before its first call, MKL (torch's, and some builds of numpy) lets the alignment of memory decide the
+# order it sums in, and two runs over one file would differ in the sixteenth digit: a digest is a function of the file
+# alone.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 
+_LOCK = Lock()
+_INSIDE = [0]
+_LIMITS: list[Any] = []
+
+
 @contextmanager
-def workers(device: torch.device) -> Iterator[ThreadPoolExecutor]:
-    """A pool of as many threads as torch was given, each computing with one; torch's count is restored after."""
-    threads = torch.get_num_threads()
-    count = threads if device.type == "cpu" else 1
-    # New threads take over the process's setting when they first compute, so it is changed before they exist.
-    torch.set_num_threads(1 if count > 1 else threads)
+def workers(place: Place, threads: int = 0) -> Iterator[ThreadPoolExecutor]:
+    """A pool of `threads` (0: one a core), each computing with one; on a GPU a pool of one."""
+    count = (threads or cores()) if place.is_host else 1
+    with _single_threaded_blas(), ThreadPoolExecutor(count, thread_name_prefix="digest") as pool:
+        yield pool
+
+
+@contextmanager
+def _single_threaded_blas() -> Iterator[None]:
+    """BLAS's own threads are off while any digest is under way in this process, and restored after the last."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    with _LOCK:
+        if not _INSIDE[0]:
+            _LIMITS.append(threadpool_limits(1, user_api="blas"))
+        _INSIDE[0] += 1
     try:
-        with ThreadPoolExecutor(count, thread_name_prefix="digest") as pool:
-            yield pool
+        yield
     finally:
-        torch.set_num_threads(threads)
+        with _LOCK:
+            _INSIDE[0] -= 1
+            if not _INSIDE[0]:
+                _LIMITS.pop().restore_original_limits()

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from weightfeat.baselines.behaviour.protocol import Subject
-from weightfeat.digest import choose_device
+from weightfeat.digest.place import torch_device
 from weightfeat.errors import UnsupportedLayout
 from weightfeat.execution import Examples, read_examples, rebuild, to_input_of
 
@@ -20,7 +20,7 @@ def read_subject(
     take images of the examples' size.
     """
     to_input = to_input_of(model, stated_input)
-    where = choose_device(device)
+    where = torch_device(device)
     network = rebuild(model, str(where))
     shown = read_examples(examples, network.num_classes)
     subject = Subject(network.module, shown, to_input, network.num_classes, where)
