@@ -48,6 +48,16 @@ COLUMNS = (
 PARTS = ("products", "spectra", "quantiles", "channels", "head", "latents")
 
 
+WATCH = """
+import os, subprocess, sys, time
+start = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+wall, processor = time.perf_counter() - start, usage.ru_utime + usage.ru_stime
+print([os.waitstatus_to_exitcode(status), wall, processor, usage.ru_maxrss])
+"""
+
+
 def main() -> None:
     options = _parser().parse_args()
     if options.cpu:
@@ -104,14 +114,14 @@ def detect(file: Path, folder: Path, options: argparse.Namespace) -> tuple[float
         options.device,
     ]
     command += ["--result_filepath", str(folder / "result.txt"), "--scratch_dirpath", str(folder)]
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=ROOT)
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = usage.ru_utime + usage.ru_stime if options.cpu else time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
+    # A small process starts it: a child's peak begins at its parent's size, and torch makes this one large.
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", WATCH, *command], check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    code, wall, processor, peak = json.loads(done.stdout.splitlines()[-1])
+    if code != 0:
         raise SystemExit(f"detect.py failed: {' '.join(command)}")
-    return seconds, usage.ru_maxrss / 1000
+    return processor if options.cpu else wall, peak / 1000
 
 
 def machine(rates: Rates, options: argparse.Namespace) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -45,10 +46,10 @@ class Place:
         contiguous = np.require(array, requirements=["C_CONTIGUOUS", "ALIGNED"])
         if self.is_host:
             return contiguous
-        # torch warns of memory it may not write to.
-        return self.xp.asarray(
-            contiguous if contiguous.flags.writeable else contiguous.copy(), device=self.device
-        )
+        with warnings.catch_warnings():
+            # torch warns of memory it may not write to; a copy of it first would be a second pass over the file.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            return self.xp.asarray(contiguous, device=self.device)
 
 
 HOST = Place(np, "cpu")

@@ -21,32 +21,36 @@ from weightfeat.digest.place import Place, cores
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 
-_LOCK = Lock()
-_INSIDE = [0]
-_LIMITS: list[Any] = []
-
-
 @contextmanager
 def workers(place: Place, threads: int = 0) -> Iterator[ThreadPoolExecutor]:
     """A pool of `threads` (0: one a core), each computing with one; on a GPU a pool of one."""
     count = (threads or cores()) if place.is_host else 1
-    with _single_threaded_blas(), ThreadPoolExecutor(count, thread_name_prefix="digest") as pool:
+    with _BLAS.single_threaded(), ThreadPoolExecutor(count, thread_name_prefix="digest") as pool:
         yield pool
 
 
-@contextmanager
-def _single_threaded_blas() -> Iterator[None]:
+class _Blas:
     """BLAS's own threads are off while any digest is under way in this process, and restored after the last."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    with _LOCK:
-        if not _INSIDE[0]:
-            _LIMITS.append(threadpool_limits(1, user_api="blas"))
-        _INSIDE[0] += 1
-    try:
-        yield
-    finally:
-        with _LOCK:
-            _INSIDE[0] -= 1
-            if not _INSIDE[0]:
-                _LIMITS.pop().restore_original_limits()
+    def __init__(self) -> None:
+        self._lock, self._under_way = Lock(), 0
+        self._limits: list[Any] = []
+
+    @contextmanager
+    def single_threaded(self) -> Iterator[None]:
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+        with self._lock:
+            # Anew every time: another BLAS (scipy's) may have been loaded since.
+            self._limits.append(threadpool_limits(1, user_api="blas"))
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._under_way -= 1
+                while self._limits and not self._under_way:
+                    self._limits.pop().restore_original_limits()
+
+
+_BLAS = _Blas()
