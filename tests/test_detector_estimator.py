@@ -320,7 +320,9 @@ def test_it_is_a_scikit_learn_estimator() -> None:
     assert (copy.params.train_num_leaves, copy.threads, copy.raw_columns) == (3, 2, RAW)
     assert detector.params.train_num_leaves == 4
     assert is_classifier(detector)
-    assert set(detector.get_params(deep=False)) == {"params", "raw_columns", "logistic_columns", "threads"}
+    assert set(detector.get_params(deep=False)) == {
+        *("params", "raw_columns", "logistic_columns", "log_odds", "threads")
+    }
     with pytest.raises(ValueError, match="unknown parameter nonsense"):
         detector.set_params(nonsense=1)
     data = sample(60, signal=6.0)

@@ -59,6 +59,7 @@ def test_a_block_switched_changes_what_is_learned(
         {"train_class_evidence": False},
         {"train_class_c": 0.1},
         {"train_class_pair_c": 0.1},
+        {"train_class_naming": 0.0},
         {"train_class_folds": 2},
         {"train_logistic_on": "all"},
     ],

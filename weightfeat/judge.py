@@ -54,15 +54,15 @@ def raw_columns(params: Metaparameters) -> tuple[str, ...]:
     return (*named, *classmodel.NAMES) if params.train_class_evidence else named
 
 
-def logistic_columns(params: Metaparameters) -> tuple[str, ...] | None:
-    """Columns that the logistic regression may use; None: all."""
-    return classmodel.NAMES if params.train_class_evidence and params.train_logistic_on == "classes" else None
-
-
 def new_detector(params: Metaparameters, threads: int = 1) -> Detector:
     """An unfitted detector that knows its columns."""
+    on = params.train_logistic_on if params.train_class_evidence else "all"
     return Detector(
-        params, raw_columns=raw_columns(params), logistic_columns=logistic_columns(params), threads=threads
+        params,
+        raw_columns=raw_columns(params),
+        logistic_columns=classmodel.NAMES if on == "classes" else None,
+        log_odds=classmodel.ODDS if on == "odds" else None,
+        threads=threads,
     )
 
 

@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 CalibrationMethod = Literal["none", "platt", "beta", "temperature"]
-LogisticColumns = Literal["all", "classes"]
+LogisticColumns = Literal["all", "classes", "odds"]
 BLOCK_PREFIX = "train_block_"
 MAX_BYTES = 1 << 20
 
@@ -52,6 +52,7 @@ class Metaparameters:
     train_block_training_length: bool
     train_class_evidence: bool
     train_class_c: float
+    train_class_naming: float
     train_class_pair_c: float
     train_class_folds: int
     train_shrinkage: float

@@ -3,11 +3,12 @@
 from weightfeat.classmodel.evidence import ClassEvidence, Suspect
 from weightfeat.classmodel.rows import ClassRows, class_rows
 from weightfeat.classmodel.settings import ClassSettings
-from weightfeat.classmodel.summary import NAMES
+from weightfeat.classmodel.summary import NAMES, ODDS
 from weightfeat.classmodel.targets import Target, targets_of
 
 __all__ = [
     "NAMES",
+    "ODDS",
     "ClassEvidence",
     "ClassRows",
     "ClassSettings",

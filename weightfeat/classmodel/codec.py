@@ -14,7 +14,7 @@ from weightfeat.classmodel.settings import ClassSettings
 from weightfeat.detector.linear import Linear
 
 FORMAT = "weightfeat-class-evidence"
-VERSION = 1
+VERSION = 2
 VECTORS = ("centre", "scale", "coefficient")
 COLUMNS = {"target": CLASS_COLUMNS, "pair": PAIR_COLUMNS}
 

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from weightfeat.classmodel import codec
+from weightfeat.classmodel.joint import target_probabilities
 from weightfeat.classmodel.models import ClassModels, fit_models
 from weightfeat.classmodel.rows import ClassRows, class_rows
 from weightfeat.classmodel.settings import ClassSettings
 from weightfeat.classmodel.summary import NAMES, best_sources, summarise
 from weightfeat.classmodel.targets import Target, check
-from weightfeat.detector.calibration import assign_folds, sigmoid
+from weightfeat.detector.calibration import assign_folds
 from weightfeat.digest import Digest
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ Network = Digest | ClassRows
 class Suspect:
     """The likeliest target class, the likeliest source for it (None without a pair model), and the class's own p.
 
-    `probability` is that of this class being a target, as the class model alone sees it.
+    `probability` is that of a trojan with this target, as the class model alone sees it.
     """
 
     target: int
@@ -148,7 +149,7 @@ def _judge(models: ClassModels, rows: ClassRows) -> tuple[list[float], Suspect |
         return summarise(None, None), None
     target = int(scores.argmax())
     source = None if pairs is None or rows.count < 2 else int(best_sources(pairs)[0][target])
-    suspect = Suspect(target, source, float(sigmoid(scores[[target]])[0]))
+    suspect = Suspect(target, source, float(target_probabilities(scores)[target]))
     return summarise(scores, pairs), suspect
 
 

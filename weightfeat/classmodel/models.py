@@ -1,4 +1,4 @@
-"""The two logistic regressions: is this class a target, and is this ordered pair (target, source) a trojan's."""
+"""The two models: which class is the target, if any is; and is this ordered pair (target, source) a trojan's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from weightfeat.classmodel.joint import fit_joint
 from weightfeat.classmodel.rows import ClassRows
 from weightfeat.classmodel.settings import ClassSettings
 from weightfeat.classmodel.targets import Target
@@ -23,7 +24,7 @@ class ClassModels:
     pair: Linear | None
 
     def scores(self, rows: ClassRows) -> tuple[Array | None, Array | None]:
-        """Logits of every class (C,) and of every ordered pair (C, C), target first."""
+        """Scores of every class (C,), as `joint` reads them, and logits of every ordered pair (C, C), target first."""
         classes = None if self.target is None else self.target.raw(rows.classes)
         if self.pair is None:
             return classes, None
@@ -49,23 +50,23 @@ def fit_models(
     # One thread: sums in linear algebra depend on their number in the last bits.
     with threadpool_limits(limits=1, user_api="blas"):
         return ClassModels(
-            _fit([(r.classes, _is_target(r, t)) for r, t in named], settings.class_c),
-            _fit([_pair_examples(r, t) for r, t in paired], settings.pair_c),
+            _fit_target(named, settings),
+            _fit_pair([_pair_examples(r, t) for r, t in paired], settings.pair_c),
         )
 
 
-def _fit(parts: Sequence[tuple[Array, NDArray[np.int64]]], c: float) -> Linear | None:
+def _fit_target(named: Sequence[tuple[ClassRows, Target | None]], settings: ClassSettings) -> Linear | None:
+    targets = [None if target is None else target.target for _, target in named]
+    if all(target is None for target in targets):
+        return None
+    return fit_joint([rows.classes for rows, _ in named], targets, settings.class_c, settings.naming)
+
+
+def _fit_pair(parts: Sequence[tuple[Array, NDArray[np.int64]]], c: float) -> Linear | None:
     if not parts:
         return None
     x, y = np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
     return fit_linear(x, y, c) if 0 < y.sum() < len(y) else None
-
-
-def _is_target(rows: ClassRows, target: Target | None) -> NDArray[np.int64]:
-    out = np.zeros(rows.count, dtype=np.int64)
-    if target is not None:
-        out[target.target] = 1
-    return out
 
 
 def _pair_examples(rows: ClassRows, target: Target | None) -> tuple[Array, NDArray[np.int64]]:

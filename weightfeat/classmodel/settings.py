@@ -9,13 +9,16 @@ from weightfeat.metaparameters import Metaparameters
 
 @dataclass(frozen=True)
 class ClassSettings:
-    """`class_c` and `pair_c` are the logistic regressions' prior variances of a standard row's logit (`fit_linear`).
+    """`class_c` and `pair_c` are the models' prior variances of a standard row's logit (`fit_linear`).
+
+    `naming` is what naming the target among its network's classes weighs beside telling the networks apart.
 
     `folds` is how many parts the training networks are dealt into for their own, out-of-fold, evidence; `seed`
     decides how.
     """
 
-    class_c: float = 10.0
+    class_c: float = 3.0
+    naming: float = 3.0
     pair_c: float = 3.0
     folds: int = 5
     seed: int = 20
@@ -25,11 +28,14 @@ class ClassSettings:
         """The values that the metaparameters give."""
         return cls(
             class_c=params.train_class_c,
+            naming=params.train_class_naming,
             pair_c=params.train_class_pair_c,
             folds=params.train_class_folds,
             seed=params.train_seed,
         )
 
     def __post_init__(self) -> None:
-        if not (self.class_c > 0 and self.pair_c > 0 and self.folds >= 2):
-            raise ValueError(f"class_c and pair_c must be positive and folds at least 2, not {self}")
+        if not (self.class_c > 0 and self.pair_c > 0 and self.naming >= 0 and self.folds >= 2):
+            raise ValueError(
+                f"class_c and pair_c must be positive, naming not negative and folds at least 2, not {self}"
+            )

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
+from weightfeat.classmodel.joint import log_odds
 from weightfeat.features.summaries import Array, outlier
 
 _NAMES = (
-    "largest", "second", "third", "gap", "dixon", "excess", "any", "entropy", "pair_largest", "pair_gap",
+    "largest", "second", "third", "gap", "dixon", "excess", "odds", "entropy", "pair_largest", "pair_gap",
     "pair_any", "joint", "joint_gap", "agreement",
 )  # fmt: skip
 NAMES = tuple(f"classes.{name}" for name in _NAMES)
+ODDS = "classes.odds"
 
 
 def summarise(scores: Array | None, pairs: Array | None) -> list[float]:
-    """`NAMES` from the classes' logits (C,) and the ordered pairs' (C, C); NaN where there is no model or C < 3.
+    """`NAMES` from the classes' scores (C,) and the ordered pairs' (C, C); NaN where there is no model or C < 3.
 
     - largest, second, third, gap: of the sorted scores; dixon, excess: how the largest stands out (`outlier`)
-    - any: logit of 1 - prod(1 - p); entropy: 1 - entropy(softmax) / log C
-    - pair_largest, pair_gap (to the best pair with another target), pair_any: the same of pairs
+    - odds: the log-odds of a trojan (`joint`); entropy: 1 - entropy(softmax) / log C
+    - pair_largest, pair_gap (to the best pair with another target); pair_any: logit of 1 - prod(1 - p) over pairs
     - joint, joint_gap: largest of score + best source's pair score, and its gap; agreement: whether the class
       models name the same target
     """
@@ -26,7 +28,7 @@ def summarise(scores: Array | None, pairs: Array | None) -> list[float]:
         return [float("nan")] * len(NAMES)
     ordered = np.sort(scores)[::-1]
     dixon, excess, _ = outlier(scores)
-    alone = [*ordered[:3], ordered[0] - ordered[1], dixon, excess, noisy_or(scores), _concentration(scores)]
+    alone = [*ordered[:3], ordered[0] - ordered[1], dixon, excess, log_odds(scores), _concentration(scores)]
     if pairs is None:
         return [*map(float, alone), *[float("nan")] * 6]
     best = best_sources(pairs)[1]

@@ -1,4 +1,4 @@
-"""Bagged boosted trees and a logistic regression, stacked on logits."""
+"""Bagged boosted trees and a logistic regression, or the class evidence in its place, stacked on logits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weightfeat.detector.forest import Forest, parse_forest
-from weightfeat.detector.linear import Linear, fit_linear
+from weightfeat.detector.linear import Linear, fit_linear, read_out
 from weightfeat.metaparameters import Metaparameters
 
 __all__ = ["Classifier", "fit_classifier", "fit_forest"]
@@ -52,13 +52,18 @@ def fit_classifier(
     params: Metaparameters,
     threads: int = 1,
     logistic: NDArray[np.bool_] | None = None,
+    log_odds: int | None = None,
 ) -> Classifier:
     """Fit on (rows, columns) with NaN for missing values; a side with no weight is not trained.
 
-    `logistic` (columns,) marks what the logistic regression may use; None: everything.
+    `logistic` (columns,) marks what the logistic regression may use; None: everything. `log_odds` is the number of a
+    column that takes its place as it is, unless it is missing everywhere.
     """
-    weight = params.train_logistic_weight
-    linear = fit_linear(x, y, params.train_logistic_c, logistic) if weight > 0 else None
+    weight, linear = params.train_logistic_weight, None
+    if weight > 0 and log_odds is not None and np.isfinite(x[:, log_odds]).any():
+        linear = read_out(x.shape[1], log_odds)
+    elif weight > 0:
+        linear = fit_linear(x, y, params.train_logistic_c, logistic)
     forest = fit_forest(x, y, params, threads) if weight < 1 else parse_forest("", x.shape[1])
     return Classifier(forest, linear, weight)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from weightfeat.detector.normaliser import CLIP, robust
 
-__all__ = ["Linear", "fit_linear"]
+__all__ = ["Linear", "fit_linear", "fit_standard", "read_out", "standardised"]
 
 Array = NDArray[np.float64]
 
@@ -26,7 +26,7 @@ class Linear:
 
     def contributions(self, x: Array) -> Array:
         """Each column's part of the logit, (rows, columns); 0 where the column is at its training median."""
-        return self.coefficient * _standardised(x, self.centre, self.scale)
+        return self.coefficient * standardised(x, self.centre, self.scale)
 
     def raw(self, x: Array) -> Array:
         """The logit, (rows,). Summed row by row, so a row's value does not depend on the rows beside it."""
@@ -44,9 +44,7 @@ def fit_linear(x: Array, y: NDArray[np.int64], c: float, only: NDArray[np.bool_]
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    centre, scale, count = robust(x)
-    centre, scale = np.where(count > 0, centre, 0.0), np.where(count > 0, scale, 0.0)
-    scale = np.where(scale > 1e-13 * np.abs(centre), scale, 0.0)
+    centre, scale = fit_standard(x)
     if only is not None and (only & (scale > 0)).any():
         scale = np.where(only, scale, 0.0)
     used = scale > 0
@@ -58,11 +56,26 @@ def fit_linear(x: Array, y: NDArray[np.int64], c: float, only: NDArray[np.bool_]
     with warnings.catch_warnings():
         # Separable rows with a weak penalty end at the iteration limit: still a usable, and the same, answer.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(_standardised(x, centre, scale)[:, used] / width, y)
+        model.fit(standardised(x, centre, scale)[:, used] / width, y)
     coefficient[used] = model.coef_[0] / width
     return Linear(centre, scale, coefficient, float(model.intercept_[0]))
 
 
-def _standardised(x: Array, centre: Array, scale: Array) -> Array:
+def read_out(columns: int, at: int) -> Linear:
+    """The column itself as the logit, of `columns` ones; 0 where it is missing."""
+    only = np.zeros(columns)
+    only[at] = 1.0
+    return Linear(np.zeros(columns), only, only, 0.0)
+
+
+def fit_standard(x: Array) -> tuple[Array, Array]:
+    """Each column's median and robust scale, (columns,) each; the scale is 0 where a column says nothing."""
+    centre, scale, count = robust(x)
+    centre, scale = np.where(count > 0, centre, 0.0), np.where(count > 0, scale, 0.0)
+    return centre, np.where(scale > 1e-13 * np.abs(centre), scale, 0.0)
+
+
+def standardised(x: Array, centre: Array, scale: Array) -> Array:
+    """(x - centre) / scale, clipped; 0 where a value is missing or its column says nothing."""
     z = np.where((scale > 0) & ~np.isnan(x), (x - centre) / np.where(scale > 0, scale, 1.0), 0.0)
     return np.clip(z, -CLIP, CLIP)

@@ -40,6 +40,7 @@ def learn(
     groups: Sequence[str] | None,
     raw_columns: Sequence[str],
     logistic_columns: Sequence[str] | None,
+    log_odds: str | None,
     params: Metaparameters,
     threads: int,
 ) -> tuple[Learned, OutOfFold]:
@@ -50,8 +51,9 @@ def learn(
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     _check(rows, y)
-    raw = tuple(n for n in rows.names if n in set(raw_columns)) if params.train_keep_raw else ()
-    columns = _Columns(raw, None if logistic_columns is None else frozenset(logistic_columns))
+    kept = {*(raw_columns if params.train_keep_raw else ()), log_odds}
+    raw = tuple(name for name in rows.names if name in kept)
+    columns = _Columns(raw, None if logistic_columns is None else frozenset(logistic_columns), log_odds)
     keys = _keys(rows, y, groups)
     order = np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
     rows, y = rows.take(order), y[order]
@@ -77,16 +79,22 @@ def learn(
 
 @dataclass(frozen=True)
 class _Columns:
-    """Which columns are kept raw as well, and which the logistic regression may use (None: all)."""
+    """Which columns are kept raw as well, which the logistic regression may use (None: all), and which of the raw ones
+    is a log-odds that takes its place."""
 
     raw: tuple[str, ...]
     logistic: frozenset[str] | None
+    log_odds: str | None
 
     def allowed(self, names: Sequence[str]) -> NDArray[np.bool_] | None:
         """A mark a column, normalised and raw ones."""
         if self.logistic is None:
             return None
         return np.array([name in self.logistic for name in (*names, *self.raw)])
+
+    def log_odds_at(self, names: Sequence[str]) -> int | None:
+        """The number of its raw copy, normalised and raw columns counted."""
+        return len(names) + self.raw.index(self.log_odds) if self.log_odds in self.raw else None
 
 
 def _fit(
@@ -95,7 +103,9 @@ def _fit(
     normaliser = fit_normaliser(rows.values, rows.architecture, rows.family, params.train_shrinkage)
     z = normaliser.transform(rows.values, rows.architecture, rows.family)
     x = with_raw(z, rows.values, rows.names, columns.raw)
-    classifier = fit_classifier(x, y, params, threads, columns.allowed(rows.names))
+    classifier = fit_classifier(
+        x, y, params, threads, columns.allowed(rows.names), columns.log_odds_at(rows.names)
+    )
     return normaliser, classifier, fit_population(z)
 
 
