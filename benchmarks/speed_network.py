@@ -26,6 +26,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 import torch
 from speed_floor import Rates, floor
+from threadpoolctl import threadpool_limits
 
 from weightfeat import checkpoint, network
 from weightfeat.container.defaults import default
@@ -35,7 +36,7 @@ from weightfeat.digest.distribution import distribution
 from weightfeat.digest.head import head
 from weightfeat.digest.latents import latents
 from weightfeat.digest.layers import LayerSummary
-from weightfeat.digest.linalg import gram, singular_values
+from weightfeat.digest.linalg import gram, load_single_precision, singular_values
 from weightfeat.digest.place import HOST
 from weightfeat.digest.spectrum import spectrum
 from weightfeat.digest.tensors import at_place
@@ -99,15 +100,15 @@ def parts(found: Network) -> dict[str, float]:
         seconds[name] = time.process_time() - start
         return result
 
-    grams = timed("products", lambda: [gram(layer.matrix) for layer in tensors])
-    found_spectra = timed(
-        "spectra", lambda: [spectrum(layer, plain) for layer, plain in zip(tensors, grams, strict=True)]
-    )
-    values = timed("quantiles", lambda: [distribution(layer) for layer in tensors])
-    by_channel = timed("channels", lambda: [channels(layer) for layer in tensors])
-    fed = {i: LayerSummary(found_spectra[i], values[i], by_channel[i], grams[i]) for i in feeding}
-    timed("head", lambda: head(found, fed, HOST))
-    timed("latents", lambda: latents(found))
+    load_single_precision()
+    with threadpool_limits(1, user_api="blas"):
+        grams = timed("products", lambda: [gram(layer.matrix) for layer in tensors])
+        decomposed = timed("spectra", lambda: list(map(spectrum, tensors, grams)))
+        values = timed("quantiles", lambda: list(map(distribution, tensors)))
+        by_channel = timed("channels", lambda: list(map(channels, tensors)))
+        fed = {i: LayerSummary(decomposed[i], values[i], by_channel[i], grams[i]) for i in feeding}
+        timed("head", lambda: head(found, fed, HOST))
+        timed("latents", lambda: latents(found))
     return seconds
 
 
