@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from weightfeat.digest.latent_law import LatentLaw, head_matrix, latent_law
 from weightfeat.digest.layers import LayerSummary
 from weightfeat.digest.linalg import gram_dtype
-from weightfeat.digest.place import Array, Place, device_of, host, namespace
+from weightfeat.digest.place import Array, Place, host, namespace
 from weightfeat.digest.tensors import LayerTensors, at_place
 from weightfeat.digest.types import Block
 from weightfeat.network.types import Network
@@ -154,7 +154,7 @@ def _effective_rank(evidence: Array, k: Array) -> NDArray[np.float64]:
 
 def _beside(rows: NDArray[np.float64], k: Array) -> Array:
     """The rows in the precision, and at the place, of K."""
-    return namespace(k).asarray(rows, dtype=k.dtype, device=device_of(k))
+    return namespace(k).asarray(rows, dtype=k.dtype, device=k.device)
 
 
 def _participation(rows: Array) -> Array:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from weightfeat.digest.place import Array, device_of, namespace
+from weightfeat.digest.place import Array, namespace
 
 DOUBLE_SIDE = 2048
 ITERATIONS = 16
@@ -55,7 +55,7 @@ def gram_pieces(matrix: Array) -> tuple[Array, list[Callable[[], None]]]:
     side = a.shape[-2]
     xp = namespace(matrix)
     dtype = gram_dtype(side, xp)
-    out = xp.zeros((*a.shape[:-2], side, side), dtype=dtype, device=device_of(matrix))
+    out = xp.zeros((*a.shape[:-2], side, side), dtype=dtype, device=matrix.device)
     if matrix.dtype == dtype:
         return out, [partial(_fill, out, a, slice(low, low + _WIDE)) for low in range(0, side, _WIDE)]
     return out, [partial(_accumulate, out, a)]

@@ -106,11 +106,6 @@ def host(array: Array) -> NDArray[Any]:
     return array if isinstance(array, np.ndarray) else np.asarray(array.cpu().numpy())
 
 
-def device_of(array: Array) -> Any:
-    """What `zeros` and its like take as `device` to make an array beside this one."""
-    return array.device
-
-
 def cores() -> int:
     """Processors this process may use, or fewer where OMP_NUM_THREADS says so."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
