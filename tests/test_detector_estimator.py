@@ -11,6 +11,7 @@ import pytest
 
 from detector_samples import FAMILY, RAW, ROOT, Sample, auc, cross_entropy, quick, sample
 from weightfeat.detector import Detector
+from weightfeat.detector.classifier import fit_forest
 from weightfeat.errors import BadLearnedParameters, BadRound
 from weightfeat.metaparameters import BLOCK_PREFIX, Metaparameters
 
@@ -347,3 +348,9 @@ sys.exit(",".join(sorted(heavy)) or 0)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_bag_is_never_empty() -> None:
+    x, y = np.arange(6.0).reshape(3, 2), np.array([0, 1, 0])
+    forest = fit_forest(x, y, quick(train_bagging_fraction=0.1))
+    assert np.isfinite(forest.raw(x)).all()

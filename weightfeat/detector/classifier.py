@@ -89,7 +89,8 @@ def _grow(x: Array, y: NDArray[np.int64], params: Metaparameters, seed: int) -> 
         "learning_rate": params.train_learning_rate,
         "min_data_in_leaf": params.train_min_child_samples,
         "feature_fraction": params.train_feature_fraction,
-        "bagging_fraction": params.train_bagging_fraction,
+        # At least two rows: LightGBM stops at an empty bag, which few rows and a small fraction give.
+        "bagging_fraction": min(1.0, max(params.train_bagging_fraction, 2 / len(y))),
         "bagging_freq": 1,
         "lambda_l1": params.train_lambda_l1,
         "lambda_l2": params.train_lambda_l2,

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -38,9 +39,12 @@ class _Blas:
 
     @contextmanager
     def single_threaded(self) -> Iterator[None]:
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+        from threadpoolctl import OpenBLASController, threadpool_limits  # type: ignore[import-untyped]
 
+        # threadpoolctl heeds only the thread that set a limit first; here any thread may begin, and any be the last.
+        take_over = partial(OpenBLASController.clear_controlling_thread, force=True)
         with self._lock:
+            take_over()
             # Anew every time: another BLAS (scipy's) may have been loaded since.
             self._limits.append(threadpool_limits(1, user_api="blas"))
             self._under_way += 1
@@ -49,8 +53,10 @@ class _Blas:
         finally:
             with self._lock:
                 self._under_way -= 1
+                take_over()
                 while self._limits and not self._under_way:
                     self._limits.pop().restore_original_limits()
+                take_over()
 
 
 _BLAS = _Blas()
