@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -27,10 +27,9 @@ from weightfeat.classmodel import targets_of
 from weightfeat.classmodel.evidence import Suspect
 from weightfeat.classmodel.measure import as_markdown as recovery_markdown
 from weightfeat.classmodel.measure import recoveries
-from weightfeat.digest import Digest
 from weightfeat.errors import BadRound, WeightfeatError
-from weightfeat.evaluation.control import CONTROLS
-from weightfeat.evaluation.crossval import CrossValidation, fit_and_score
+from weightfeat.evaluation.control import CONTROLS, control_features
+from weightfeat.evaluation.crossval import CrossValidation, Estimator, fit_and_score
 from weightfeat.evaluation.metrics import elementwise_cross_entropy
 from weightfeat.evaluation.strata import stratify, trojan_cell
 from weightfeat.judge import Judge
@@ -78,8 +77,25 @@ def report(known: LabelledSet, fresh: LabelledSet, judge: Judge) -> str:
         for name, digest in zip(fresh.names, fresh.digests, strict=True)
     ]
     ours = scored(fresh, np.array([verdict.probability for verdict in verdicts]))
+    every = both(known, fresh)
+    counts = [digest.num_classes for digest in every.digests]
+    metadata = control_features(every.names, every.architectures, counts)
     others = [
-        (rival, learned_from(known, fresh, rival)) for rival in (*baselines.RIVALS.values(), *controls())
+        (
+            rival,
+            learned_from(
+                every, fresh, baselines.table(every.names, every.digests, rival), rival.make_estimator
+            ),
+        )
+        for rival in baselines.RIVALS.values()
+    ]
+    # A control is no rival, but has a row like one; its columns are made, not asked of digests.
+    others += [
+        (
+            Rival(f"control: metadata alone, {kind}", "control", dict, make),
+            learned_from(every, fresh, metadata, make),
+        )
+        for kind, make in CONTROLS.items()
     ]
     suspects = [verdict.suspect for verdict in verdicts]
     parts = [as_markdown(compare(ours, others, fresh.rows), ours), by_cell(ours, fresh)]
@@ -100,39 +116,20 @@ def scored(fresh: LabelledSet, probabilities: NDArray[np.float64]) -> CrossValid
     )
 
 
-def controls() -> list[Rival]:
-    """The metadata-only controls: architecture and number of classes, which a digest holds too."""
-    return [
-        Rival(f"control: metadata alone, {kind}", "control", _metadata, make)
-        for kind, make in CONTROLS.items()
-    ]
+def both(known: LabelledSet, fresh: LabelledSet) -> LabelledSet:
+    """The reference set, then the holdout, under names of their own: both count from id-00000000."""
+    names = (*(f"known {name}" for name in known.names), *(f"fresh {name}" for name in fresh.names))
+    metadata = pd.concat([known.metadata, fresh.metadata])
+    return LabelledSet(names, known.labels + fresh.labels, known.digests + fresh.digests, metadata)
 
 
-def _metadata(digest: Digest) -> Mapping[str, float]:
-    return {"classes": float(digest.num_classes), f"architecture={digest.architecture}": 1.0}
-
-
-def learned_from(known: LabelledSet, fresh: LabelledSet, rival: Rival) -> CrossValidation:
-    """The rival fitted on the reference set alone, tried on the holdout."""
-    # Both sets count their networks from id-00000000.
-    names = [f"known {name}" for name in known.names] + [f"fresh {name}" for name in fresh.names]
-    digests = (*known.digests, *fresh.digests)
-    features: pd.DataFrame = baselines.table(names, digests, rival)
-    if rival.source == "control":
-        features = features.fillna(0.0)
-    at = np.arange(len(names))
-    before, after = at[: len(known.names)], at[len(known.names) :]
-    probabilities = fit_and_score(
-        rival.make_estimator,
-        features,
-        np.array([*known.labels, *fresh.labels]),
-        [digest.architecture for digest in digests],
-        [digest.family for digest in digests],
-        None,
-        before,
-        after,
-    )
-    return scored(fresh, probabilities)
+def learned_from(
+    every: LabelledSet, fresh: LabelledSet, features: pd.DataFrame, make: Callable[[], Estimator]
+) -> CrossValidation:
+    """An estimator fitted on the reference set's rows of `features` alone, tried on the holdout's, which follow."""
+    before, after = np.split(np.arange(len(features)), [-len(fresh.names)])
+    places = (np.array(every.labels), every.architectures, every.families, None)
+    return scored(fresh, fit_and_score(make, features, *places, before, after))
 
 
 def by_cell(ours: CrossValidation, fresh: LabelledSet) -> str:

@@ -65,12 +65,11 @@ def target_probabilities(scores: Array) -> Array:
 
 def _network_loss(scores: Array, target: int | None, naming: float) -> tuple[float, NDArray[np.float64]]:
     """Minus log-likelihood of one network, and its slope for each class's score."""
-    clean = np.log(len(scores))
-    every = np.logaddexp(_log_sum(scores), clean)
+    clean, inside = np.log(len(scores)), _log_sum(scores)
+    every = np.logaddexp(inside, clean)
     slope = np.exp(scores - every)
     if target is None:
         return float(every - clean), slope
-    inside = _log_sum(scores)
     slope += naming * np.exp(scores - inside)
     slope[target] -= 1 + naming
     return float(every - scores[target] + naming * (inside - scores[target])), slope
