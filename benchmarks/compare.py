@@ -26,9 +26,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # one a process: several run side by side
 
 import pandas as pd
-from compare_report import report
 from tqdm import tqdm
 
+from compare_report import report
 from weightfeat.errors import BadRound, WeightfeatError
 from weightfeat.files import make_folder, write_atomically
 from weightfeat.metadata import parse_label, read_metadata
@@ -70,7 +70,7 @@ def main() -> int:
         methods = {name: said for name, said in SETTINGS.items() if name in ("weightfeat", *options.methods)}
         tasks = [(network, method) for method in methods for network in chosen if _applies(network, method)]
         with ThreadPoolExecutor(options.jobs) as pool:
-            done = pool.map(lambda task: run(*task, options.out), tasks)
+            done = pool.map(lambda task: run(task[0], task[1], options.out), tasks)
             for _ in tqdm(done, total=len(tasks), unit="run", desc="comparing"):
                 pass
         write_atomically(options.out / "README.md", report(chosen, options.out, options.reference, methods))

@@ -92,7 +92,7 @@ def report(known: LabelledSet, fresh: LabelledSet, judge: Judge) -> str:
     # A control is no rival, but has a row like one; its columns are made, not asked of digests.
     others += [
         (
-            Rival(f"control: metadata alone, {kind}", "control", dict, make),
+            Rival(f"control: metadata alone, {kind}", "control", lambda digest: {}, make),
             learned_from(every, fresh, metadata, make),
         )
         for kind, make in CONTROLS.items()

@@ -36,7 +36,7 @@ CANDIDATES: tuple[dict[str, Any], ...] = (
 def cross_entropy(p: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Elementwise, clipped as the scorer does."""
     p = np.clip(p, 1e-12, 1 - 1e-12)
-    return -(y * np.log(p) + (1 - y) * np.log(1 - p))
+    return np.asarray(-(y * np.log(p) + (1 - y) * np.log(1 - p)))
 
 
 def fitted(x: np.ndarray, y: np.ndarray, params: Metaparameters, nested: bool) -> tuple[Detector, int]:

@@ -29,9 +29,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch
-from speed_floor import Rates, measure
 from threadpoolctl import threadpool_limits
 
+from speed_floor import Rates, measure
 from weightfeat.files import write_atomically
 from weightfeat.zoo.architectures import NAMES
 from weightfeat.zoo.vision import build_network

@@ -6,8 +6,10 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from weightfeat.digest.linalg import gram_dtype
 from weightfeat.digest.place import HOST
@@ -59,7 +61,7 @@ def _read(file: Path) -> None:
 
 
 def _product(dtype: type, clock: Callable[[], float]) -> float:
-    a = np.random.default_rng(0).standard_normal((_SIDE, _SIDE)).astype(dtype)
+    a: NDArray[Any] = np.random.default_rng(0).standard_normal((_SIDE, _SIDE)).astype(dtype)
     return 2 * _SIDE**3 / _median(clock, lambda: a @ a)
 
 

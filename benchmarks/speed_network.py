@@ -25,9 +25,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch
-from speed_floor import Rates, floor
 from threadpoolctl import threadpool_limits
 
+from speed_floor import Rates, floor
 from weightfeat import checkpoint, network
 from weightfeat.container.defaults import default
 from weightfeat.digest import compute

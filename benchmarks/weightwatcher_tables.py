@@ -58,7 +58,7 @@ def table(model: Path) -> str:
     network = rebuild(model).module
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        import weightwatcher  # type: ignore[import-untyped]
+        import weightwatcher
 
         logging.getLogger("weightwatcher").setLevel(logging.ERROR)
         return str(

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,6 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+import zoo_fairness as fairness
+import zoo_sheets as sheets
 from weightfeat.metadata import read_metadata
 from weightfeat.zoo import metadata, render
 from weightfeat.zoo.design import network_spec
@@ -25,20 +24,6 @@ from weightfeat.zoo.specification import CELLS, NetworkSpec
 from weightfeat.zoo.writer import config
 
 Row = dict[str, Any]
-FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
-
-
-def _script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-fairness, sheets = _script("zoo_fairness"), _script("zoo_sheets")
 
 
 @cache

@@ -53,7 +53,7 @@ def run(
     progress: Progress | None = None,
 ) -> CrossValidation:
     """The rival on the folds that our detector is tested on; nothing of it is fitted outside them."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     features = table(labelled.names, labelled.digests, rival)
     # Fits this small lose time to threads, and their sums would depend on how many there are.

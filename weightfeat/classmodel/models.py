@@ -43,7 +43,7 @@ def fit_models(
     Pairs are learned from clean networks and from trojans with one or two sources: where all classes are sources,
     a pair says no more than its target.
     """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     named = [(r, t) for r, y, t in zip(rows, labels, targets, strict=True) if t is not None or not y]
     paired = [(r, t) for r, t in named if t is None or t.sources]

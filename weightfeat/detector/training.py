@@ -48,7 +48,7 @@ def learn(
 
     Raises BadRound where the labels hold one class only or there are no columns.
     """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     _check(rows, y)
     kept = {*(raw_columns if params.train_keep_raw else ()), log_odds}

@@ -39,7 +39,7 @@ class _Blas:
 
     @contextmanager
     def single_threaded(self) -> Iterator[None]:
-        from threadpoolctl import OpenBLASController, threadpool_limits  # type: ignore[import-untyped]
+        from threadpoolctl import OpenBLASController, threadpool_limits
 
         # threadpoolctl heeds only the thread that set a limit first; here any thread may begin, and any be the last.
         take_over = partial(OpenBLASController.clear_controlling_thread, force=True)
