@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,29 @@ def test_search_over_every_metaparameter_of_the_schema() -> None:
     assert best.train_seed == 3
     assert best.infer_prior >= shipped.infer_prior  # steeper is better on these models
     assert set(best.as_dict()) == set(schema["properties"])
+
+
+def test_nested_searches_that_were_stopped_go_on_each_from_its_own_journal(tmp_path: Path) -> None:
+    X, y, architectures, families = population()
+    folds = stratified_folds(y, architectures, n_folds=3, n_repeats=1)
+    tried: list[Params] = []
+
+    def counted(trial: optuna.trial.BaseTrial) -> Params:
+        tried.append(space(trial))
+        return tried[-1]
+
+    def run(trials: int, journals: Path | None) -> np.ndarray:
+        tried.clear()
+        make = partial(Tuned, columns, counted, Threshold, trials, n_folds=3, journals=journals)
+        return cross_validate(X, y, architectures, families, None, make, folds).probabilities
+
+    run(4, tmp_path)
+    assert len(list(tmp_path.glob("*.journal"))) == 3
+    resumed = run(8, tmp_path)
+    assert len(tried) == 3 * (4 + 1)  # the missing trials of every fold, and the best once more
+    np.testing.assert_array_equal(run(8, tmp_path), resumed)
+    assert len(tried) == 3
+    np.testing.assert_array_equal(run(8, None), resumed)
 
 
 def test_nested_search_never_sees_the_tested_models() -> None:

@@ -56,12 +56,14 @@ def measure(
     curve: bool = False,
     nested: int = 0,
     schema_path: Path | None = None,
+    journals: Path | None = None,
     progress: bool = True,
 ) -> Measured:
     """Everything that `weightfeat cv` says. The folds depend on models and seed alone, so every rival gets the same.
 
     With `nested` trials the cross-validation searches the schema's metaparameters inside every fold; what stands
-    beside it (architectures left out, target classes, learning curve) has those of `params`.
+    beside it (architectures left out, target classes, learning curve) has those of `params`. Under `journals` these
+    searches keep their trials, and a killed run goes on from them.
 
     Raises BadRound where there are too few models for the folds.
     """
@@ -73,7 +75,7 @@ def measure(
         seed=seed,
     )
     if nested and schema_path is not None:
-        validation = bench.search_inside(drawn, schema_path, nested)
+        validation = bench.search_inside(drawn, schema_path, nested, journals)
     else:
         validation = bench.cross_validate(drawn)
     figures = report.summarise(validation, labelled.rows, bench.controls(drawn), seed=seed)
@@ -108,10 +110,12 @@ class _Bench:
             return crossval.cross_validate(*self._data, make, folds, jobs=self._jobs, progress=advance)
 
     def search_inside(
-        self, folds: Sequence[Fold], schema_path: Path, trials: int
+        self, folds: Sequence[Fold], schema_path: Path, trials: int, journals: Path | None
     ) -> crossval.CrossValidation:
         table = feature_table(self._labelled, features.BLOCKS)
-        make = searching(self._labelled, self._params, schema_path, trials=trials, seed=self._seed)
+        make = searching(
+            *(self._labelled, self._params, schema_path), trials=trials, seed=self._seed, journals=journals
+        )
         with bar("nested cv", "fold", self._progress) as advance:
             return crossval.cross_validate(
                 table, *self._data[1:], make, folds, jobs=self._jobs, progress=advance

@@ -140,17 +140,23 @@ def search(
 
 
 def searching(
-    labelled: LabelledSet, params: Metaparameters, schema_path: Path, *, trials: int, seed: int = 0
+    labelled: LabelledSet,
+    params: Metaparameters,
+    schema_path: Path,
+    *,
+    trials: int,
+    seed: int = 0,
+    journals: Path | None = None,
 ) -> Callable[[], Estimator]:
     """Makes a detector that searches its metaparameters on the models it is fitted on, for nested cross-validation.
 
     Its table needs the columns of every block. Of `params` it takes the held values alone: the others may have been
-    chosen on models that a fold tests.
+    chosen on models that a fold tests. Under `journals` stopped searches go on.
     """
     from weightfeat.evaluation.nested import Tuned
 
     space = partial(search_space, schema=read_json(schema_path), fixed=_held(params))
-    return partial(Tuned, features.names, space, estimators(labelled), trials, seed=seed)
+    return partial(Tuned, features.names, space, estimators(labelled), trials, seed=seed, journals=journals)
 
 
 def write_metaparameters(path: Path, params: Metaparameters, log: Log) -> None:

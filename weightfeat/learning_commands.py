@@ -27,9 +27,14 @@ def configure(arguments: argparse.Namespace) -> int:
 def cv(arguments: argparse.Namespace) -> int:
     """Cross-validate on a round or a digest folder, print the table, and write it where asked."""
     from weightfeat import bench
+    from weightfeat.errors import BadOutput
     from weightfeat.files import make_folder
 
     params = parameters(arguments)
+    if arguments.journals is not None and not arguments.nested:
+        raise BadOutput(
+            "there is no search to keep", where="--journals", expected="--nested TRIALS", remedy="add it"
+        )
     if arguments.output is not None:
         make_folder(arguments.output, "output folder")
     measured = bench.measure(
@@ -42,6 +47,7 @@ def cv(arguments: argparse.Namespace) -> int:
         curve=arguments.learning_curve,
         nested=arguments.nested,
         schema_path=arguments.schema,
+        journals=arguments.journals,
     )
     print(bench.as_table(measured), end="")
     if arguments.output is not None:
@@ -114,6 +120,9 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default=0,
         metavar="TRIALS",
         help="search metaparameters inside every fold (hours)",
+    )
+    command.add_argument(
+        "--journals", type=Path, metavar="DIR", help="keep these searches there, to go on from when killed"
     )
     command.add_argument(
         "--output", type=Path, metavar="DIR", help="write tables, predictions and plots there"

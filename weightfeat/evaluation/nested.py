@@ -5,7 +5,9 @@ Passed to `cross_validate`, its search runs inside each outer fold and never see
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
 
 import numpy as np
@@ -23,7 +25,8 @@ class Tuned(Generic[P]):
     """Searches `trials` metaparameters by inner cross-validation, then fits the best on all it was given.
 
     `columns` names the features of given blocks, all of them columns of the X that `fit` gets; `params_` are
-    the metaparameters found. The remaining arguments are those of `tune`.
+    the metaparameters found. Under `journals`, searches keep their trials, each in a file named after the models it
+    searches on: fitted on them again, it goes on from there. The remaining arguments are those of `tune`.
     """
 
     def __init__(
@@ -35,9 +38,11 @@ class Tuned(Generic[P]):
         start: dict[str, Any] | None = None,
         seed: int = 0,
         n_folds: int = 5,
+        journals: Path | None = None,
     ) -> None:
         self._columns, self._space, self._make_detector = columns, space, make_detector
         self._trials, self._start, self._seed, self._n_folds = trials, start, seed, n_folds
+        self._journals = journals
 
     def fit(
         self,
@@ -59,6 +64,7 @@ class Tuned(Generic[P]):
             make_detector=self._make_detector,
             trials=self._trials,
             start=self._start,
+            storage_path=self._journal(X),
             seed=self._seed,
             n_folds=self._n_folds,
         )
@@ -71,6 +77,12 @@ class Tuned(Generic[P]):
     ) -> NDArray[np.float64]:
         """(n, 2): probability of clean and of trojaned."""
         return self._detector.predict_proba(self._chosen(X), architecture=architecture, family=family)
+
+    def _journal(self, X: pd.DataFrame) -> Path | None:
+        if self._journals is None:
+            return None
+        models = "\n".join(map(str, X.index))
+        return self._journals / f"{hashlib.sha256(models.encode()).hexdigest()[:16]}.journal"
 
     def _chosen(self, X: pd.DataFrame) -> pd.DataFrame:
         return X[list(self._columns(self.params_.blocks))]
