@@ -3,8 +3,9 @@
     python benchmarks/ablation.py [--digests reference] [--folds 5] [--repeats 3] [--change train_num_leaves=4 ...]
 
 By default: every feature block left out, every block alone beside class evidence, class evidence left out, trees alone,
-logistic alone. `--change NAME=VALUE[,NAME=VALUE]` (repeatable) tries other metaparameters instead. Prints markdown:
-differences are the shipped detector's minus the variant's, so a positive CE difference speaks for the variant.
+logistic alone. `--change NAME=VALUE[,NAME=VALUE]` (repeatable) tries other metaparameters instead. All of them, the
+shipped one too, grow as few bags as a search's trials do. Prints markdown: differences are the shipped detector's
+minus the variant's, so a positive CE difference speaks for the variant.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def _table(
         n_repeats=options.repeats,
         seed=options.seed,
     )
-    make = configure.estimators(labelled)
+    make = configure.trial_estimators(labelled)
     scored = []
     for name, change in {"shipped": {}, **variants}.items():
         start = time.perf_counter()

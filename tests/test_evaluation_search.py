@@ -218,7 +218,7 @@ def test_nested_searches_that_were_stopped_go_on_each_from_its_own_journal(tmp_p
 
     def run(trials: int, journals: Path | None) -> np.ndarray:
         tried.clear()
-        make = partial(Tuned, columns, counted, Threshold, trials, n_folds=3, journals=journals)
+        make = partial(Tuned, columns, counted, Threshold, Threshold, trials, n_folds=3, journals=journals)
         return cross_validate(X, y, architectures, families, None, make, folds).probabilities
 
     run(4, tmp_path)
@@ -235,7 +235,7 @@ def test_nested_search_never_sees_the_tested_models() -> None:
     folds = stratified_folds(y, architectures, n_folds=3, n_repeats=1)
 
     def tuned() -> Tuned[Params]:
-        return Tuned(columns, space, Threshold, trials=8, n_folds=3)
+        return Tuned(columns, space, Threshold, Threshold, trials=8, n_folds=3)
 
     before = cross_validate(X, y, architectures, families, None, tuned, folds)
     assert metrics.roc_auc(y, before.probabilities) > 0.9

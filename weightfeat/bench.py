@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from weightfeat import features
 from weightfeat.classmodel import ClassSettings
 from weightfeat.classmodel.measure import Recovery, as_lines, recover, wilson
-from weightfeat.configure import bar, estimators, feature_table, searching, workers
+from weightfeat.configure import bar, estimators, feature_table, searching, with_few_bags, workers
 from weightfeat.evaluation import control, crossval, effects_report, held_out, learning_curve, plots, report
 from weightfeat.evaluation.effects import effects
 from weightfeat.evaluation.folds import Fold, stratified_folds
@@ -25,12 +25,6 @@ from weightfeat.metaparameters import Metaparameters
 
 if TYPE_CHECKING:
     import pandas as pd
-
-HELD_OUT_BAGS = 3
-"""Bags grown where whole architectures are left out: thirty fits more, each of which would take as long as a fold's.
-
-Fewer bags can only make those figures worse.
-"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,8 +123,8 @@ class _Bench:
         )
 
     def hold_out(self, kind: held_out.Kind) -> held_out.HeldOut:
-        bags = min(self._params.train_ensemble_size, HELD_OUT_BAGS)
-        make = partial(self._make, self._params.replace(train_ensemble_size=bags))
+        # Thirty fits more, each of which would take as long as a fold's; fewer bags can only make the figures worse.
+        make = partial(self._make, with_few_bags(self._params))
         with bar(f"leave one {kind} out", kind, self._progress) as advance:
             return held_out.hold_out(
                 kind, *self._data, make, jobs=self._jobs, progress=advance, seed=self._seed

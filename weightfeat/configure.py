@@ -25,9 +25,19 @@ if TYPE_CHECKING:
 
 Log = Callable[[str], None]
 
-HELD = ("train_seed", "train_search_trials", "train_block_moments", "train_block_training_length")
-"""What a search leaves alone: a seed must not be chosen by its luck, trials do not shape a detector, and the two
-blocks read traces of the training run, which an audit may switch on but no search for a lower loss."""
+HELD = (
+    "train_seed",
+    "train_search_trials",
+    "train_ensemble_size",
+    "train_block_moments",
+    "train_block_training_length",
+)
+"""What a search leaves alone: a seed must not be chosen by its luck, trials do not shape a detector, more bags are only
+ever better, and the two blocks read traces of the training run, which an audit may switch on but no search for a
+lower loss."""
+
+FEW_BAGS = 3
+"""Bags grown where many detectors are compared, all with as many: they only average, and each costs a fit its time."""
 
 
 def feature_table(labelled: LabelledSet, blocks: tuple[str, ...]) -> pd.DataFrame:
@@ -43,6 +53,20 @@ def estimators(labelled: LabelledSet) -> Callable[[Metaparameters], Estimator]:
     rows = dict(zip(labelled.names, map(class_rows, labelled.digests), strict=True))
     targets = dict(zip(labelled.names, targets_of(labelled), strict=True))
     return partial(_estimator, rows=rows, targets=targets)
+
+
+def trial_estimators(labelled: LabelledSet) -> Callable[[Metaparameters], Estimator]:
+    """`estimators` that grow few bags: to compare metaparameters with, not to ship."""
+    return partial(_of_few_bags, estimators(labelled))
+
+
+def with_few_bags(params: Metaparameters) -> Metaparameters:
+    """The same with `FEW_BAGS` bags at most."""
+    return params.replace(train_ensemble_size=min(params.train_ensemble_size, FEW_BAGS))
+
+
+def _of_few_bags(make: Callable[[Metaparameters], Estimator], params: Metaparameters) -> Estimator:
+    return make(with_few_bags(params))
 
 
 def _estimator(params: Metaparameters, **known: Any) -> Estimator:
@@ -126,7 +150,7 @@ def search(
             labelled.families,
             labelled.groups,
             space=partial(search_space, schema=schema, fixed=held),
-            make_detector=estimators(labelled),
+            make_detector=trial_estimators(labelled),
             trials=trials,
             start=_within(params, schema, held),
             storage_path=storage,
@@ -156,7 +180,8 @@ def searching(
     from weightfeat.evaluation.nested import Tuned
 
     space = partial(search_space, schema=read_json(schema_path), fixed=_held(params))
-    return partial(Tuned, features.names, space, estimators(labelled), trials, seed=seed, journals=journals)
+    makers = trial_estimators(labelled), estimators(labelled)
+    return partial(Tuned, features.names, space, *makers, trials, seed=seed, journals=journals)
 
 
 def write_metaparameters(path: Path, params: Metaparameters, log: Log) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from weightfeat.configure import bar, estimators, feature_table, workers
+from weightfeat.configure import bar, feature_table, trial_estimators, workers
 from weightfeat.errors import BadMetaparameters
 from weightfeat.evaluation import plots, sensitivity_report
 from weightfeat.evaluation.search import fingerprint, search_folds
@@ -54,7 +54,7 @@ def measure(
             *(partial(feature_table, labelled), y, places, labelled.families, groups),
             chosen=params,
             varied=varied,
-            make_detector=estimators(labelled),
+            make_detector=trial_estimators(labelled),
             folds=folds,
             kept=open_study(journal, seed, SENSITIVITY),
             jobs=workers(jobs),

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 class Tuned(Generic[P]):
     """Searches `trials` metaparameters by inner cross-validation, then fits the best on all it was given.
 
+    `make_trial` makes what the search compares, `make_detector` what is fitted in the end.
+
     `columns` names the features of given blocks, all of them columns of the X that `fit` gets; `params_` are
     the metaparameters found. Under `journals`, searches keep their trials, each in a file named after the models it
     searches on: fitted on them again, it goes on from there. The remaining arguments are those of `tune`.
@@ -33,6 +35,7 @@ class Tuned(Generic[P]):
         self,
         columns: Callable[[tuple[str, ...]], Sequence[str]],
         space: Callable[[optuna.trial.BaseTrial], P],
+        make_trial: Callable[[P], Estimator],
         make_detector: Callable[[P], Estimator],
         trials: int,
         start: dict[str, Any] | None = None,
@@ -40,7 +43,8 @@ class Tuned(Generic[P]):
         n_folds: int = 5,
         journals: Path | None = None,
     ) -> None:
-        self._columns, self._space, self._make_detector = columns, space, make_detector
+        self._columns, self._space = columns, space
+        self._make_trial, self._make_detector = make_trial, make_detector
         self._trials, self._start, self._seed, self._n_folds = trials, start, seed, n_folds
         self._journals = journals
 
@@ -61,7 +65,7 @@ class Tuned(Generic[P]):
             family,
             groups,
             space=self._space,
-            make_detector=self._make_detector,
+            make_detector=self._make_trial,
             trials=self._trials,
             start=self._start,
             storage_path=self._journal(X),
