@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from weightfeat.arguments import add_machine, add_parameter_files, parameters
 from weightfeat.container import log, run
 from weightfeat.container.defaults import wait_quietly
 from weightfeat.errors import WeightfeatError
+from weightfeat.extras import needs
 from weightfeat.preflight.command import add_arguments as check_arguments
 from weightfeat.server.command import add_arguments as evaluation_arguments
 
@@ -30,11 +32,17 @@ RUNS_NETWORKS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; exit codes as in :func:`weightfeat.container.main`."""
-    given, after = _until_dashes(sys.argv[1:] if argv is None else argv)
-    arguments = _parser(given[:1]).parse_args(given)
-    arguments.command = after
-    wait_quietly()
-    return run(lambda: int(arguments.action(arguments)))
+    return run(lambda: _dispatch(sys.argv[1:] if argv is None else argv))
+
+
+def _dispatch(argv: Sequence[str]) -> int:
+    given, after = _until_dashes(argv)
+    runs_networks = given[:1] and given[0] in RUNS_NETWORKS
+    with needs("zoo", f"weightfeat {given[0]}") if runs_networks else nullcontext():
+        arguments = _parser(given[:1]).parse_args(given)
+        arguments.command = after
+        wait_quietly()
+        return int(arguments.action(arguments))
 
 
 def digest(arguments: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from weightfeat.errors import WeightfeatError
+from weightfeat.extras import needs
 
 CONNECT_SECONDS = 30
 _QUEUED = 4
@@ -35,7 +36,8 @@ def each(
 
     Raises
     ------
-    NoCluster : dask is not installed, the address is none, nothing answers within 30 s, or the scheduler goes away.
+    NoCluster : the address is none, nothing answers within 30 s, or the scheduler goes away.
+    NotInstalled : dask is not installed.
     """
     client = _connect(address)
     from concurrent.futures import CancelledError
@@ -69,15 +71,8 @@ def each(
 
 
 def _connect(address: str) -> Any:
-    try:
+    with needs("cluster", address):
         from distributed import Client
-    except ImportError as error:
-        raise NoCluster(
-            "dask.distributed is not installed",
-            where=address,
-            expected="the package distributed",
-            remedy="pip install 'weightfeat[cluster]'",
-        ) from error
     try:
         return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, TimeoutError, ValueError) as error:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weightfeat.errors import UnsupportedLayout
+from weightfeat.extras import needs
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +59,7 @@ HOST = Place(np, "cpu")
 def choose_place(name: str = "auto") -> Place:
     """`auto` is the GPU where torch can use one, else the processor; `torch` runs the GPU's code on the processor.
 
-    Raises UnsupportedLayout for a device torch does not have.
+    Raises UnsupportedLayout for a device torch does not have, NotInstalled for any but a processor without torch.
     """
     if name == "cpu" or (name == "auto" and not _may_have_gpu()):
         return HOST
@@ -73,9 +74,10 @@ def choose_place(name: str = "auto") -> Place:
 def torch_device(name: str = "auto") -> torch.device:
     """A device for whatever runs on torch; `auto` is CUDA where there is one.
 
-    Raises UnsupportedLayout for a device torch does not have.
+    Raises UnsupportedLayout for a device torch does not have, NotInstalled without torch.
     """
-    import torch
+    with needs("gpu", f"device {name}"):
+        import torch
 
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from weightfeat.extras import needs
 from weightfeat.preflight.lines import Line, State, line
 from weightfeat.server.isolation import Isolation
 from weightfeat.server.places import Parameters, Workspace
@@ -20,8 +21,9 @@ UNCAGED = "apt-get install bubblewrap, then check again"
 
 def small_model(path: Path, seed: int = 0) -> Path:
     """Write a small convolutional classifier with seeded weights as a whole module, the way rounds ship theirs."""
-    import torch
-    from torch import nn
+    with needs("gpu", "the small network a check runs"):
+        import torch
+        from torch import nn
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

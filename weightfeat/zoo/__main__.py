@@ -9,17 +9,19 @@ from pathlib import Path
 
 from weightfeat.container.defaults import wait_quietly
 from weightfeat.errors import WeightfeatError
+from weightfeat.extras import needs
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code. Errors are one line on stderr."""
     arguments = _parse(argv)
     wait_quietly()
-    from weightfeat.zoo.run import Options, make_round
-
-    options = Options(**vars(arguments))
     try:
-        summary = make_round(options)
+        with needs("zoo", "weightfeat.zoo"):
+            from weightfeat.zoo.run import Options, make_round
+
+            options = Options(**vars(arguments))
+            summary = make_round(options)
     except WeightfeatError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
