@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint demo cv tune zoo bench compare container container-check clean
+.PHONY: help install test lint demo cv tune sensitivity zoo bench compare container container-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,8 +37,11 @@ demo: $(READY) ## train fresh networks and score them with the shipped detector 
 cv: $(READY) ## cross-validate on the committed reference set
 	$(RUN) train_meta.py cv --digests reference --jobs $(JOBS)
 
-tune: $(READY) ## search the metaparameters on the reference set and write metaparameters.json
-	$(RUN) train_meta.py tune --digests reference --jobs $(JOBS) --output metaparameters.json
+tune: $(READY) ## search the metaparameters on the reference set and write metaparameters.json (resumes)
+	$(RUN) train_meta.py tune --digests reference --jobs $(JOBS) --storage tune.journal --output metaparameters.json
+
+sensitivity: $(READY) ## say which metaparameters the last `make tune` found to matter
+	$(RUN) train_meta.py sensitivity --digests reference --jobs $(JOBS) --storage tune.journal --output sensitivity
 
 zoo: $(READY) ## train the reference networks (hours; resumes where it stopped)
 	nice $(RUN) -m weightfeat.zoo --preset cpu --count 322 --out zoo --reference reference --jobs $(JOBS)
