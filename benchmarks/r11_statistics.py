@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from weightfeat.configure import with_few_bags
 from weightfeat.detector import Detector
 from weightfeat.metaparameters import Metaparameters, load
 
@@ -45,12 +46,12 @@ def fitted(x: np.ndarray, y: np.ndarray, params: Metaparameters, nested: bool) -
         return Detector(params).fit(x, y), -1
     scored = []
     for at, change in enumerate(CANDIDATES):
-        detector = Detector(params.replace(**change)).fit(x, y)
-        held_out = detector.out_of_fold_.probability
+        tried = Detector(with_few_bags(params.replace(**change))).fit(x, y)
+        held_out = tried.out_of_fold_.probability
         assert held_out is not None
-        scored.append((float(cross_entropy(held_out, y).mean()), at, detector))
-    _, at, detector = min(scored, key=lambda item: item[:2])
-    return detector, at
+        scored.append((float(cross_entropy(held_out, y).mean()), at))
+    at = min(scored)[1]
+    return Detector(params.replace(**CANDIDATES[at])).fit(x, y), at
 
 
 def one_fold(job: tuple[str, int, int, Metaparameters, bool]) -> tuple[np.ndarray, np.ndarray, int]:

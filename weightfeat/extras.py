@@ -24,6 +24,8 @@ def needs(extra: str, what: object) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         package = (error.name or "a package").partition(".")[0]
+        if package == "weightfeat":
+            raise  # a mistake of ours is no package that is missing
         raise NotInstalled(
             f"{package} is not installed",
             where=what,
