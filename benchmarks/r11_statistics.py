@@ -76,6 +76,7 @@ def main() -> int:
     from sklearn.metrics import roc_auc_score
 
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("architectures", nargs="*", default=list(RIVALS), help=" and ".join(RIVALS))
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--nested", action="store_true")
     parser.add_argument("--jobs", type=int, default=2)
@@ -91,7 +92,7 @@ def main() -> int:
         params = params.replace(
             **{name: value if name == "train_calibration" else type(getattr(params, name))(value)}
         )
-    for architecture, rival in RIVALS.items():
+    for architecture in args.architectures:
         start = time.perf_counter()
         _, y = read(architecture)
         jobs = [(architecture, r, f, params, args.nested) for r in range(args.repeats) for f in range(6)]
@@ -106,7 +107,7 @@ def main() -> int:
         picks = f"  picks {np.bincount(chosen, minlength=len(CANDIDATES)).tolist()}" if args.nested else ""
         print(
             f"{architecture:13} CE {losses.mean():.3f} +- {interval:.3f}  AUC {np.mean(aucs):.3f} "
-            f"(repeats {min(aucs):.3f}-{max(aucs):.3f})  Brier {((p - y) ** 2).mean():.3f}  rival CE {rival:.3f}  "
+            f"(repeats {min(aucs):.3f}-{max(aucs):.3f})  Brier {((p - y) ** 2).mean():.3f}  rival CE {RIVALS[architecture]:.3f}  "
             f"{time.perf_counter() - start:.0f} s{picks}",
             flush=True,
         )

@@ -6,6 +6,9 @@ import csv
 import errno
 import fcntl
 import json
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -181,6 +184,35 @@ def test_a_broken_run_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: pyt
     summary = make_round(_options(broken))
     assert (summary.networks, summary.made) == (3, 2)
     assert _contents(broken) == _contents(whole)
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="children are looked up in /proc")
+def test_a_killed_run_leaves_no_process_training(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "weightfeat.zoo", "--preset", "round2", "--count", "2", "--jobs", "2"]
+    run = subprocess.Popen([*command, "--out", str(tmp_path), "--quiet"])
+    listed = Path(f"/proc/{run.pid}/task/{run.pid}/children")
+
+    def workers() -> list[Path]:
+        found = [Path("/proc") / child for child in listed.read_text().split()]
+        return [path for path in found if b"spawn_main" in (path / "cmdline").read_bytes()]
+
+    while len(started := workers()) < 2:
+        assert run.poll() is None
+        time.sleep(0.1)
+    run.kill()
+    run.wait()
+    end = time.monotonic() + 60
+    while time.monotonic() < end and any(_runs(path) for path in started):
+        time.sleep(0.1)
+    assert not any(_runs(path) for path in started)
+
+
+def _runs(process: Path) -> bool:
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_a_round_grows_and_one_network_can_be_made_alone(unbroken: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -134,7 +135,8 @@ def _outcomes(options: Options, todo: list[int], bar: Any) -> Iterator[Outcome]:
         )
         return
     # Spawned, not forked: torch's threads do not survive a fork.
-    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_end_with_parent)
     try:
         futures: list[Future[Outcome]] = [pool.submit(produce, task) for task in tasks]
         for future in as_completed(futures):
@@ -149,6 +151,18 @@ def _outcomes(options: Options, todo: list[int], bar: Any) -> Iterator[Outcome]:
     finally:
         # What is under way finishes and is kept; what has not begun is left for another run.
         pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Called in every worker: where the run itself was killed, nobody waits for a network that trains for minutes."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _raise(error: tuple[str, dict[str, str]]) -> None:
