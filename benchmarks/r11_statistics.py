@@ -107,8 +107,8 @@ def main() -> int:
         picks = f"  picks {np.bincount(chosen, minlength=len(CANDIDATES)).tolist()}" if args.nested else ""
         print(
             f"{architecture:13} CE {losses.mean():.3f} +- {interval:.3f}  AUC {np.mean(aucs):.3f} "
-            f"(repeats {min(aucs):.3f}-{max(aucs):.3f})  Brier {((p - y) ** 2).mean():.3f}  rival CE {RIVALS[architecture]:.3f}  "
-            f"{time.perf_counter() - start:.0f} s{picks}",
+            f"(repeats {min(aucs):.3f}-{max(aucs):.3f})  Brier {((p - y) ** 2).mean():.3f}  "
+            f"rival CE {RIVALS[architecture]:.3f}  {time.perf_counter() - start:.0f} s{picks}",
             flush=True,
         )
     return 0
