@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -19,8 +21,27 @@ NAMES = {
 }
 
 
-def test_the_container_s_root_is_searched_before_the_repository() -> None:
-    assert (Path("/"), Path(__file__).resolve().parents[1]) == defaults.ROOTS
+def test_the_container_s_root_is_searched_before_the_repository_and_what_was_installed_last() -> None:
+    repository = Path(__file__).resolve().parents[1]
+    assert (Path("/"), repository, Path(sys.prefix) / "share" / "weightfeat") == defaults.ROOTS
+
+
+def test_what_is_installed_is_what_the_repository_has() -> None:
+    repository = Path(__file__).resolve().parents[1]
+    build = tomllib.loads((repository / "pyproject.toml").read_text())
+    listed = build["tool"]["setuptools"]["data-files"]
+    places = {
+        Path(folder).relative_to("share/weightfeat") / path.name
+        for folder, patterns in listed.items()
+        for pattern in patterns
+        for path in repository.glob(pattern)
+    }
+    learned = (repository / NAMES["learned_parameters_dirpath"]).iterdir()
+    assert places == {
+        Path("metaparameters.json"),
+        Path("metaparameters_schema.json"),
+        *(path.relative_to(repository) for path in learned),
+    }
 
 
 @pytest.mark.parametrize("flag", NAMES)
@@ -29,6 +50,7 @@ def test_a_flag_comes_first_then_the_first_root_that_has_the_file(
 ) -> None:
     root, repository = tmp_path / "root", tmp_path / "repository"
     monkeypatch.setattr(defaults, "ROOTS", (root, repository))
+    monkeypatch.setattr(defaults, "REPOSITORY", repository)
     absent = Request(mode="infer")
     assert defaults.resolve(absent, flag) == repository / NAMES[flag]
     root.mkdir()

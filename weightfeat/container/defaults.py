@@ -11,8 +11,10 @@ from pathlib import Path
 from weightfeat.container.flags import Request
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-ROOTS = (Path("/"), REPOSITORY)
-"""Searched in this order: a container has the files at its root, a clone in the repository."""
+INSTALLED = Path(sys.prefix) / "share" / "weightfeat"
+ROOTS = (Path("/"), REPOSITORY, INSTALLED)
+"""Searched in this order: a container has the files at its root, a clone in the repository, and what `pip install`
+makes of one has them where pyproject.toml's data files go."""
 
 _NAMES = {
     "metaparameters_filepath": "metaparameters.json",
@@ -38,8 +40,8 @@ def resolve(request: Request, name: str) -> Path:
 
 def default(name: str) -> Path:
     """The first default of flag `name` that exists, else the repository's own."""
-    candidates = [root / _NAMES[name] for root in ROOTS]
-    return next((path for path in candidates if path.exists()), candidates[-1])
+    candidates = (root / _NAMES[name] for root in ROOTS)
+    return next((path for path in candidates if path.exists()), REPOSITORY / _NAMES[name])
 
 
 def wait_quietly() -> None:
