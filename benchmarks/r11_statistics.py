@@ -20,6 +20,7 @@ import numpy as np
 
 from weightfeat.configure import with_few_bags
 from weightfeat.detector import Detector
+from weightfeat.evaluation.metrics import cross_entropy, elementwise_cross_entropy
 from weightfeat.metaparameters import Metaparameters, load
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,12 +35,6 @@ CANDIDATES: tuple[dict[str, Any], ...] = (
 )
 
 
-def cross_entropy(p: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Elementwise, clipped as the scorer does."""
-    p = np.clip(p, 1e-12, 1 - 1e-12)
-    return np.asarray(-(y * np.log(p) + (1 - y) * np.log(1 - p)))
-
-
 def fitted(x: np.ndarray, y: np.ndarray, params: Metaparameters, nested: bool) -> tuple[Detector, int]:
     """A detector fitted on one outer training fold and the index of the setting it chose."""
     if not nested:
@@ -49,7 +44,7 @@ def fitted(x: np.ndarray, y: np.ndarray, params: Metaparameters, nested: bool) -
         tried = Detector(with_few_bags(params.replace(**change))).fit(x, y)
         held_out = tried.out_of_fold_.probability
         assert held_out is not None
-        scored.append((float(cross_entropy(held_out, y).mean()), at))
+        scored.append((cross_entropy(y, held_out), at))
     at = min(scored)[1]
     return Detector(params.replace(**CANDIDATES[at])).fit(x, y), at
 
@@ -101,7 +96,7 @@ def main() -> int:
             for job, (held, probability, at) in zip(jobs, pool.map(one_fold, jobs), strict=True):
                 p[job[1], held] = probability
                 chosen.append(at)
-        losses = cross_entropy(p, y).mean(axis=0)
+        losses = elementwise_cross_entropy(y, p)
         interval = 1.96 * losses.std() / np.sqrt(len(y))
         aucs = [roc_auc_score(y, row) for row in p]
         picks = f"  picks {np.bincount(chosen, minlength=len(CANDIDATES)).tolist()}" if args.nested else ""
