@@ -24,6 +24,7 @@ import pandas as pd
 from weightfeat.files import write_atomically
 from weightfeat.judge import Judge
 from weightfeat.labelled import DIGESTS, INDEX_FILE, from_digests, read_index
+from weightfeat.metadata import read_metadata
 from weightfeat.rounds import METADATA_FILE
 from weightfeat.scan import judged
 
@@ -58,9 +59,9 @@ def repeat(source: Path, folder: Path, count: int) -> None:
     """A digest folder of `count` networks: those of `source`, again and again under new names."""
     folder.mkdir()
     (folder / DIGESTS).symlink_to((source / DIGESTS).resolve())
-    table, index = pd.read_csv(source / METADATA_FILE, dtype=str), read_index(source / INDEX_FILE)
+    table, index = read_metadata(source / METADATA_FILE), read_index(source / INDEX_FILE)
     rows = table.iloc[[at % len(table) for at in range(count)]]
-    keys = [index[name] for name in rows["model_name"]]
+    keys = [index[str(name)] for name in rows.index]
     names = [f"id-{at:08}" for at in range(count)]
     write_atomically(folder / METADATA_FILE, rows.assign(model_name=names).to_csv(index=False))
     listed = pd.DataFrame({"model_name": names, "sha256": keys})
