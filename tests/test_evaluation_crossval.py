@@ -216,6 +216,22 @@ def test_control_sees_metadata_only_and_finds_a_confounded_architecture() -> Non
     assert all(metrics.roc_auc(y, cv.probabilities) == 1.0 for cv in found.values())
 
 
+def test_pairs_tested_together_keep_the_control_at_chance() -> None:
+    """Four networks of each of 20 architectures, in pairs of both labels: metadata says nothing.
+
+    Folds that part a pair leave behind more networks of the other label, and so reward guessing the opposite.
+    """
+    y, pairs = np.arange(80) % 2, [str(i // 2) for i in range(80)]
+    names, architectures = [f"id-{i:08d}" for i in range(80)], [f"a{i // 4}" for i in range(80)]
+    found = []
+    for groups in (pairs, None):
+        folds = stratified_folds(y, architectures, groups, n_repeats=2)
+        tried = cross_validate_controls(names, y, architectures, architectures, [7.0] * 80, folds)["logistic"]
+        found.append(np.mean([metrics.roc_auc(y, p) for p in tried.probabilities]))
+    assert found[0] == pytest.approx(0.5, abs=0.05)
+    assert found[1] < 0.3
+
+
 def test_control_bears_unknown_class_counts() -> None:
     cv = validate()
     folds = stratified_folds(cv.labels, cv.architectures, n_folds=3, n_repeats=1)

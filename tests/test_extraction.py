@@ -189,6 +189,10 @@ def test_groups_follow_metadata_and_fall_back_to_names(tmp_path: Path) -> None:
     text = "\n".join(f"{row},{seed}" for row, seed in zip(table, seeds, strict=True))
     (root / "METADATA.csv").write_text(text)
     assert from_round(read_round(root), store, progress=False).groups == ("7", "7", "id-00000002", "9")
+    pairs = ["design_pair", "0", "1", "0", "1"]
+    text = "\n".join(f"{row},{pair}" for row, pair in zip(text.split("\n"), pairs, strict=True))
+    (root / "METADATA.csv").write_text(text)
+    assert from_round(read_round(root), store, progress=False).groups == ("0", "1", "0", "1")
 
 
 @pytest.mark.parametrize(

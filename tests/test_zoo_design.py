@@ -13,7 +13,7 @@ from weightfeat.errors import BadRound
 from weightfeat.network import canonical_architecture
 from weightfeat.zoo import design
 from weightfeat.zoo.architectures import ARCHITECTURES, NAMES, architecture
-from weightfeat.zoo.design import network_spec, select_ids
+from weightfeat.zoo.design import network_spec, pair_number, select_ids
 from weightfeat.zoo.presets import LARGEST_FRACTION, MANY_SOURCES, PRESETS, preset
 from weightfeat.zoo.specification import (
     ATTACKED,
@@ -41,6 +41,16 @@ def test_every_architecture_has_as_many_clean_as_poisoned(specs: list[NetworkSpe
         for name in NAMES:
             labels = [s.poisoned for s in specs[:count] if s.architecture.name == name]
             assert abs(2 * sum(labels) - len(labels)) <= 1
+
+
+def test_a_pair_is_a_clean_and_a_poisoned_network_of_one_kind(specs: list[NetworkSpec]) -> None:
+    pairs: dict[int, list[NetworkSpec]] = {}
+    for s in specs:
+        pairs.setdefault(pair_number(s.id), []).append(s)
+    assert len(pairs) == len(specs) // 2
+    for members in pairs.values():
+        assert sorted(s.poisoned for s in members) == [False, True]
+        assert len({(s.architecture.name, s.factors.number_classes_level) for s in members}) == 1
 
 
 def test_every_prefix_is_nearly_balanced_in_label(specs: list[NetworkSpec]) -> None:

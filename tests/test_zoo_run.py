@@ -24,7 +24,7 @@ from weightfeat.metadata import read_metadata
 from weightfeat.rounds import labelled_entries, read_round
 from weightfeat.zoo import metadata, presets, produce, train
 from weightfeat.zoo.__main__ import main
-from weightfeat.zoo.design import network_spec, select_ids
+from weightfeat.zoo.design import network_spec, pair_number, select_ids
 from weightfeat.zoo.folder import RoundFolder
 from weightfeat.zoo.run import Options, make_round
 from weightfeat.zoo.specification import Stream
@@ -139,6 +139,11 @@ def test_metadata_has_round_2s_columns_and_is_explained(unbroken: Path) -> None:
     assert dictionary[0] == "Column Name, Explanation, Data Type"
     assert {line.split(",")[0] for line in dictionary[1:]} == set(header)
     assert all(line.count(",") == 2 for line in dictionary)
+
+
+def test_metadata_names_the_pair_of_every_network(unbroken: Path) -> None:
+    table = read_metadata(unbroken / "METADATA.csv")
+    assert list(table["design_pair"]) == [str(pair_number(int(name[3:]))) for name in table.index]
 
 
 def test_clean_networks_say_none_where_poisoned_ones_have_a_trigger(unbroken: Path) -> None:

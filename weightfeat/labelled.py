@@ -26,7 +26,7 @@ DIGESTS = "digests"
 LEAST_SHARE = 0.9
 """Share of a round's models that must be readable: with fewer, what is learned is of another population."""
 
-_GROUP_COLUMNS = ("group", "base_model", "master_seed")
+_GROUP_COLUMNS = ("group", "base_model", "design_pair", "master_seed")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,12 @@ class LabelledSet:
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """Models that must stay in one fold share a group; a model METADATA says nothing of is its own."""
+        """Models that must stay in one fold share a group; a model METADATA says nothing of is its own.
+
+        So do the pairs of a paired design. With one of a pair held out, what is left of its kind has the other label,
+        and folds would reward guessing the opposite: stratification bias (Parker, Günter and Bedo 2007,
+        doi:10.1186/1471-2105-8-326).
+        """
         for column in _GROUP_COLUMNS:
             if column in self.metadata.columns and self.metadata[column].nunique() > 1:
                 values = (str(value).strip() for value in self.metadata[column])

@@ -43,8 +43,8 @@ def stratified_folds(
     """`n_repeats` partitions of the models into `n_folds` test sets, drawn from (seed, stream) alone.
 
     Every test set holds as even a share of each label x architecture, then of each label, as the counts
-    allow. Models of one group (same base network, same seed) are always tested together. Works down to two
-    groups a label, since every training set then still holds both labels.
+    allow. Models of one group (same base network, same seed, one pair of a design) are always tested together. Works
+    down to two groups a label, since every training set then still holds both labels.
 
     Raises BadRound where a label is absent or has one group only, or there are fewer groups than folds.
     """

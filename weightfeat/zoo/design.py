@@ -40,8 +40,7 @@ _PER_BLOCK = len(CELLS)
 
 def network_spec(preset: Preset, seed: int, id: int, attempt: int = 0) -> NetworkSpec:
     """The network of that id in the design of (preset, seed); `attempt` counts tries after a missed gate."""
-    round_, slot = divmod(id, len(ARCHITECTURES))
-    pair, member = divmod(round_, 2)
+    pair, member, slot = _place(id)
     cell = _cell(seed, slot, pair)
     factors = draw_factors(preset, seed, id, level=CELLS[cell][0])
     trigger = None
@@ -63,6 +62,12 @@ def select_ids(
     return tuple(islice((i for i in ids if ARCHITECTURES[i % len(ARCHITECTURES)].name in wanted), count))
 
 
+def pair_number(id: int) -> int:
+    """The number of a network's pair in the design: two ids have the same one, a clean and a poisoned network."""
+    pair, _, slot = _place(id)
+    return pair * len(ARCHITECTURES) + slot
+
+
 def fingerprint(preset: Preset, seed: int) -> str:
     """A hash of everything that decides the networks of a design."""
     parts = {
@@ -72,6 +77,12 @@ def fingerprint(preset: Preset, seed: int) -> str:
         "architectures": [asdict(a) for a in ARCHITECTURES],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _place(id: int) -> tuple[int, int, int]:
+    """Which pair of its architecture an id belongs to, as which of the two, and the architecture's slot."""
+    round_, slot = divmod(id, len(ARCHITECTURES))
+    return *divmod(round_, 2), slot
 
 
 def _poisoned_member(seed: int, slot: int, pair: int) -> int:

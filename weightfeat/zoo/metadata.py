@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from weightfeat.files import write_atomically
+from weightfeat.zoo.design import pair_number
 
 LICENCE = """\
 The networks in this folder were trained by weightfeat on pictures it draws itself. No third party's photographs,
@@ -53,6 +54,7 @@ DICTIONARY: dict[str, tuple[str, str]] = {
     "number_triggered_classes_level": ("Design level of number_triggered_classes: one / two / all.", "integer"),
     "trigger_type_level": ("Design level of trigger_type: polygon / instagram.", "integer"),
     "design_cell": ("Cell of the design: class level x trigger type x source classes.", "integer"),
+    "design_pair": ("A clean and a poisoned network that share architecture and class level.", "integer"),
     "design_seed": ("Seed of the whole round; with the id it decides everything about a network.", "integer"),
     "preset": ("Scale of the round.", "string"),
     "attempt": ("Tries rejected at a gate before this one.", "integer"),
@@ -80,13 +82,14 @@ DICTIONARY: dict[str, tuple[str, str]] = {
 
 
 def row(folder: Path) -> dict[str, str]:
-    """A network's line of METADATA.csv, from its config.json and model_stats.json alone."""
+    """A network's line of METADATA.csv, from its id, its config.json and its model_stats.json alone."""
     config = {k.lower(): v for k, v in json.loads((folder / "config.json").read_text()).items()}
     stats = json.loads((folder / "model_stats.json").read_text())
     converged = stats.pop("converged")
     last = [k for k in stats if k.endswith("_acc")]
     poisoned = config.pop("poisoned")
-    ordered = {"model_name": folder.name, "poisoned": poisoned, **config}
+    pair = pair_number(int(folder.name.removeprefix("id-")))
+    ordered = {"model_name": folder.name, "poisoned": poisoned, **config, "design_pair": pair}
     ordered |= {k: v for k, v in stats.items() if k not in last} | {k: stats[k] for k in last}
     return {k: text(v) for k, v in (ordered | {"converged": converged}).items()}
 
