@@ -25,7 +25,6 @@ from weightfeat.evaluation.folds import stratified_folds
 from weightfeat.evaluation.intervals import Estimate, bootstrap
 from weightfeat.files import write_atomically
 from weightfeat.metadata import parse_label, read_metadata
-from weightfeat.zoo.architectures import ARCHITECTURES
 from weightfeat.zoo.reference import REJECTIONS_FILE, TIMING_COLUMNS, TIMINGS_FILE
 from zoo_outcomes import accuracies, gates_by_architecture, gates_by_cell, markdown, seconds
 
@@ -106,7 +105,7 @@ def labels(table: pd.DataFrame, where: Path) -> np.ndarray:
 def together(table: pd.DataFrame, y: np.ndarray, folds: int, repeats: int) -> str:
     """Cross-validated AUC of two classifiers on every drawn factor that is not the trigger's."""
     architectures = list(table["model_architecture"])
-    pairs = [_pair(str(name)) for name in table.index]
+    pairs = list(table["design_pair"])
     try:
         split = stratified_folds(y, architectures, pairs, n_folds=folds, n_repeats=repeats, seed=SEED)
     except BadRound as error:
@@ -194,12 +193,6 @@ def _auc(estimate: Estimate) -> tuple[str, str]:
     inside = estimate.low <= 0.5 <= estimate.high
     said = f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
     return said, "yes" if inside else "**no**"
-
-
-def _pair(name: str) -> str:
-    """The design's unit of balance: two consecutive networks of one architecture, one clean and one poisoned."""
-    round_, slot = divmod(int(name.removeprefix("id-")), len(ARCHITECTURES))
-    return f"{slot}-{round_ // 2}"
 
 
 def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:

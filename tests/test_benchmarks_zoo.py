@@ -16,7 +16,7 @@ import zoo_fairness as fairness
 import zoo_sheets as sheets
 from weightfeat.metadata import read_metadata
 from weightfeat.zoo import metadata, render
-from weightfeat.zoo.design import network_spec
+from weightfeat.zoo.design import network_spec, pair_number
 from weightfeat.zoo.folder import REJECTION_COLUMNS
 from weightfeat.zoo.presets import preset
 from weightfeat.zoo.reference import TIMING_COLUMNS
@@ -34,7 +34,8 @@ def _specs(count: int = 322) -> tuple[NetworkSpec, ...]:
 def _row(spec: NetworkSpec) -> Row:
     """METADATA's line of a network as the design draws it, with outcomes that know nothing of its label."""
     random = np.random.default_rng([7, spec.id])
-    drawn = {"model_name": spec.name, **{k.lower(): v for k, v in config(spec).items()}}
+    drawn = {"model_name": spec.name, "design_pair": pair_number(spec.id)}
+    drawn |= {k.lower(): v for k, v in config(spec).items()}
     triggered = round(95 + 5 * random.random(), 3) if spec.poisoned else None
     losses = {name: random.random() for name in ("final_train_loss", "final_clean_val_loss")}
     accuracies = {
