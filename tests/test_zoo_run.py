@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from weightfeat.errors import BadOutput, BadRound
+from weightfeat.errors import BadOutput, BadRound, WeightfeatError
 from weightfeat.metadata import read_metadata
 from weightfeat.rounds import labelled_entries, read_round
 from weightfeat.zoo import metadata, presets, produce, train
@@ -331,14 +331,14 @@ def test_written_networks_are_whole_modules_that_know_the_examples(
         ({"count": None}, "no count"),
         ({"preset": "huge"}, "unknown preset"),
         ({"architectures": ("alexnet",)}, "unknown architecture"),
-        ({"device": "abacus"}, "device not usable"),
+        ({"device": "abacus"}, "device not available"),
         ({"ids": (5, 2)}, "ids 5 to 2"),
     ],
 )
 def test_bad_options_are_refused_before_anything_is_written(
     tmp_path: Path, changes: dict[str, object], said: str
 ) -> None:
-    with pytest.raises(BadRound, match=said):
+    with pytest.raises(WeightfeatError, match=said):
         make_round(_options(tmp_path / "out", **changes))  # type: ignore[arg-type]
     assert not (tmp_path / "out").exists()
 

@@ -8,13 +8,14 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from weightfeat import errors
+from weightfeat.digest.place import torch_device
 from weightfeat.errors import BadRound, WeightfeatError
 from weightfeat.zoo.design import network_spec, select_ids
 from weightfeat.zoo.folder import RoundFolder
@@ -63,11 +64,12 @@ def make_round(options: Options) -> Summary:
 
     Raises
     ------
-    BadRound : a count below one, an unknown preset, architecture or device, a folder with another design, no memory.
+    BadRound : a count below one, an unknown preset or architecture, a folder with another design, no memory.
+    UnsupportedLayout : a device torch does not have.
     BadOutput : the folder cannot be written, is in use, or the disk is full.
     """
     names = {i: network_spec(preset(options.preset), options.seed, i).name for i in _wanted(options)}
-    _check_device(options.device)
+    options = replace(options, device=str(torch_device(options.device)))
     with RoundFolder(options.out, preset(options.preset), options.seed).opened() as folder:
         folder.write_tables()
         reference = Reference(options.reference, folder) if options.reference else None
@@ -107,20 +109,6 @@ def _wanted(options: Options) -> tuple[int, ...]:
 
 def _bad_count(what: str, expected: str) -> BadRound:
     return BadRound(what, where="--count", expected=expected, remedy="say how many networks to make")
-
-
-def _check_device(device: str) -> None:
-    import torch
-
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise BadRound(
-            "device not usable",
-            where=device,
-            expected="cpu, or cuda where there is one",
-            remedy="choose another --device",
-        ) from error
 
 
 def _outcomes(options: Options, todo: list[int], bar: Any) -> Iterator[Outcome]:
