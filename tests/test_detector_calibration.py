@@ -97,6 +97,23 @@ def test_groups_are_never_split(code: list[int], seed: int) -> None:
         assert all(len(set(fold[np.array(code) == c].tolist())) == 1 for c in set(code))
 
 
+@given(st.integers(2, 30), st.integers(0, 6), st.integers(2, 6), st.integers(0, 99))
+def test_pairs_of_both_labels_are_dealt_like_any_group(
+    pairs: int, singles: int, folds: int, seed: int
+) -> None:
+    """Every label is in every group of a pair: what limits the folds is the number of pairs."""
+    y = np.array([0, 1] * pairs + [0] * singles)
+    names = [f"pair {i // 2}" for i in range(2 * pairs)] + [f"single {i}" for i in range(singles)]
+    strata = ["", "a", "", "b"] * (pairs // 2) + ["", "a"] * (pairs % 2) + [""] * singles
+    fold = assign_folds(y, strata, names, folds, seed)
+    assert fold is not None
+    assert set(fold.tolist()) == set(range(min(folds, pairs)))
+    np.testing.assert_array_equal(fold[: 2 * pairs : 2], fold[1 : 2 * pairs : 2])
+    for kind in ("a", "b"):
+        counts = np.bincount(fold[[s == kind for s in strata]], minlength=fold.max() + 1)
+        assert counts.max() - counts.min() <= 1
+
+
 def test_the_seed_draws_other_folds() -> None:
     y, names = np.arange(40) % 2, [str(i) for i in range(40)]
     one, same, other = (assign_folds(y, ["a"] * 40, names, 4, seed) for seed in (1, 1, 2))

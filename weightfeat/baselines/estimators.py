@@ -44,7 +44,8 @@ class Pooled:
         """Learn from X (n, columns) and y (n,)."""
         values = X.to_numpy(dtype=np.float64)
         self._fill = _medians(values)
-        self._model = self._make().fit(_filled(values, self._fill), np.asarray(y, dtype=np.int64))
+        labels = np.asarray(y, dtype=np.int64)
+        self._model = self._make().fit(_filled(values, self._fill), labels, _units(groups, len(labels)))
         return self
 
     def predict_proba(
@@ -75,6 +76,7 @@ class PerArchitecture:
     ) -> PerArchitecture:
         """Learn from X (n, columns) and y (n,), each architecture alone."""
         values, labels, names = X.to_numpy(dtype=np.float64), np.asarray(y), np.asarray(architecture, str)
+        units = _units(groups, len(labels))
         self._share = float(np.clip(labels.mean(), 0.01, 0.99))
         self._models: dict[str, tuple[NDArray[np.bool_], Array, Model]] = {}
         for name in sorted(set(architecture)):
@@ -86,7 +88,8 @@ class PerArchitecture:
             if not held.any():
                 continue
             fill = _medians(own[:, held])
-            self._models[name] = held, fill, self._make().fit(_filled(own[:, held], fill), labels[rows])
+            known = _filled(own[:, held], fill), labels[rows], _of(units, np.flatnonzero(rows))
+            self._models[name] = held, fill, self._make().fit(*known)
         return self
 
     def predict_proba(
@@ -162,17 +165,17 @@ class Calibrated:
     ) -> Calibrated:
         """Learn from X (n, columns) and y (n,); groups stay together in the inner folds."""
         labels = np.asarray(y, dtype=np.int64)
-        units = [str(i) for i in range(len(labels))] if groups is None else list(groups)
+        units = _units(groups, len(labels))
         fold = assign_folds(labels, architecture, units, self._folds, 0)
         self._calibration = Calibration("none")
         if fold is not None:
             logit = np.empty(len(labels))
             for number in range(int(fold.max()) + 1):
                 held, kept = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
-                inner = self._fitted(X, labels, architecture, family, kept)
+                inner = self._fitted(X, labels, architecture, family, units, kept)
                 logit[held] = _logit_of(inner, X, architecture, family, held)
             self._calibration = fit_calibration("platt", logit, labels)
-        self._whole = self._fitted(X, labels, architecture, family, np.arange(len(labels)))
+        self._whole = self._fitted(X, labels, architecture, family, units, np.arange(len(labels)))
         return self
 
     def predict_proba(
@@ -183,12 +186,16 @@ class Calibrated:
         return _both(self._calibration.logit(logit))
 
     def _fitted(
-        self, X: pd.DataFrame, y: Labels, architecture: Sequence[str], family: Sequence[str], rows: Labels
+        self,
+        X: pd.DataFrame,
+        y: Labels,
+        architecture: Sequence[str],
+        family: Sequence[str],
+        groups: Sequence[str],
+        rows: Labels,
     ) -> Estimator:
-        estimator = self._make()
-        estimator.fit(
-            X.iloc[rows], y[rows], architecture=_of(architecture, rows), family=_of(family, rows), groups=None
-        )
+        estimator, kinds = self._make(), {"architecture": architecture, "family": family, "groups": groups}
+        estimator.fit(X.iloc[rows], y[rows], **{name: _of(values, rows) for name, values in kinds.items()})
         return estimator
 
 
@@ -200,6 +207,11 @@ def _logit_of(
     ]
     p = np.clip(p, EDGE, 1 - EDGE)
     return np.asarray(np.log(p / (1 - p)))
+
+
+def _units(groups: Sequence[str] | None, count: int) -> list[str]:
+    """What must stay together in inner folds: every row alone where no groups are given."""
+    return [str(i) for i in range(count)] if groups is None else list(groups)
 
 
 def _of(values: Sequence[Any], rows: Labels) -> list[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,8 +21,8 @@ PENALTIES = (0.1, 1.0, 10.0)
 class Model:
     """What `PerArchitecture` and `Pooled` fit: an X of finite numbers and a logit for each of its rows."""
 
-    def fit(self, x: Array, y: Labels) -> Model:
-        """Learn from (n, columns) and (n,)."""
+    def fit(self, x: Array, y: Labels, groups: Sequence[str]) -> Model:
+        """Learn from (n, columns) and (n,); rows of one group stay together wherever it folds them."""
         raise NotImplementedError
 
     def logit(self, x: Array) -> Array:
@@ -31,7 +33,7 @@ class Model:
 class _Boosted(Model):
     """Gradient boosting with the settings that did best on the Round 11 statistics: 200 trees, depth 3, rate 0.02."""
 
-    def fit(self, x: Array, y: Labels) -> Model:
+    def fit(self, x: Array, y: Labels, groups: Sequence[str]) -> Model:
         from sklearn.ensemble import GradientBoostingClassifier
 
         # A random share of the columns at each split: with thousands of columns all of them take minutes a network.
@@ -47,8 +49,8 @@ class _Boosted(Model):
 class _Logistic(Model):
     """L2 logistic regression whose penalty is chosen by cross-entropy in folds of the training rows."""
 
-    def fit(self, x: Array, y: Labels) -> Model:
-        folds = assign_folds(y, [""] * len(y), [str(i) for i in range(len(y))], 3, 0)
+    def fit(self, x: Array, y: Labels, groups: Sequence[str]) -> Model:
+        folds = assign_folds(y, [""] * len(y), groups, 3, 0)
         strength = PENALTIES[0]
         if folds is not None:
             strength = min(PENALTIES, key=lambda c: _held_out_loss(x, y, folds, c))

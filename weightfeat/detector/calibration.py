@@ -77,18 +77,21 @@ def assign_folds(
 ) -> NDArray[np.int64] | None:
     """A fold for every row: balanced over label x stratum, groups never split.
 
-    Groups are sorted by label, then stratum, in random order within, and dealt out in turn, so every fold gets as many
-    of each as division allows. Fewer folds where a class has fewer groups than `folds`; None where it has only one.
+    Groups are sorted by their share of label 1, then by the stratum of their first row of label 1 (else 0), in random
+    order within, and dealt out in turn, so every fold gets as many of each as division allows. Fewer folds where a
+    label occurs in fewer groups than `folds`; None where it occurs in only one.
     """
     labels, codes = np.asarray(y), np.asarray(groups, dtype=str)
-    names, first, code = np.unique(codes, return_index=True, return_inverse=True)
+    names, code = np.unique(codes, return_inverse=True)
     share = np.bincount(code, weights=labels) / np.bincount(code)
-    major = (share >= 0.5).astype(int)
-    possible = min(folds, int((major == 1).sum()), int((major == 0).sum()))
+    possible = min(folds, int((share > 0).sum()), int((share < 1).sum()))
     if possible < 2:
         return None
+    rows = np.lexsort((-np.arange(len(labels)), labels))
+    speaker = np.empty(len(names), dtype=np.int64)
+    speaker[code[rows]] = rows  # of a group's rows the last one counts
     order = np.random.default_rng(seed).permutation(len(names))
-    order = np.array(sorted(order, key=lambda g: (major[g], strata[int(first[g])])))
+    order = np.array(sorted(order, key=lambda g: (share[g], strata[int(speaker[g])])))
     dealt = np.empty(len(names), dtype=np.int64)
     dealt[order] = np.arange(len(names)) % possible
     return dealt[code]
