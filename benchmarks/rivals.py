@@ -1,9 +1,11 @@
 """Other weights-only detectors on the folds of ours, from a digest folder: prints one markdown table.
 
     python benchmarks/rivals.py --digests reference --folds 5 --repeats 3 [--only dixon --only clp] [--classes]
+        [--since METADATA.csv]
 
 `--classes` takes class-level supervision apart: our detector without class evidence, the evidence alone, and how often
-the suspected target is the true one, out of fold.
+the suspected target is the true one, out of fold. `--since` adds the table of those networks alone that an earlier
+METADATA.csv does not name: where ours was chosen on the networks of then, that is the fair comparison.
 """
 
 from __future__ import annotations
@@ -12,10 +14,13 @@ import argparse
 import os
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np
 
 from weightfeat import baselines, configure, features
 from weightfeat.baselines.comparison import as_markdown, compare
@@ -26,13 +31,15 @@ from weightfeat.classmodel import class_rows, targets_of
 from weightfeat.classmodel.measure import recovery_table
 from weightfeat.classmodel.pipeline import WithClassEvidence
 from weightfeat.detector import Detector
-from weightfeat.errors import WeightfeatError
+from weightfeat.errors import BadRound, WeightfeatError
 from weightfeat.evaluation.crossval import CrossValidation, cross_validate
 from weightfeat.evaluation.folds import stratified_folds
 from weightfeat.labelled import LabelledSet, from_digests
+from weightfeat.metadata import read_metadata
 from weightfeat.metaparameters import Metaparameters, load
 
 ROOT = Path(__file__).resolve().parents[1]
+Results = tuple[CrossValidation, list[tuple[Rival, CrossValidation]]]
 
 
 def main() -> int:
@@ -41,7 +48,13 @@ def main() -> int:
     try:
         labelled = from_digests(arguments.digests)
         params = load(ROOT / "metaparameters.json", ROOT / "metaparameters_schema.json")
-        print(_table(labelled, params, arguments), end="")
+        later = _later(labelled, arguments.since)
+        ours, theirs = _tried(labelled, params, arguments)
+        rows = labelled.rows
+        print(as_markdown(compare(ours, theirs, rows), ours), end="")
+        if arguments.since is not None:
+            part, parts = _only(ours, later), [(rival, _only(cv, later)) for rival, cv in theirs]
+            print("\n" + as_markdown(compare(part, parts, [rows[i] for i in later]), part), end="")
         if arguments.classes:
             print("\n" + recovery_table(labelled), end="")
     except WeightfeatError as error:
@@ -50,7 +63,8 @@ def main() -> int:
     return 0
 
 
-def _table(labelled: LabelledSet, params: Metaparameters, arguments: argparse.Namespace) -> str:
+def _tried(labelled: LabelledSet, params: Metaparameters, arguments: argparse.Namespace) -> Results:
+    """Our detector and the rivals, out of fold on the same folds."""
     found = baselines.rivals(arguments.digests, params)
     if "weightwatcher" not in found:
         print(f"absent: {arguments.digests / 'weightwatcher'} holds no tables", file=sys.stderr)
@@ -77,8 +91,33 @@ def _table(labelled: LabelledSet, params: Metaparameters, arguments: argparse.Na
         start = time.perf_counter()
         theirs.append((rival, baselines.run(rival, labelled, folds, jobs=arguments.jobs)))
         print(f"{rival.name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
-    rows = labelled.rows
-    return as_markdown(compare(ours, theirs, rows), ours)
+    return ours, theirs
+
+
+def _only(cv: CrossValidation, kept: np.ndarray) -> CrossValidation:
+    """The same for some of the networks, learned from as many others as before."""
+    return replace(
+        cv,
+        names=tuple(cv.names[i] for i in kept),
+        labels=cv.labels[kept],
+        architectures=tuple(cv.architectures[i] for i in kept),
+        probabilities=cv.probabilities[:, kept],
+        folds=cv.folds[:, kept],
+    )
+
+
+def _later(labelled: LabelledSet, since: Path | None) -> np.ndarray:
+    """Places of the networks that METADATA.csv `since` does not name; all without it. BadRound where there are none."""
+    known = frozenset() if since is None else frozenset(read_metadata(since).index)
+    later = np.flatnonzero([name not in known for name in labelled.names])
+    if not len(later):
+        raise BadRound(
+            "names every network of the digests",
+            where=since,
+            expected="the METADATA.csv of an earlier, smaller set",
+            remedy="leave out --since",
+        )
+    return later
 
 
 def _apart(labelled: LabelledSet, params: Metaparameters) -> list[Rival]:
@@ -110,6 +149,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--only", action="append", choices=[*baselines.RIVALS, "weightwatcher"])
+    parser.add_argument(
+        "--since", type=Path, metavar="METADATA.csv", help="an earlier set's: add what is new"
+    )
     parser.add_argument("--classes", action="store_true", help="add the recovery of the target class")
     return parser
 
