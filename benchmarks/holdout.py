@@ -128,7 +128,7 @@ def learned_from(
 ) -> CrossValidation:
     """An estimator fitted on the reference set's rows of `features` alone, tried on the holdout's, which follow."""
     before, after = np.split(np.arange(len(features)), [-len(fresh.names)])
-    places = (np.array(every.labels), every.architectures, every.families, None)
+    places = (np.array(every.labels), every.architectures, every.families, every.groups)
     return scored(fresh, fit_and_score(make, features, *places, before, after))
 
 
