@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weightfeat.baselines.models import Model
-from weightfeat.detector.calibration import Calibration, assign_folds, fit_calibration, sigmoid
+from weightfeat.detector.calibration import Calibration, assign_folds, fit_calibration, sigmoid, units_of
 from weightfeat.detector.linear import fit_linear
 from weightfeat.detector.normaliser import Normaliser, fit_normaliser, robust
 from weightfeat.evaluation.crossval import Estimator
@@ -45,7 +45,7 @@ class Pooled:
         values = X.to_numpy(dtype=np.float64)
         self._fill = _medians(values)
         labels = np.asarray(y, dtype=np.int64)
-        self._model = self._make().fit(_filled(values, self._fill), labels, _units(groups, len(labels)))
+        self._model = self._make().fit(_filled(values, self._fill), labels, units_of(groups, len(labels)))
         return self
 
     def predict_proba(
@@ -76,7 +76,7 @@ class PerArchitecture:
     ) -> PerArchitecture:
         """Learn from X (n, columns) and y (n,), each architecture alone."""
         values, labels, names = X.to_numpy(dtype=np.float64), np.asarray(y), np.asarray(architecture, str)
-        units = _units(groups, len(labels))
+        units = units_of(groups, len(labels))
         self._share = float(np.clip(labels.mean(), 0.01, 0.99))
         self._models: dict[str, tuple[NDArray[np.bool_], Array, Model]] = {}
         for name in sorted(set(architecture)):
@@ -165,7 +165,7 @@ class Calibrated:
     ) -> Calibrated:
         """Learn from X (n, columns) and y (n,); groups stay together in the inner folds."""
         labels = np.asarray(y, dtype=np.int64)
-        units = _units(groups, len(labels))
+        units = units_of(groups, len(labels))
         fold = assign_folds(labels, architecture, units, self._folds, 0)
         self._calibration = Calibration("none")
         if fold is not None:
@@ -207,11 +207,6 @@ def _logit_of(
     ]
     p = np.clip(p, EDGE, 1 - EDGE)
     return np.asarray(np.log(p / (1 - p)))
-
-
-def _units(groups: Sequence[str] | None, count: int) -> list[str]:
-    """What must stay together in inner folds: every row alone where no groups are given."""
-    return [str(i) for i in range(count)] if groups is None else list(groups)
 
 
 def _of(values: Sequence[Any], rows: Labels) -> list[Any]:

@@ -16,7 +16,7 @@ from weightfeat.classmodel.rows import ClassRows, class_rows
 from weightfeat.classmodel.settings import ClassSettings
 from weightfeat.classmodel.summary import NAMES, best_sources, summarise
 from weightfeat.classmodel.targets import Target, check
-from weightfeat.detector.calibration import assign_folds
+from weightfeat.detector.calibration import assign_folds, units_of
 from weightfeat.digest import Digest
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class ClassEvidence:
         All NaN, and None, where there are too few networks to leave any out.
         """
         rows, y = self._checked(networks, labels, targets)
-        units = [str(i) for i in range(len(rows))] if groups is None else list(groups)
+        units = units_of(groups, len(rows))
         # Folds are balanced over how many sources were attacked: each must hold some of what pairs are learned from.
         strata = ["" if t is None else str(len(t.sources)) for t in targets]
         fold = assign_folds(y, strata, units, self.settings.folds, self.settings.seed)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from weightfeat.metaparameters import CalibrationMethod
 
-__all__ = ["Calibration", "assign_folds", "fit_calibration", "sigmoid"]
+__all__ = ["Calibration", "assign_folds", "fit_calibration", "sigmoid", "units_of"]
 
 Array = NDArray[np.float64]
 STEEPEST = 20.0
@@ -95,6 +95,11 @@ def assign_folds(
     dealt = np.empty(len(names), dtype=np.int64)
     dealt[order] = np.arange(len(names)) % possible
     return dealt[code]
+
+
+def units_of(groups: Sequence[str] | None, count: int) -> list[str]:
+    """What must stay together in folds of `count` rows: every row alone where no groups are given."""
+    return [str(i) for i in range(count)] if groups is None else list(groups)
 
 
 def sigmoid(logit: Array) -> Array:
