@@ -20,7 +20,7 @@ import numpy as np
 
 from weightfeat.configure import with_few_bags
 from weightfeat.detector import Detector
-from weightfeat.evaluation.metrics import cross_entropy, elementwise_cross_entropy
+from weightfeat.evaluation.metrics import cross_entropy, elementwise_cross_entropy, half_width
 from weightfeat.metaparameters import Metaparameters, load
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -97,11 +97,10 @@ def main() -> int:
                 p[job[1], held] = probability
                 chosen.append(at)
         losses = elementwise_cross_entropy(y, p)
-        interval = 1.96 * losses.std() / np.sqrt(len(y))
         aucs = [roc_auc_score(y, row) for row in p]
         picks = f"  picks {np.bincount(chosen, minlength=len(CANDIDATES)).tolist()}" if args.nested else ""
         print(
-            f"{architecture:13} CE {losses.mean():.3f} +- {interval:.3f}  AUC {np.mean(aucs):.3f} "
+            f"{architecture:13} CE {losses.mean():.3f} +- {half_width(losses):.3f}  AUC {np.mean(aucs):.3f} "
             f"(repeats {min(aucs):.3f}-{max(aucs):.3f})  Brier {((p - y) ** 2).mean():.3f}  "
             f"rival CE {RIVALS[architecture]:.3f}  {time.perf_counter() - start:.0f} s{picks}",
             flush=True,
