@@ -1,11 +1,14 @@
 """What each part of the detector is worth: variants against the shipped metaparameters, on the same folds.
 
     python benchmarks/ablation.py [--digests reference] [--folds 5] [--repeats 3] [--change train_num_leaves=4 ...]
+        [--learned-from METADATA.csv]
 
 By default: every feature block left out, every block alone beside class evidence, class evidence left out, trees alone,
 logistic alone. `--change NAME=VALUE[,NAME=VALUE]` (repeatable) tries other metaparameters instead. All of them, the
-shipped one too, grow as few bags as a search's trials do. Prints markdown: differences are the shipped detector's
-minus the variant's, so a positive CE difference speaks for the variant.
+shipped one too, grow as few bags as a search's trials do. `--learned-from` learns from the networks that an earlier
+METADATA.csv names and tries the others, in the place of folds: what those suggested is asked of networks that had no
+part in it. Prints markdown: differences are the shipped detector's minus the variant's, so a positive CE difference
+speaks for the variant.
 """
 
 from __future__ import annotations
@@ -21,11 +24,14 @@ from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import numpy as np
+from numpy.typing import NDArray
+
 from weightfeat import baselines, configure, features
 from weightfeat.baselines.comparison import as_markdown, compare
 from weightfeat.baselines.protocol import Rival
 from weightfeat.errors import WeightfeatError
-from weightfeat.evaluation.folds import stratified_folds
+from weightfeat.evaluation.folds import Fold, leave_one_out_folds, stratified_folds
 from weightfeat.labelled import LabelledSet, from_digests
 from weightfeat.metaparameters import BLOCK_PREFIX, Metaparameters, load
 
@@ -64,23 +70,34 @@ def parts(params: Metaparameters) -> dict[str, Change]:
 def _table(
     labelled: LabelledSet, params: Metaparameters, variants: dict[str, Change], options: argparse.Namespace
 ) -> str:
-    folds = stratified_folds(
-        *(labelled.labels, labelled.architectures, labelled.groups),
-        n_folds=options.folds,
-        n_repeats=options.repeats,
-        seed=options.seed,
-    )
+    folds, shown = _folds(labelled, options)
     make = configure.trial_estimators(labelled)
     scored = []
     for name, change in {"shipped": {}, **variants}.items():
         start = time.perf_counter()
         changed = params.replace(**change)
         variant = Rival(name, "this repository", partial(_row, blocks=changed.blocks), partial(make, changed))
-        scored.append((variant, baselines.run(variant, labelled, folds, jobs=options.jobs)))
+        scored.append((variant, baselines.run(variant, labelled, folds, jobs=options.jobs).only(shown)))
         print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
     rows = labelled.rows
     (_, ours), theirs = scored[0], scored[1:]
-    return as_markdown(compare(ours, theirs, rows), ours)
+    return as_markdown(compare(ours, theirs, [rows[i] for i in shown]), ours)
+
+
+def _folds(labelled: LabelledSet, options: argparse.Namespace) -> tuple[tuple[Fold, ...], NDArray[np.int64]]:
+    """The folds, and the places of the networks to report."""
+    if options.learned_from is not None:
+        later = labelled.since(options.learned_from)
+        part = np.full(len(labelled.names), "earlier", dtype=object)
+        part[later] = "later"
+        return leave_one_out_folds(labelled.labels, part.tolist(), labelled.groups), later
+    folds = stratified_folds(
+        *(labelled.labels, labelled.architectures, labelled.groups),
+        n_folds=options.folds,
+        n_repeats=options.repeats,
+        seed=options.seed,
+    )
+    return folds, np.arange(len(labelled.names))
 
 
 def _row(digest: Any, blocks: tuple[str, ...]) -> dict[str, float]:
@@ -110,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--learned-from", type=Path, metavar="METADATA.csv", help="an earlier set's")
     parser.add_argument("--change", type=_change, action="append", metavar="NAME=VALUE,...")
     return parser
 

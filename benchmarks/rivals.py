@@ -14,13 +14,10 @@ import argparse
 import os
 import sys
 import time
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-import numpy as np
 
 from weightfeat import baselines, configure, features
 from weightfeat.baselines.comparison import as_markdown, compare
@@ -31,11 +28,10 @@ from weightfeat.classmodel import class_rows, targets_of
 from weightfeat.classmodel.measure import recovery_table
 from weightfeat.classmodel.pipeline import WithClassEvidence
 from weightfeat.detector import Detector
-from weightfeat.errors import BadRound, WeightfeatError
+from weightfeat.errors import WeightfeatError
 from weightfeat.evaluation.crossval import CrossValidation, cross_validate
 from weightfeat.evaluation.folds import stratified_folds
 from weightfeat.labelled import LabelledSet, from_digests
-from weightfeat.metadata import read_metadata
 from weightfeat.metaparameters import Metaparameters, load
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,12 +44,12 @@ def main() -> int:
     try:
         labelled = from_digests(arguments.digests)
         params = load(ROOT / "metaparameters.json", ROOT / "metaparameters_schema.json")
-        later = _later(labelled, arguments.since)
+        later = None if arguments.since is None else labelled.since(arguments.since)
         ours, theirs = _tried(labelled, params, arguments)
         rows = labelled.rows
         print(as_markdown(compare(ours, theirs, rows), ours), end="")
-        if arguments.since is not None:
-            part, parts = _only(ours, later), [(rival, _only(cv, later)) for rival, cv in theirs]
+        if later is not None:
+            part, parts = ours.only(later), [(rival, cv.only(later)) for rival, cv in theirs]
             print("\n" + as_markdown(compare(part, parts, [rows[i] for i in later]), part), end="")
         if arguments.classes:
             print("\n" + recovery_table(labelled), end="")
@@ -92,32 +88,6 @@ def _tried(labelled: LabelledSet, params: Metaparameters, arguments: argparse.Na
         theirs.append((rival, baselines.run(rival, labelled, folds, jobs=arguments.jobs)))
         print(f"{rival.name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
     return ours, theirs
-
-
-def _only(cv: CrossValidation, kept: np.ndarray) -> CrossValidation:
-    """The same for some of the networks, learned from as many others as before."""
-    return replace(
-        cv,
-        names=tuple(cv.names[i] for i in kept),
-        labels=cv.labels[kept],
-        architectures=tuple(cv.architectures[i] for i in kept),
-        probabilities=cv.probabilities[:, kept],
-        folds=cv.folds[:, kept],
-    )
-
-
-def _later(labelled: LabelledSet, since: Path | None) -> np.ndarray:
-    """Places of the networks that METADATA.csv `since` does not name; all without it. BadRound where there are none."""
-    known = frozenset() if since is None else frozenset(read_metadata(since).index)
-    later = np.flatnonzero([name not in known for name in labelled.names])
-    if not len(later):
-        raise BadRound(
-            "names every network of the digests",
-            where=since,
-            expected="the METADATA.csv of an earlier, smaller set",
-            remedy="leave out --since",
-        )
-    return later
 
 
 def _apart(labelled: LabelledSet, params: Metaparameters) -> list[Rival]:

@@ -189,6 +189,18 @@ def test_leave_one_architecture_out_tests_each_architecture_by_the_others() -> N
         assert not set(seen["architecture"]) & set(seen["test_architecture"])
 
 
+def test_some_of_the_models_keep_their_probabilities_labels_and_folds() -> None:
+    X, y, architectures, families = population()
+    cv = cross_validate(X, y, architectures, families, None, Linear, stratified_folds(y, architectures))
+    kept = np.array([7, 2, 11])
+    part = cv.only(kept)
+    assert part.names == tuple(cv.names[i] for i in kept)
+    assert part.architectures == tuple(architectures[i] for i in kept)
+    np.testing.assert_array_equal(part.labels, y[kept])
+    np.testing.assert_array_equal(part.probabilities, cv.probabilities[:, kept])
+    np.testing.assert_array_equal(part.folds, cv.folds[:, kept])
+
+
 def test_wrong_folds_and_lengths_are_refused() -> None:
     X, y, architectures, families = population(12)
     folds = stratified_folds(y, architectures, n_folds=3, n_repeats=1)

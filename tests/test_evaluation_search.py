@@ -20,7 +20,7 @@ from weightfeat.evaluation.crossval import cross_validate
 from weightfeat.evaluation.folds import stratified_folds
 from weightfeat.evaluation.nested import Tuned
 from weightfeat.evaluation.search import tune
-from weightfeat.evaluation.study import finished, open_study
+from weightfeat.evaluation.study import finished, fixed_trial, open_study
 
 BLOCKS = {"signal": ["a"], "noise": ["b", "c"]}
 
@@ -141,6 +141,38 @@ def test_interrupted_batch_is_closed_and_its_start_values_are_tried_again(tmp_pa
 
 def test_start_values_bound_the_result() -> None:
     assert search(1, start={"signal": True, "noise": False, "slope": 4.5}) == Params(True, False, 4.5)
+
+
+def test_start_is_left_for_what_is_clearly_better_and_not_for_luck() -> None:
+    said: list[str] = []
+    wrong = {"signal": True, "noise": True, "slope": -1.0}
+    assert search(24, start=wrong, log=said.append).slope > 0
+    # Noise in the place of the block that tells: no trial is better than guessing but by luck.
+    X, y, architectures, families = population()
+    guess = {"signal": False, "noise": True, "slope": 0.0}
+    only_noise = Params(False, True, 0.0)
+    found = tune(
+        *(lambda blocks: X[columns(blocks)], y, architectures, families, None),
+        space=lambda trial: Params(False, True, space(trial).slope),
+        make_detector=Threshold,
+        trials=24,
+        start=guess,
+        log=said.append,
+    )
+    assert found == only_noise
+    assert [line.split(":")[-1] for line in said] == [said[0], " the values it began with are kept"]
+
+
+def test_losses_of_a_trial_are_kept_model_by_model(tmp_path: Path) -> None:
+    search(4, tmp_path / "j.log", n_repeats=2)
+    X, y, architectures, families = population()
+    folds = stratified_folds(y, architectures, n_folds=5, n_repeats=2, stream=1)
+    trial = open_study(tmp_path / "j.log").best_trial
+    params = space(fixed_trial(trial.params))
+    table = X[columns(params.blocks)]
+    cv = cross_validate(table, y, architectures, families, None, lambda: Threshold(params), folds)
+    expected = [metrics.elementwise_cross_entropy(y, p) for p in cv.probabilities]
+    np.testing.assert_allclose(trial.user_attrs["losses"], np.mean(expected, axis=0))
 
 
 def test_pruned_trials_saw_fewer_folds(tmp_path: Path) -> None:

@@ -166,6 +166,24 @@ def test_a_digest_folder_gives_what_its_round_gives(tmp_path: Path) -> None:
         assert list(loaded.metadata.columns[:2]) == ["model_name", "poisoned"]
 
 
+def test_since_names_the_models_an_earlier_table_does_not(tmp_path: Path) -> None:
+    labelled = from_round(
+        read_round(write_round(tmp_path / "round", "cpcp")), DigestStore(tmp_path / "store")
+    )
+    names = labelled.names
+
+    def table(*known: str) -> Path:
+        (tmp_path / "METADATA.csv").write_text(
+            "\n".join(["model_name,poisoned", *(f"{n},True" for n in known)])
+        )
+        return tmp_path / "METADATA.csv"
+
+    assert labelled.since(table(names[2], names[0], "id-of-another-set")).tolist() == [1, 3]
+    for known, what in ((names, "names every one of the 4 networks"), (("another",), "names none of the 4")):
+        with pytest.raises(BadRound, match=what):
+            labelled.since(table(*known))
+
+
 def test_one_bad_model_in_ten_is_left_out_and_two_are_too_many(tmp_path: Path) -> None:
     lines: list[str] = []
     one = read_round(write_round(tmp_path / "one", "cpcpcpcpcp", bad=(3,)))

@@ -157,6 +157,7 @@ def search(
             jobs=workers(jobs),
             seed=seed,
             progress=advance,
+            log=lambda line: log(f"search: {line}"),
         )
     changed = [name for name, value in found.as_dict().items() if value != getattr(params, name)]
     log(f"search: {trials} trials changed {', '.join(changed) or 'nothing'}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -57,6 +57,17 @@ class CrossValidation:
     def n_repeats(self) -> int:
         """How often every model was tested."""
         return len(self.probabilities)
+
+    def only(self, kept: NDArray[np.int64]) -> CrossValidation:
+        """The same of some of the models, by their places; each was learned of from as many others as before."""
+        return replace(
+            self,
+            names=tuple(self.names[i] for i in kept),
+            labels=self.labels[kept],
+            architectures=tuple(self.architectures[i] for i in kept),
+            probabilities=self.probabilities[:, kept],
+            folds=self.folds[:, kept],
+        )
 
 
 def cross_validate(

@@ -21,7 +21,7 @@ from weightfeat.errors import WeightfeatError
 from weightfeat.evaluation.crossval import Estimator, Progress, fit_and_score, worker_options
 from weightfeat.evaluation.folds import SEARCH_STREAM, Fold, stratified_folds
 from weightfeat.evaluation.metrics import elementwise_cross_entropy
-from weightfeat.evaluation.study import best, claim, finished, fixed_trial, offer, open_study
+from weightfeat.evaluation.study import LOSSES, choose, claim, finished, fixed_trial, offer, open_study
 
 if TYPE_CHECKING:
     import optuna
@@ -60,14 +60,15 @@ def tune(
     n_folds: int = 5,
     n_repeats: int = 1,
     progress: Progress | None = None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> P:
-    """The metaparameters of least cross-validated cross-entropy among `trials` tried.
+    """The metaparameters of least cross-validated cross-entropy among `trials` tried, or `start`: see `choose`.
 
     Parameters
     ----------
     space : turns a trial into metaparameters by its suggest_* methods.
     make_detector : an unfitted estimator of given metaparameters.
-    start : suggested values to try first, so that the result is never worse than they are on these folds.
+    start : suggested values to try first, left only for others whose lead over them is more than chance.
     storage_path : an Optuna journal. A search that was stopped goes on from it, and searches started by
         several processes or machines on one journal share its trials; `trials` counts all of them.
     seed : of the folds and of the samplers. The folds differ from those `stratified_folds` gives a report.
@@ -97,16 +98,19 @@ def tune(
         _run_batch(study, space, task, y, folds, min(BATCH, missing), jobs)
         if progress is not None:
             progress(min(finished(study), trials), trials)
-    return space(fixed_trial(best(study).params))
+    chosen, why = choose(study)
+    log(why)
+    return space(fixed_trial(chosen.params))
 
 
 @dataclass
 class _Running:
-    """A trial under way, with the losses of the models tested so far."""
+    """A trial under way, with the losses of the models tested so far and which models these were."""
 
     trial: optuna.Trial
     params: Any = None
     losses: list[NDArray[np.float64]] = field(default_factory=list)
+    tested: list[NDArray[np.int64]] = field(default_factory=list)
     ended: bool = False
 
     @property
@@ -119,6 +123,12 @@ class _Running:
 
         study.tell(self.trial, self.loss if state == TrialState.COMPLETE else None, state)
         self.ended = True
+
+    def keep_losses(self) -> None:
+        """Keep every model's mean loss with the trial: what another trial's are compared with, model by model."""
+        tested, losses = np.concatenate(self.tested), np.concatenate(self.losses)
+        mean = np.bincount(tested, weights=losses) / np.bincount(tested)
+        self.trial.set_user_attr(LOSSES, mean.tolist())
 
 
 def _run_batch(
@@ -141,13 +151,14 @@ def _run_batch(
         for step, fold in enumerate(folds):
             running = [run for run in batch if not run.ended]
             for run, result in zip(running, _results(running, task, fold, jobs), strict=True):
-                _record(study, run, result, y[fold.test], step)
+                _record(study, run, result, y, fold.test, step)
             # All have reported before any is judged, or the order within the batch would matter.
             laggards = [run for run in running if not run.ended and run.trial.should_prune()]
             for run in laggards if step + 1 < len(folds) else []:
                 run.end(study, TrialState.PRUNED)
         for run in batch:
             if not run.ended:
+                run.keep_losses()
                 run.end(study, TrialState.COMPLETE)
     finally:
         # Left over by an interruption only: a trial that nobody will finish must not look alive.
@@ -167,7 +178,12 @@ def _results(
 
 
 def _record(
-    study: optuna.Study, run: _Running, result: NDArray[np.float64] | str, truth: NDArray[np.int64], step: int
+    study: optuna.Study,
+    run: _Running,
+    result: NDArray[np.float64] | str,
+    y: NDArray[np.int64],
+    tested: NDArray[np.int64],
+    step: int,
 ) -> None:
     from optuna.trial import TrialState
 
@@ -176,7 +192,8 @@ def _record(
         # Not FAIL, which the sampler ignores: without a value, pruned ranks last and the region is shunned.
         run.end(study, TrialState.PRUNED)
     else:
-        run.losses.append(elementwise_cross_entropy(truth, result))
+        run.losses.append(elementwise_cross_entropy(y[tested], result))
+        run.tested.append(tested)
         run.trial.report(run.loss, step)
 
 
@@ -210,8 +227,9 @@ def search_folds(
 def fingerprint(
     y: NDArray[np.int64], architectures: Sequence[str], groups: Sequence[str] | None, folds: Sequence[Fold]
 ) -> str:
-    """Hash of what makes two trials' losses comparable: the models and the folds."""
+    """Hash of what makes two trials' losses comparable: the models and the folds, and that both kept them."""
     content = [
+        LOSSES,
         y.tolist(),
         list(architectures),
         groups and list(groups),

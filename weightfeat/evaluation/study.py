@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 STUDY = "weightfeat"
 SENSITIVITY = "weightfeat sensitivity"
+LOSSES = "losses"  # a complete trial's attribute: every model's cross-entropy, in the models' order
+CHANCE = 0.05  # of leaving the start for a trial that is no better
 
 
 def open_study(storage_path: Path | None, seed: int = 0, name: str = STUDY) -> optuna.Study:
@@ -121,6 +124,32 @@ def best(study: optuna.Study) -> optuna.trial.FrozenTrial:
             remedy="ask for more trials or mend the bounds in the schema",
         )
     return study.best_trial
+
+
+def choose(study: optuna.Study) -> tuple[optuna.trial.FrozenTrial, str]:
+    """The trial to believe, and why: the best one, or the start where the best one's lead may be chance.
+
+    The best of many trials leads on its own folds even if all are equal. It is believed where its paired gain over
+    the start, in standard errors, exceeds what the luckiest of as many equal trials reaches once in twenty searches
+    (Bonferroni). A study without a complete start has nothing to fall back on.
+    """
+    found = best(study)
+    start = next((trial for trial in study.get_trials(deepcopy=False) if _is_complete_start(trial)), None)
+    if start is None:
+        return found, "the best trial"
+    if start.number == found.number:
+        return start, "no trial is better than the values it began with"
+    gains = np.array(start.user_attrs[LOSSES]) - np.array(found.user_attrs[LOSSES])
+    error = float(gains.std(ddof=1)) / np.sqrt(len(gains))
+    needed = NormalDist().inv_cdf(1 - CHANCE / (finished(study) - 1)) * error
+    said = f"the best trial gains {gains.mean():.4f}, {needed:.4f} is needed to rule out chance"
+    return (found, said) if gains.mean() > needed else (start, f"{said}: the values it began with are kept")
+
+
+def _is_complete_start(trial: optuna.trial.FrozenTrial) -> bool:
+    from optuna.trial import TrialState
+
+    return "start" in trial.user_attrs and trial.state == TrialState.COMPLETE
 
 
 def fixed_trial(params: dict[str, Any]) -> optuna.trial.FixedTrial:
