@@ -31,7 +31,7 @@ from weightfeat import baselines, configure, features
 from weightfeat.baselines.comparison import as_markdown, compare
 from weightfeat.baselines.protocol import Rival
 from weightfeat.errors import WeightfeatError
-from weightfeat.evaluation.folds import Fold, leave_one_out_folds, stratified_folds
+from weightfeat.evaluation.folds import Fold, later_folds, stratified_folds
 from weightfeat.labelled import LabelledSet, from_digests
 from weightfeat.metaparameters import BLOCK_PREFIX, Metaparameters, load
 
@@ -88,9 +88,7 @@ def _folds(labelled: LabelledSet, options: argparse.Namespace) -> tuple[tuple[Fo
     """The folds, and the places of the networks to report."""
     if options.learned_from is not None:
         later = labelled.since(options.learned_from)
-        part = np.full(len(labelled.names), "earlier", dtype=object)
-        part[later] = "later"
-        return leave_one_out_folds(labelled.labels, part.tolist(), labelled.groups), later
+        return later_folds(labelled.labels, later, labelled.groups), later
     folds = stratified_folds(
         *(labelled.labels, labelled.architectures, labelled.groups),
         n_folds=options.folds,

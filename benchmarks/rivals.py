@@ -1,11 +1,12 @@
 """Other weights-only detectors on the folds of ours, from a digest folder: prints one markdown table.
 
     python benchmarks/rivals.py --digests reference --folds 5 --repeats 3 [--only dixon --only clp] [--classes]
-        [--since METADATA.csv]
+        [--since METADATA.csv | --learned-from METADATA.csv]
 
 `--classes` takes class-level supervision apart: our detector without class evidence, the evidence alone, and how often
 the suspected target is the true one, out of fold. `--since` adds the table of those networks alone that an earlier
-METADATA.csv does not name: where ours was chosen on the networks of then, that is the fair comparison.
+METADATA.csv does not name: where ours was chosen on the networks of then, that is the fair comparison. `--learned-from`
+learns from the networks that it names, in the place of folds, and tries the others.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import numpy as np
+from numpy.typing import NDArray
+
 from weightfeat import baselines, configure, features
 from weightfeat.baselines.comparison import as_markdown, compare
 from weightfeat.baselines.estimators import Calibrated, Pooled
@@ -30,7 +34,7 @@ from weightfeat.classmodel.pipeline import WithClassEvidence
 from weightfeat.detector import Detector
 from weightfeat.errors import WeightfeatError
 from weightfeat.evaluation.crossval import CrossValidation, cross_validate
-from weightfeat.evaluation.folds import stratified_folds
+from weightfeat.evaluation.folds import Fold, later_folds, stratified_folds
 from weightfeat.labelled import LabelledSet, from_digests
 from weightfeat.metaparameters import Metaparameters, load
 
@@ -44,13 +48,13 @@ def main() -> int:
     try:
         labelled = from_digests(arguments.digests)
         params = load(ROOT / "metaparameters.json", ROOT / "metaparameters_schema.json")
-        later = None if arguments.since is None else labelled.since(arguments.since)
-        ours, theirs = _tried(labelled, params, arguments)
-        rows = labelled.rows
-        print(as_markdown(compare(ours, theirs, rows), ours), end="")
+        earlier = arguments.since or arguments.learned_from
+        later = None if earlier is None else labelled.since(earlier)
+        results = _tried(labelled, params, _folds(labelled, later, arguments), arguments)
+        if arguments.learned_from is None:
+            print(_table(labelled, results, np.arange(len(labelled.names))), end="")
         if later is not None:
-            part, parts = ours.only(later), [(rival, cv.only(later)) for rival, cv in theirs]
-            print("\n" + as_markdown(compare(part, parts, [rows[i] for i in later]), part), end="")
+            print("\n" + _table(labelled, results, later), end="")
         if arguments.classes:
             print("\n" + recovery_table(labelled), end="")
     except WeightfeatError as error:
@@ -59,7 +63,29 @@ def main() -> int:
     return 0
 
 
-def _tried(labelled: LabelledSet, params: Metaparameters, arguments: argparse.Namespace) -> Results:
+def _folds(
+    labelled: LabelledSet, later: NDArray[np.int64] | None, arguments: argparse.Namespace
+) -> tuple[Fold, ...]:
+    if arguments.learned_from is not None and later is not None:
+        return later_folds(labelled.labels, later, labelled.groups)
+    return stratified_folds(
+        *(labelled.labels, labelled.architectures, labelled.groups),
+        n_folds=arguments.folds,
+        n_repeats=arguments.repeats,
+        seed=arguments.seed,
+    )
+
+
+def _table(labelled: LabelledSet, results: Results, shown: NDArray[np.int64]) -> str:
+    """Markdown of some of the networks, by their places."""
+    ours, theirs = results[0].only(shown), [(rival, cv.only(shown)) for rival, cv in results[1]]
+    rows = labelled.rows
+    return as_markdown(compare(ours, theirs, [rows[i] for i in shown]), ours)
+
+
+def _tried(
+    labelled: LabelledSet, params: Metaparameters, folds: tuple[Fold, ...], arguments: argparse.Namespace
+) -> Results:
     """Our detector and the rivals, out of fold on the same folds."""
     found = baselines.rivals(arguments.digests, params)
     if "weightwatcher" not in found:
@@ -67,12 +93,6 @@ def _tried(labelled: LabelledSet, params: Metaparameters, arguments: argparse.Na
     chosen = [found[name] for name in arguments.only or found if name in found]
     if arguments.classes:
         chosen = [*_apart(labelled, params), *chosen]
-    folds = stratified_folds(
-        *(labelled.labels, labelled.architectures, labelled.groups),
-        n_folds=arguments.folds,
-        n_repeats=arguments.repeats,
-        seed=arguments.seed,
-    )
     start = time.perf_counter()
     ours = cross_validate(
         configure.feature_table(labelled, params.blocks),
@@ -119,7 +139,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--only", action="append", choices=[*baselines.RIVALS, "weightwatcher"])
-    parser.add_argument(
+    earlier = parser.add_mutually_exclusive_group()
+    earlier.add_argument(
+        "--learned-from", type=Path, metavar="METADATA.csv", help="an earlier set's: no folds"
+    )
+    earlier.add_argument(
         "--since", type=Path, metavar="METADATA.csv", help="an earlier set's: add what is new"
     )
     parser.add_argument("--classes", action="store_true", help="add the recovery of the target class")

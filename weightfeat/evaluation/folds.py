@@ -95,6 +95,16 @@ def leave_one_out_folds(
     return tuple(folds)
 
 
+def later_folds(labels: ArrayLike, later: Indices, groups: Sequence[str] | None = None) -> tuple[Fold, ...]:
+    """Two folds of a set that grew: learned from the models before it grew, tested on `later` ones; and vice versa.
+
+    A model whose group also occurs among the tested ones is learned from in neither.
+    """
+    part = np.full(np.asarray(labels).size, "earlier", dtype=object)
+    part[later] = "later"
+    return leave_one_out_folds(labels, part.tolist(), groups)
+
+
 def thinned(
     folds: Sequence[Fold],
     labels: ArrayLike,
