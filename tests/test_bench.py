@@ -177,6 +177,11 @@ def test_nested_cross_validation_searches_inside_the_folds(
     assert {one.train_seed for one in found} == {quick.train_seed}
     assert not any(one.train_block_moments for one in found)
     assert all(10 <= one.train_num_trees <= 20 for one in found)
+    begun = configure.searching(labelled, quick, schema, trials=1, from_params=True)()
+    begun.fit(table, np.array(labelled.labels), architecture=labelled.architectures, family=labelled.families)
+    chosen = ("train_learning_rate", "train_num_leaves", "train_shrinkage", "train_class_c")
+    assert all(getattr(begun.params_, name) == getattr(quick, name) for name in chosen)
+    assert not any(getattr(one, name) == getattr(quick, name) for name in chosen[::2] for one in found)
 
 
 def test_without_matplotlib_tables_are_still_written(

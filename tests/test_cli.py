@@ -171,7 +171,8 @@ def test_the_file_name_plays_no_part(
     [
         (["cv", "--digests", "absent"], "METADATA.csv: no such file"),
         (["cv", "--round", "absent"], "absent: no such folder"),
-        (["cv", "--digests", "absent", "--journals", "kept"], "--journals: there is no search to keep"),
+        (["cv", "--digests", "absent", "--journals", "kept"], "--journals: there is no search"),
+        (["cv", "--digests", "absent", "--nested-start"], "--nested-start: there is no search"),
         (["digest", "absent", "--store", "s"], "absent: no such folder"),
         (["cv", "--digests", "absent", "--metaparameters", "gone.json"], "gone.json"),
     ],

@@ -49,15 +49,16 @@ def measure(
     seed: int = 0,
     curve: bool = False,
     nested: int = 0,
+    nested_start: bool = False,
     schema_path: Path | None = None,
     journals: Path | None = None,
     progress: bool = True,
 ) -> Measured:
     """Everything that `weightfeat cv` says. The folds depend on models and seed alone, so every rival gets the same.
 
-    With `nested` trials the cross-validation searches the schema's metaparameters inside every fold; what stands
-    beside it (architectures left out, target classes, learning curve) has those of `params`. Under `journals` these
-    searches keep their trials, and a killed run goes on from them.
+    With `nested` trials the cross-validation searches the schema's metaparameters inside every fold, from `params` on
+    with `nested_start`; what stands beside it (architectures left out, target classes, learning curve) has those of
+    `params`. Under `journals` these searches keep their trials, and a killed run goes on from them.
 
     Raises BadRound where there are too few models for the folds.
     """
@@ -69,7 +70,7 @@ def measure(
         seed=seed,
     )
     if nested and schema_path is not None:
-        validation = bench.search_inside(drawn, schema_path, nested, journals)
+        validation = bench.search_inside(drawn, schema_path, nested, nested_start, journals)
     else:
         validation = bench.cross_validate(drawn)
     figures = report.summarise(validation, labelled.rows, bench.controls(drawn), seed=seed)
@@ -104,11 +105,15 @@ class _Bench:
             return crossval.cross_validate(*self._data, make, folds, jobs=self._jobs, progress=advance)
 
     def search_inside(
-        self, folds: Sequence[Fold], schema_path: Path, trials: int, journals: Path | None
+        self, folds: Sequence[Fold], schema_path: Path, trials: int, start: bool, journals: Path | None
     ) -> crossval.CrossValidation:
         table = feature_table(self._labelled, features.BLOCKS)
         make = searching(
-            *(self._labelled, self._params, schema_path), trials=trials, seed=self._seed, journals=journals
+            *(self._labelled, self._params, schema_path),
+            trials=trials,
+            from_params=start,
+            seed=self._seed,
+            journals=journals,
         )
         with bar("nested cv", "fold", self._progress) as advance:
             return crossval.cross_validate(

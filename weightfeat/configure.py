@@ -170,19 +170,23 @@ def searching(
     schema_path: Path,
     *,
     trials: int,
+    from_params: bool = False,
     seed: int = 0,
     journals: Path | None = None,
 ) -> Callable[[], Estimator]:
     """Makes a detector that searches its metaparameters on the models it is fitted on, for nested cross-validation.
 
-    Its table needs the columns of every block. Of `params` it takes the held values alone: the others may have been
-    chosen on models that a fold tests. Under `journals` stopped searches go on.
+    Its table needs the columns of every block. Of `params` it takes the held values alone, for the others may have been
+    chosen on models that a fold tests; with `from_params` it begins with all of them, as `search` does, which is
+    honest for models that had no part in choosing them. Under `journals` stopped searches go on.
     """
     from weightfeat.evaluation.nested import Tuned
 
-    space = partial(search_space, schema=read_json(schema_path), fixed=_held(params))
+    schema, held = read_json(schema_path), _held(params)
+    space = partial(search_space, schema=schema, fixed=held)
+    start = _within(params, schema, held) if from_params else None
     makers = trial_estimators(labelled), estimators(labelled)
-    return partial(Tuned, features.names, space, *makers, trials, seed=seed, journals=journals)
+    return partial(Tuned, features.names, space, *makers, trials, start=start, seed=seed, journals=journals)
 
 
 def write_metaparameters(path: Path, params: Metaparameters, log: Log) -> None:

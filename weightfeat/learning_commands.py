@@ -31,10 +31,9 @@ def cv(arguments: argparse.Namespace) -> int:
     from weightfeat.files import make_folder
 
     params = parameters(arguments)
-    if arguments.journals is not None and not arguments.nested:
-        raise BadOutput(
-            "there is no search to keep", where="--journals", expected="--nested TRIALS", remedy="add it"
-        )
+    for option, given in (("--journals", arguments.journals), ("--nested-start", arguments.nested_start)):
+        if given and not arguments.nested:
+            raise BadOutput("there is no search", where=option, expected="--nested TRIALS", remedy="add it")
     if arguments.output is not None:
         make_folder(arguments.output, "output folder")
     measured = bench.measure(
@@ -46,6 +45,7 @@ def cv(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         curve=arguments.learning_curve,
         nested=arguments.nested,
+        nested_start=arguments.nested_start,
         schema_path=arguments.schema,
         journals=arguments.journals,
     )
@@ -120,6 +120,11 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default=0,
         metavar="TRIALS",
         help="search metaparameters inside every fold (hours)",
+    )
+    command.add_argument(
+        "--nested-start",
+        action="store_true",
+        help="begin these searches with metaparameters.json, as tune does: honest for models it was not chosen on",
     )
     command.add_argument(
         "--journals", type=Path, metavar="DIR", help="keep these searches there, to go on from when killed"
