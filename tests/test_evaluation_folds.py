@@ -6,6 +6,7 @@ import contextlib
 from collections import Counter
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from weightfeat.evaluation.folds import (
     REPORT_STREAM,
     SEARCH_STREAM,
     Fold,
+    later_folds,
     leave_one_out_folds,
     stratified_folds,
     thinned,
@@ -138,6 +140,14 @@ def test_leave_one_out_drops_training_models_of_a_tested_group() -> None:
     groups = ["x", "y", "x", "z", "u", "v"]
     folds = leave_one_out_folds(labels, architectures, groups)
     assert [fold.train.tolist() for fold in folds] == [[3, 4, 5], [1, 4, 5], [0, 1, 2, 3]]
+
+
+def test_later_models_are_tested_by_earlier_ones_whose_group_has_no_part_in_the_test() -> None:
+    labels, groups = [0, 1, 0, 1, 0, 1, 0], ["p", "p", "q", "r", "r", "s", "s"]
+    folds = {fold.name: fold for fold in later_folds(labels, np.array([4, 5, 6]), groups)}
+    assert folds["later"].test.tolist() == [4, 5, 6]
+    assert folds["later"].train.tolist() == [0, 1, 2]
+    assert folds["earlier"].test.tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
