@@ -19,23 +19,17 @@ import os
 import sys
 import time
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import numpy as np
-from numpy.typing import NDArray
-
+import comparison
 from weightfeat import baselines, configure, features
-from weightfeat.baselines.comparison import as_markdown, compare
 from weightfeat.baselines.protocol import Rival
 from weightfeat.errors import WeightfeatError
-from weightfeat.evaluation.folds import Fold, later_folds, stratified_folds
 from weightfeat.labelled import LabelledSet, from_digests
 from weightfeat.metaparameters import BLOCK_PREFIX, Metaparameters, load
 
-ROOT = Path(__file__).resolve().parents[1]
 Change = dict[str, Any]
 
 
@@ -44,7 +38,7 @@ def main() -> int:
     options = _parser().parse_args()
     try:
         labelled = from_digests(options.digests)
-        params = load(ROOT / "metaparameters.json", ROOT / "metaparameters_schema.json")
+        params = load(comparison.ROOT / "metaparameters.json", comparison.ROOT / "metaparameters_schema.json")
         variants = dict(options.change) if options.change else parts(params)
         print(_table(labelled, params, variants, options), end="")
     except WeightfeatError as error:
@@ -70,32 +64,17 @@ def parts(params: Metaparameters) -> dict[str, Change]:
 def _table(
     labelled: LabelledSet, params: Metaparameters, variants: dict[str, Change], options: argparse.Namespace
 ) -> str:
-    folds, shown = _folds(labelled, options)
+    folds, shown = comparison.drawn(labelled, options)
     make = configure.trial_estimators(labelled)
     scored = []
     for name, change in {"shipped": {}, **variants}.items():
         start = time.perf_counter()
         changed = params.replace(**change)
         variant = Rival(name, "this repository", partial(_row, blocks=changed.blocks), partial(make, changed))
-        scored.append((variant, baselines.run(variant, labelled, folds, jobs=options.jobs).only(shown)))
+        scored.append((variant, baselines.run(variant, labelled, folds, jobs=options.jobs)))
         print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
-    rows = labelled.rows
     (_, ours), theirs = scored[0], scored[1:]
-    return as_markdown(compare(ours, theirs, [rows[i] for i in shown]), ours)
-
-
-def _folds(labelled: LabelledSet, options: argparse.Namespace) -> tuple[tuple[Fold, ...], NDArray[np.int64]]:
-    """The folds, and the places of the networks to report."""
-    if options.learned_from is not None:
-        later = labelled.since(options.learned_from)
-        return later_folds(labelled.labels, later, labelled.groups), later
-    folds = stratified_folds(
-        *(labelled.labels, labelled.architectures, labelled.groups),
-        n_folds=options.folds,
-        n_repeats=options.repeats,
-        seed=options.seed,
-    )
-    return folds, np.arange(len(labelled.names))
+    return comparison.table(labelled, ours, theirs, shown)
 
 
 def _row(digest: Any, blocks: tuple[str, ...]) -> dict[str, float]:
@@ -120,12 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--digests", type=Path, default=ROOT / "reference")
-    parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--learned-from", type=Path, metavar="METADATA.csv", help="an earlier set's")
+    comparison.add_options(parser)
     parser.add_argument("--change", type=_change, action="append", metavar="NAME=VALUE,...")
     return parser
 

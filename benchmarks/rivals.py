@@ -20,11 +20,8 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import numpy as np
-from numpy.typing import NDArray
-
+import comparison
 from weightfeat import baselines, configure, features
-from weightfeat.baselines.comparison import as_markdown, compare
 from weightfeat.baselines.estimators import Calibrated, Pooled
 from weightfeat.baselines.models import logistic
 from weightfeat.baselines.protocol import Rival
@@ -34,11 +31,10 @@ from weightfeat.classmodel.pipeline import WithClassEvidence
 from weightfeat.detector import Detector
 from weightfeat.errors import WeightfeatError
 from weightfeat.evaluation.crossval import CrossValidation, cross_validate
-from weightfeat.evaluation.folds import Fold, later_folds, stratified_folds
+from weightfeat.evaluation.folds import Fold
 from weightfeat.labelled import LabelledSet, from_digests
 from weightfeat.metaparameters import Metaparameters, load
 
-ROOT = Path(__file__).resolve().parents[1]
 Results = tuple[CrossValidation, list[tuple[Rival, CrossValidation]]]
 
 
@@ -47,40 +43,19 @@ def main() -> int:
     arguments = _parser().parse_args()
     try:
         labelled = from_digests(arguments.digests)
-        params = load(ROOT / "metaparameters.json", ROOT / "metaparameters_schema.json")
-        earlier = arguments.since or arguments.learned_from
-        later = None if earlier is None else labelled.since(earlier)
-        results = _tried(labelled, params, _folds(labelled, later, arguments), arguments)
-        if arguments.learned_from is None:
-            print(_table(labelled, results, np.arange(len(labelled.names))), end="")
+        params = load(comparison.ROOT / "metaparameters.json", comparison.ROOT / "metaparameters_schema.json")
+        folds, shown = comparison.drawn(labelled, arguments)
+        later = None if arguments.since is None else labelled.since(arguments.since)
+        ours, theirs = _tried(labelled, params, folds, arguments)
+        print(comparison.table(labelled, ours, theirs, shown), end="")
         if later is not None:
-            print("\n" + _table(labelled, results, later), end="")
+            print("\n" + comparison.table(labelled, ours, theirs, later), end="")
         if arguments.classes:
             print("\n" + recovery_table(labelled), end="")
     except WeightfeatError as error:
         print(f"error: {error}", file=sys.stderr)
         return WeightfeatError.exit_code
     return 0
-
-
-def _folds(
-    labelled: LabelledSet, later: NDArray[np.int64] | None, arguments: argparse.Namespace
-) -> tuple[Fold, ...]:
-    if arguments.learned_from is not None and later is not None:
-        return later_folds(labelled.labels, later, labelled.groups)
-    return stratified_folds(
-        *(labelled.labels, labelled.architectures, labelled.groups),
-        n_folds=arguments.folds,
-        n_repeats=arguments.repeats,
-        seed=arguments.seed,
-    )
-
-
-def _table(labelled: LabelledSet, results: Results, shown: NDArray[np.int64]) -> str:
-    """Markdown of some of the networks, by their places."""
-    ours, theirs = results[0].only(shown), [(rival, cv.only(shown)) for rival, cv in results[1]]
-    rows = labelled.rows
-    return as_markdown(compare(ours, theirs, [rows[i] for i in shown]), ours)
 
 
 def _tried(
@@ -133,16 +108,8 @@ def _apart(labelled: LabelledSet, params: Metaparameters) -> list[Rival]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--digests", type=Path, default=ROOT / "reference")
-    parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    earlier = comparison.add_options(parser)
     parser.add_argument("--only", action="append", choices=[*baselines.RIVALS, "weightwatcher"])
-    earlier = parser.add_mutually_exclusive_group()
-    earlier.add_argument(
-        "--learned-from", type=Path, metavar="METADATA.csv", help="an earlier set's: no folds"
-    )
     earlier.add_argument(
         "--since", type=Path, metavar="METADATA.csv", help="an earlier set's: add what is new"
     )

@@ -135,9 +135,10 @@ def search(
     progress: bool = True,
     log: Log = lambda line: None,
 ) -> Metaparameters:
-    """The metaparameters of least cross-validated cross-entropy within the schema's bounds.
+    """The metaparameters of least cross-validated cross-entropy within the schema's bounds, if not by luck alone.
 
-    `params` are tried first and give the values that are held. With `storage` a stopped search goes on.
+    `params` are tried first, are kept where no lead over them rules out chance, and give the values that are held.
+    With `storage` a stopped search goes on.
     """
     from weightfeat.evaluation.search import tune
 

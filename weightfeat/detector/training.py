@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from weightfeat.detector.calibration import Calibration, assign_folds, fit_calibration, sigmoid
+from weightfeat.detector.calibration import Calibration, assign_folds, fit_calibration, sigmoid, units_of
 from weightfeat.detector.classifier import Classifier, fit_classifier
 from weightfeat.detector.learned import Learned, Rows, with_raw
 from weightfeat.detector.normaliser import Normaliser, fit_normaliser
@@ -57,8 +57,8 @@ def learn(
     keys = _keys(rows, y, groups)
     order = np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
     rows, y = rows.take(order), y[order]
-    names = [str(i) for i in range(len(y))] if groups is None else [str(groups[i]) for i in order]
-    folds = assign_folds(y, rows.architecture, names, params.train_calibration_folds, params.train_seed)
+    units = units_of(None if groups is None else [str(groups[i]) for i in order], len(y))
+    folds = assign_folds(y, rows.architecture, units, params.train_calibration_folds, params.train_seed)
     # One thread in linear algebra: its sums depend on the number of threads in the last bits.
     with threadpool_limits(limits=1, user_api="blas"):
         logit, distances = _out_of_fold(rows, y, folds, columns, params, threads)

@@ -105,12 +105,11 @@ def tune(
 
 @dataclass
 class _Running:
-    """A trial under way, with the losses of the models tested so far and which models these were."""
+    """A trial under way, with the losses of the models tested so far."""
 
     trial: optuna.Trial
     params: Any = None
     losses: list[NDArray[np.float64]] = field(default_factory=list)
-    tested: list[NDArray[np.int64]] = field(default_factory=list)
     ended: bool = False
 
     @property
@@ -124,9 +123,9 @@ class _Running:
         study.tell(self.trial, self.loss if state == TrialState.COMPLETE else None, state)
         self.ended = True
 
-    def keep_losses(self) -> None:
-        """Keep every model's mean loss with the trial: what another trial's are compared with, model by model."""
-        tested, losses = np.concatenate(self.tested), np.concatenate(self.losses)
+    def keep_losses(self, folds: Sequence[Fold]) -> None:
+        """Keep every model's mean loss over all folds with the trial, for another's to be compared with."""
+        tested, losses = np.concatenate([fold.test for fold in folds]), np.concatenate(self.losses)
         mean = np.bincount(tested, weights=losses) / np.bincount(tested)
         self.trial.set_user_attr(LOSSES, mean.tolist())
 
@@ -151,14 +150,14 @@ def _run_batch(
         for step, fold in enumerate(folds):
             running = [run for run in batch if not run.ended]
             for run, result in zip(running, _results(running, task, fold, jobs), strict=True):
-                _record(study, run, result, y, fold.test, step)
+                _record(study, run, result, y[fold.test], step)
             # All have reported before any is judged, or the order within the batch would matter.
             laggards = [run for run in running if not run.ended and run.trial.should_prune()]
             for run in laggards if step + 1 < len(folds) else []:
                 run.end(study, TrialState.PRUNED)
         for run in batch:
             if not run.ended:
-                run.keep_losses()
+                run.keep_losses(folds)
                 run.end(study, TrialState.COMPLETE)
     finally:
         # Left over by an interruption only: a trial that nobody will finish must not look alive.
@@ -178,12 +177,7 @@ def _results(
 
 
 def _record(
-    study: optuna.Study,
-    run: _Running,
-    result: NDArray[np.float64] | str,
-    y: NDArray[np.int64],
-    tested: NDArray[np.int64],
-    step: int,
+    study: optuna.Study, run: _Running, result: NDArray[np.float64] | str, truth: NDArray[np.int64], step: int
 ) -> None:
     from optuna.trial import TrialState
 
@@ -192,8 +186,7 @@ def _record(
         # Not FAIL, which the sampler ignores: without a value, pruned ranks last and the region is shunned.
         run.end(study, TrialState.PRUNED)
     else:
-        run.losses.append(elementwise_cross_entropy(y[tested], result))
-        run.tested.append(tested)
+        run.losses.append(elementwise_cross_entropy(truth, result))
         run.trial.report(run.loss, step)
 
 

@@ -1,0 +1,61 @@
+"""What the comparisons share: the folds that a command line asks for, and the table of the networks they report."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weightfeat.baselines.comparison import as_markdown, compare
+from weightfeat.baselines.protocol import Rival
+from weightfeat.evaluation.crossval import CrossValidation
+from weightfeat.evaluation.folds import Fold, later_folds, stratified_folds
+from weightfeat.labelled import LabelledSet
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def add_options(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
+    """The options that `drawn` reads, and --digests and --jobs; returns the group that --learned-from belongs to."""
+    parser.add_argument("--digests", type=Path, default=ROOT / "reference")
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    earlier = parser.add_mutually_exclusive_group()
+    earlier.add_argument(
+        "--learned-from", type=Path, metavar="METADATA.csv", help="an earlier set's: no folds"
+    )
+    return earlier
+
+
+def drawn(labelled: LabelledSet, options: argparse.Namespace) -> tuple[tuple[Fold, ...], NDArray[np.int64]]:
+    """The folds, and the places of the networks to report: all, or those later than --learned-from.
+
+    Raises BadRound where too few networks are left for either.
+    """
+    if options.learned_from is not None:
+        later = labelled.since(options.learned_from)
+        return later_folds(labelled.labels, later, labelled.groups), later
+    folds = stratified_folds(
+        *(labelled.labels, labelled.architectures, labelled.groups),
+        n_folds=options.folds,
+        n_repeats=options.repeats,
+        seed=options.seed,
+    )
+    return folds, np.arange(len(labelled.names))
+
+
+def table(
+    labelled: LabelledSet,
+    ours: CrossValidation,
+    theirs: Sequence[tuple[Rival, CrossValidation]],
+    shown: NDArray[np.int64],
+) -> str:
+    """Markdown of some of the networks, by their places."""
+    rows, part = labelled.rows, ours.only(shown)
+    others = [(rival, cv.only(shown)) for rival, cv in theirs]
+    return as_markdown(compare(part, others, [rows[i] for i in shown]), part)
