@@ -27,19 +27,25 @@ def add_options(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveG
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     earlier = parser.add_mutually_exclusive_group()
     earlier.add_argument(
-        "--learned-from", type=Path, metavar="METADATA.csv", help="an earlier set's: no folds"
+        "--learned-from",
+        type=Path,
+        nargs="+",
+        metavar="METADATA.csv",
+        help="lists of the set when it was smaller: what joined it since is judged by what was there, no folds",
     )
     return earlier
 
 
 def drawn(labelled: LabelledSet, options: argparse.Namespace) -> tuple[tuple[Fold, ...], NDArray[np.int64]]:
-    """The folds, and the places of the networks to report: all, or those later than --learned-from.
+    """The folds, and the places of the networks to report: all, or what joined after --learned-from.
 
     Raises BadRound where too few networks are left for either.
     """
     if options.learned_from is not None:
-        later = labelled.since(options.learned_from)
-        return later_folds(labelled.labels, later, labelled.groups), later
+        stages = np.zeros(len(labelled.names), dtype=np.int64)
+        for earlier in options.learned_from:
+            stages[labelled.since(earlier)] += 1
+        return later_folds(labelled.labels, stages, labelled.groups), np.flatnonzero(stages)
     folds = stratified_folds(
         *(labelled.labels, labelled.architectures, labelled.groups),
         n_folds=options.folds,

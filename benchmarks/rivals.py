@@ -1,12 +1,13 @@
 """Other weights-only detectors on the folds of ours, from a digest folder: prints one markdown table.
 
     python benchmarks/rivals.py --digests reference --folds 5 --repeats 3 [--only dixon --only clp] [--classes]
-        [--since METADATA.csv | --learned-from METADATA.csv]
+        [--since METADATA.csv | --learned-from METADATA.csv ...]
 
 `--classes` takes class-level supervision apart: our detector without class evidence, the evidence alone, and how often
 the suspected target is the true one, out of fold. `--since` adds the table of those networks alone that an earlier
 METADATA.csv does not name: where ours was chosen on the networks of then, that is the fair comparison. `--learned-from`
-learns from the networks that it names, in the place of folds, and tries the others.
+takes the lists of the set when it was smaller, in the place of folds: every network that joined it since is judged by a
+detector, and by rivals, learned from those that were there before it.
 """
 
 from __future__ import annotations

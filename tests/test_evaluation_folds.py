@@ -142,12 +142,18 @@ def test_leave_one_out_drops_training_models_of_a_tested_group() -> None:
     assert [fold.train.tolist() for fold in folds] == [[3, 4, 5], [1, 4, 5], [0, 1, 2, 3]]
 
 
-def test_later_models_are_tested_by_earlier_ones_whose_group_has_no_part_in_the_test() -> None:
-    labels, groups = [0, 1, 0, 1, 0, 1, 0], ["p", "p", "q", "r", "r", "s", "s"]
-    folds = {fold.name: fold for fold in later_folds(labels, np.array([4, 5, 6]), groups)}
-    assert folds["later"].test.tolist() == [4, 5, 6]
-    assert folds["later"].train.tolist() == [0, 1, 2]
-    assert folds["earlier"].test.tolist() == [0, 1, 2, 3]
+def test_models_that_joined_a_set_are_judged_by_those_there_before_whose_group_has_no_part_in_the_test() -> (
+    None
+):
+    labels, groups = [0, 1, 0, 1, 0, 1, 0, 1], ["p", "p", "q", "r", "r", "s", "s", "p"]
+    folds = later_folds(labels, np.array([0, 0, 0, 0, 1, 1, 1, 2]), groups)
+    assert [fold.test.tolist() for fold in folds] == [[0, 1, 2, 3], [4, 5, 6], [7]]
+    assert [fold.train.tolist() for fold in folds] == [[5, 6], [0, 1, 2], [2, 3, 4, 5, 6]]
+
+
+def test_what_joined_a_set_of_one_label_cannot_be_judged() -> None:
+    with pytest.raises(BadRound, match="one label only"):
+        later_folds([0, 0, 0, 1, 1, 0], np.array([0, 0, 0, 1, 1, 1]))
 
 
 @pytest.mark.parametrize(

@@ -95,14 +95,23 @@ def leave_one_out_folds(
     return tuple(folds)
 
 
-def later_folds(labels: ArrayLike, later: Indices, groups: Sequence[str] | None = None) -> tuple[Fold, ...]:
-    """Two folds of a set that grew: learned from the models before it grew, tested on `later` ones; and vice versa.
+def later_folds(labels: ArrayLike, stages: Indices, groups: Sequence[str] | None = None) -> tuple[Fold, ...]:
+    """A fold for each stage of a set that grew, (n,) from 0: tested on what joined at it, learned from what was there.
 
-    A model whose group also occurs among the tested ones is learned from in neither.
+    Before stage 0 there was nothing: those models are tested, so that every model is, by all that came after.
+    A model whose group also occurs among the tested ones is not learned from.
+    Raises BadRound where what was there has one label only.
     """
-    part = np.full(np.asarray(labels).size, "earlier", dtype=object)
-    part[later] = "later"
-    return leave_one_out_folds(labels, part.tolist(), groups)
+    y = np.asarray(labels, dtype=np.int64)
+    kinds = np.asarray(range(y.size) if groups is None else groups, dtype=object)
+    folds = []
+    for stage in sorted(set(stages.tolist())):
+        test = np.flatnonzero(stages == stage)
+        known = stages < stage if stage else stages > stage
+        train = np.flatnonzero(known & ~np.isin(kinds, kinds[test]))
+        _require_both_labels(y[train], f"stage {stage}", "give lists that name more of the networks")
+        folds.append(Fold(0, len(folds), train, test, f"stage {stage}"))
+    return tuple(folds)
 
 
 def thinned(
