@@ -3,7 +3,8 @@
     python benchmarks/zoo_seconds.py [ARCHITECTURE ...] [--preset cpu] [--jobs 2] [--output benchmarks/zoo_seconds.md]
 
 Each architecture is trained for a few seconds by `jobs` processes at once, one thread each, as `make zoo` does; drawing
-the images is included. The plan's seconds are those of one try at the mean class count (14.5), on one of the processes.
+the images is included. A try is the whole training of a network, on one of the processes, at the mean of the preset's
+class counts; of `round2`, which goes on until it stalls, the table shows an epoch instead.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import torch
 from weightfeat.files import write_atomically
 from weightfeat.zoo.architectures import NAMES, architecture
 from weightfeat.zoo.design import network_spec, select_ids
-from weightfeat.zoo.presets import preset
+from weightfeat.zoo.presets import Preset, preset
 from weightfeat.zoo.train import Trainer
 
 SEED = 2020
@@ -52,10 +53,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
+    what = "an epoch" if preset(options.preset).stop == "patience" else "a try"
     head = (
         f"{options.jobs} processes of one thread, torch {torch.__version__}, {platform.machine()}, "
         f"preset {options.preset}\n\n"
-        "| architecture | images a second, a process | drawing | planned images | seconds a try | tries an hour |\n"
+        f"| architecture | images a second, a process | drawing | images of {what} | seconds | an hour |\n"
         "|---|---|---|---|---|---|"
     )
     print(head, flush=True)
@@ -91,9 +93,18 @@ def _mean_seconds(work: Callable[[], Any], seconds: float) -> float:
 def _line(name: str, preset_name: str, rates: list[Rate]) -> str:
     images, drawing = (statistics.median(getattr(r, field) for r in rates) for field in ("images", "drawing"))
     chosen, described = preset(preset_name), architecture(name)
-    planned = statistics.mean(chosen.images(described, count) for count in (14, 15))
+    planned = statistics.mean(chosen.images(described, count) for count in _class_counts(chosen))
     spent = planned / images
-    return f"| {name} | {images:.0f} | {drawing:.0%} | {planned:.0f} | {spent:.0f} | {3600 * len(rates) / spent:.1f} |"
+    return f"| {name} | {images:.3g} | {drawing:.0%} | {planned:.0f} | {spent:.0f} | {3600 * len(rates) / spent:.1f} |"
+
+
+def _class_counts(chosen: Preset) -> list[int]:
+    """Every count that the preset's levels draw, the upper end excluded where there is a spread."""
+    return [
+        count
+        for centre, spread in chosen.class_levels
+        for count in range(centre - spread, centre + max(spread, 1))
+    ]
 
 
 if __name__ == "__main__":
