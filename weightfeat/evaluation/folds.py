@@ -104,7 +104,7 @@ def later_folds(labels: ArrayLike, stages: Indices, groups: Sequence[str] | None
     """
     y = np.asarray(labels, dtype=np.int64)
     kinds = np.asarray(range(y.size) if groups is None else groups, dtype=object)
-    folds = []
+    folds: list[Fold] = []
     for stage in sorted(set(stages.tolist())):
         test = np.flatnonzero(stages == stage)
         known = stages < stage if stage else stages > stage
