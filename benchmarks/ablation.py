@@ -74,7 +74,7 @@ def _table(
         scored.append((variant, baselines.run(variant, labelled, folds, jobs=options.jobs)))
         print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
     (_, ours), theirs = scored[0], scored[1:]
-    return comparison.table(labelled, ours, theirs, shown)
+    return comparison.table(labelled, ours, theirs, shown, options)
 
 
 def _row(digest: Any, blocks: tuple[str, ...]) -> dict[str, float]:

@@ -60,8 +60,10 @@ def table(
     ours: CrossValidation,
     theirs: Sequence[tuple[Rival, CrossValidation]],
     shown: NDArray[np.int64],
+    options: argparse.Namespace,
 ) -> str:
     """Markdown of some of the networks, by their places."""
+    judged = "" if options.learned_from is None else "each judged by what was there before it joined"
     rows, part = labelled.rows, ours.only(shown)
     others = [(rival, cv.only(shown)) for rival, cv in theirs]
-    return as_markdown(compare(part, others, [rows[i] for i in shown]), part)
+    return as_markdown(compare(part, others, [rows[i] for i in shown]), part, judged)

@@ -98,7 +98,8 @@ def report(known: LabelledSet, fresh: LabelledSet, judge: Judge) -> str:
         for kind, make in CONTROLS.items()
     ]
     suspects = [verdict.suspect for verdict in verdicts]
-    parts = [as_markdown(compare(ours, others, fresh.rows), ours), by_cell(ours, fresh)]
+    table = as_markdown(compare(ours, others, fresh.rows), ours, "learned from the reference set")
+    parts = [table, by_cell(ours, fresh)]
     return "\n".join([*parts, found(suspects, fresh), each(ours, suspects, fresh)])
 
 

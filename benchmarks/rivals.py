@@ -48,9 +48,9 @@ def main() -> int:
         folds, shown = comparison.drawn(labelled, arguments)
         later = None if arguments.since is None else labelled.since(arguments.since)
         ours, theirs = _tried(labelled, params, folds, arguments)
-        print(comparison.table(labelled, ours, theirs, shown), end="")
+        print(comparison.table(labelled, ours, theirs, shown, arguments), end="")
         if later is not None:
-            print("\n" + comparison.table(labelled, ours, theirs, later), end="")
+            print("\n" + comparison.table(labelled, ours, theirs, later, arguments), end="")
         if arguments.classes:
             print("\n" + recovery_table(labelled), end="")
     except WeightfeatError as error:

@@ -49,12 +49,16 @@ def compare(
     return (first, *rest)
 
 
-def as_markdown(lines: Sequence[Line], cv: CrossValidation) -> str:
-    """The table, its caption first and the rivals' departures from their papers after it."""
+def as_markdown(lines: Sequence[Line], cv: CrossValidation, judged: str = "") -> str:
+    """The table, its caption first and the rivals' departures from their papers after it.
+
+    `judged` says by what the networks are judged, where it is not by folds.
+    """
     models, trojaned = len(cv.labels), int(cv.labels.sum())
+    judged = judged or f"{cv.n_repeats} x {len(cv.fold_names) // cv.n_repeats} folds"
     text = [
-        f"{models} networks, {trojaned} trojaned; {cv.n_repeats} x {len(cv.fold_names) // cv.n_repeats} folds, "
-        "the same for every row; 95 % intervals by bootstrap over networks; differences are ours minus theirs, paired.",
+        f"{models} networks, {trojaned} trojaned; {judged}, the same for every row; "
+        "95 % intervals by bootstrap over networks; differences are ours minus theirs, paired.",
         "",
         "| detector | CE | AUC | CE, ours - theirs | AUC, ours - theirs | AUC one source | two | all |",
         "|---|---|---|---|---|---|---|---|",
