@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from weightfeat.zoo import filters, scenes, signs, triggers
-from weightfeat.zoo.design import network_spec
-from weightfeat.zoo.presets import preset
+from weightfeat.zoo.architectures import NAMES, Architecture, architecture
+from weightfeat.zoo.design import network_spec, select_ids
+from weightfeat.zoo.presets import PRESETS, preset
 from weightfeat.zoo.render import Renderer
 from weightfeat.zoo.specification import BACKGROUNDS, SIDES, NetworkSpec
 
@@ -50,6 +51,21 @@ def test_images_are_finite_colours_and_repeat_with_the_seed(kind: str | None, au
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert first.std(dim=(1, 2, 3)).min() > 0.03
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_largest_batch_of_every_preset_can_be_drawn(name: str) -> None:
+    chosen = replace(preset(name), scenes=2)
+
+    def pixels(described: Architecture) -> int:
+        return (chosen.batch or described.batch) * chosen.image_pixels(described) ** 2
+
+    largest = max(map(architecture, NAMES), key=pixels)
+    spec = network_spec(chosen, 11, select_ids(1, (largest.name,))[0])
+    n = chosen.batch or largest.batch
+    images = _draw(Renderer(spec, CPU), False, n=n, augment=True)
+    assert images.numel() == 3 * pixels(largest)
+    assert images.isfinite().all()
 
 
 def test_only_stamped_images_carry_a_filter() -> None:

@@ -298,6 +298,27 @@ def test_patience_keeps_the_best_network(monkeypatch: pytest.MonkeyPatch) -> Non
     assert trained.best == trained.epochs[0]
 
 
+def test_round_2s_own_images_batch_and_patience_make_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = replace(
+        presets.preset("round2"),
+        base_images=64,
+        epochs=2,
+        scenes=2,
+        evaluation_images=24,
+        final_images=24,
+        clean_gate=0.0,
+        triggered_gate=0.0,
+    )
+    monkeypatch.setitem(presets.PRESETS, "round2", short)
+    assert make_round(replace(_options(tmp_path), preset="round2", count=2, architectures=TWO[:1])).made == 2
+    table = read_metadata(tmp_path / "METADATA.csv")
+    assert set(table["cnn_img_size_pixels"]) == {"224"}
+    assert set(table["batch_size"]) == {"64"}
+    assert set(table["poisoned"]) == {"True", "False"}
+
+
 def test_learning_rate_rises_and_falls_once() -> None:
     rates = np.array([one_cycle(i / 200) for i in range(200)])
     peak = int(rates.argmax())

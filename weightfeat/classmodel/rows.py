@@ -2,7 +2,8 @@
 
 Columns of a class (z against the network's other classes) are those of `features.classes` and:
 
-- the head table's remaining statistics; latents: log second-place shares, winning margins, deviations of the logit
+- the head table's remaining statistics; latents: log second-place shares, deviations of the logit, and for `through`
+  the winning margin (of the other kinds it is a mean of few draws that a second draw does not confirm: experiment 24)
 - `exclusive`: how much more the channels of most evidence weigh for the class than for its nearest rival;
   `carrier`: largest Lipschitz constant among them; `threshold`: least centre / spread among them
 - `rare`: share of the evidence through channels seldom active (P < 0.15): a trigger is seldom there;
@@ -43,7 +44,7 @@ CLASS_COLUMNS = (
     *COLUMNS,
     *_HEAD,
     *(f"second.{kind}" for kind in KINDS),
-    *(f"margin.{kind}" for kind in KINDS),
+    "margin.through",
     *(f"deviation.{kind}" for kind in KINDS),
     *_TOP,
     *_RARE,
@@ -137,7 +138,8 @@ def residuals(counts: Array) -> Array:
 def _latents(digest: Digest) -> Array:
     block = digest.blocks["latents"]
     second = np.log(block["second"].astype(np.float64).T + 1e-4)
-    margin = np.log(block["margin"].astype(np.float64).T + _TINY)
+    through = KINDS.index("through")
+    margin = np.log(block["margin"][[through]].astype(np.float64).T + _TINY)
     return np.concatenate([second, margin, block["logit"][:, :, 1].astype(np.float64).T], axis=1)
 
 

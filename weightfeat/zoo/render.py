@@ -239,13 +239,15 @@ class Renderer:
         return torch.addcmul(faded, images, gain * color * balance)
 
     def _grain(self, images: Tensor, random: torch.Generator) -> Tensor:
-        """Gaussian noise with a random strength; a slice of a fixed pool, since normal draws are slow."""
-        start = int(
-            torch.randint(len(self._noise) - images.numel(), (1,), generator=random, device=self.device)
-        )
-        noise = (
-            self._noise[start : start + images.numel()]
-            .view_as(images.permute(0, 2, 3, 1))
-            .permute(0, 3, 1, 2)
-        )
+        """Gaussian noise with a random strength; a stretch of a fixed pool, since normal draws are slow.
+
+        Images that are more than the pool, as a batch of the largest preset's are, go round it more than once.
+        """
+        size, wanted = len(self._noise), images.numel()
+        places = size - wanted if wanted < size else size
+        start = int(torch.randint(places, (1,), generator=random, device=self.device))
+        pool = self._noise
+        if start + wanted > size:
+            pool, start = pool.roll(-start).repeat(math.ceil(wanted / size)), 0
+        noise = pool[start : start + wanted].view_as(images.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return torch.addcmul(images, noise, self._uniform(len(images), 0, 0.04, random).view(-1, 1, 1, 1))
