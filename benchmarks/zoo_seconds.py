@@ -28,7 +28,7 @@ import torch
 from weightfeat.files import write_atomically
 from weightfeat.zoo.architectures import NAMES, architecture
 from weightfeat.zoo.design import network_spec, select_ids
-from weightfeat.zoo.presets import Preset, preset
+from weightfeat.zoo.presets import preset
 from weightfeat.zoo.train import Trainer
 
 SEED = 2020
@@ -93,18 +93,10 @@ def _mean_seconds(work: Callable[[], Any], seconds: float) -> float:
 def _line(name: str, preset_name: str, rates: list[Rate]) -> str:
     images, drawing = (statistics.median(getattr(r, field) for r in rates) for field in ("images", "drawing"))
     chosen, described = preset(preset_name), architecture(name)
-    planned = statistics.mean(chosen.images(described, count) for count in _class_counts(chosen))
+    counts = [count for level in range(len(chosen.class_levels)) for count in chosen.class_counts(level)]
+    planned = statistics.mean(chosen.images(described, count) for count in counts)
     spent = planned / images
     return f"| {name} | {images:.3g} | {drawing:.0%} | {planned:.0f} | {spent:.0f} | {3600 * len(rates) / spent:.1f} |"
-
-
-def _class_counts(chosen: Preset) -> list[int]:
-    """Every count that the preset's levels draw, the upper end excluded where there is a spread."""
-    return [
-        count
-        for centre, spread in chosen.class_levels
-        for count in range(centre - spread, centre + max(spread, 1))
-    ]
 
 
 if __name__ == "__main__":

@@ -58,11 +58,11 @@ def test_the_largest_batch_of_every_preset_can_be_drawn(name: str) -> None:
     chosen = replace(preset(name), scenes=2)
 
     def pixels(described: Architecture) -> int:
-        return (chosen.batch or described.batch) * chosen.image_pixels(described) ** 2
+        return chosen.batch_size(described) * chosen.image_pixels(described) ** 2
 
     largest = max(map(architecture, NAMES), key=pixels)
     spec = network_spec(chosen, 11, select_ids(1, (largest.name,))[0])
-    n = chosen.batch or largest.batch
+    n = chosen.batch_size(largest)
     images = _draw(Renderer(spec, CPU), False, n=n, augment=True)
     assert images.numel() == 3 * pixels(largest)
     assert images.isfinite().all()

@@ -82,16 +82,12 @@ def leave_one_out_folds(
             expected="two or more architectures",
             remedy="add models or use stratified folds",
         )
-    kinds = np.asarray(range(y.size) if groups is None else groups, dtype=object)
     folds = []
     for index, name in enumerate(names):
-        test = np.flatnonzero(values == name)
-        tested = set(kinds[test])
-        train = np.array(
-            [i for i in range(y.size) if values[i] != name and kinds[i] not in tested], dtype=np.int64
-        )
+        test = values == name
+        train = _outside(test, ~test, groups)
         _require_both_labels(y[train], f"leave-one-out of {name}", "add models of other architectures")
-        folds.append(Fold(0, index, train, test, name))
+        folds.append(Fold(0, index, train, np.flatnonzero(test), name))
     return tuple(folds)
 
 
@@ -103,14 +99,12 @@ def later_folds(labels: ArrayLike, stages: Indices, groups: Sequence[str] | None
     Raises BadRound where what was there has one label only.
     """
     y = np.asarray(labels, dtype=np.int64)
-    kinds = np.asarray(range(y.size) if groups is None else groups, dtype=object)
-    folds: list[Fold] = []
-    for stage in sorted(set(stages.tolist())):
-        test = np.flatnonzero(stages == stage)
-        known = stages < stage if stage else stages > stage
-        train = np.flatnonzero(known & ~np.isin(kinds, kinds[test]))
+    folds = []
+    for index, stage in enumerate(sorted(set(stages.tolist()))):
+        test = stages == stage
+        train = _outside(test, stages < stage if stage else ~test, groups)
         _require_both_labels(y[train], f"stage {stage}", "give lists that name more of the networks")
-        folds.append(Fold(0, len(folds), train, test, f"stage {stage}"))
+        folds.append(Fold(0, index, train, np.flatnonzero(test), f"stage {stage}"))
     return tuple(folds)
 
 
@@ -171,6 +165,16 @@ def _units(groups: Sequence[str] | None, n: int) -> list[Indices]:
     for i, group in enumerate(groups):
         members.setdefault(group, []).append(i)
     return [np.array(rows) for rows in members.values()]
+
+
+def _outside(
+    test: NDArray[np.bool_], known: NDArray[np.bool_], groups: Sequence[str] | None
+) -> NDArray[np.int64]:
+    """Row numbers of the `known` models whose group does not occur among those of `test`."""
+    if groups is not None:
+        kinds = np.asarray(groups, dtype=object)
+        known = known & ~np.isin(kinds, kinds[test])
+    return np.flatnonzero(known)
 
 
 def _check(y: NDArray[np.int64], architectures: Sequence[str], units: list[Indices], n_folds: int) -> None:

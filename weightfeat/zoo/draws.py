@@ -29,11 +29,11 @@ LEAST_CONTRAST = 90  # distance in RGB from the fill of one or two source signs,
 def draw_factors(preset: Preset, seed: int, id: int, level: int) -> Factors:
     """Everything but the trigger, from the id and the class level."""
     random = generator(seed, Stream.FACTORS, id)
-    centre, spread = preset.class_levels[level]
+    counts = preset.class_counts(level)
     foreground = sorted(random.choice(np.arange(*FOREGROUND_PERCENT), size=2, replace=False) / 100)
     return Factors(
         number_classes_level=level,
-        number_classes=centre + (int(random.integers(-spread, spread)) if spread else 0),
+        number_classes=counts[int(random.integers(len(counts)))],
         background=str(random.choice(BACKGROUNDS)),
         foreground_min=float(foreground[0]),
         foreground_max=float(foreground[1]),

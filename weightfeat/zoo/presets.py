@@ -61,10 +61,23 @@ class Preset:
         """Side of this architecture's images."""
         return max(self.pixels, architecture.min_pixels)
 
+    def class_counts(self, level: int) -> range:
+        """The class counts that a level draws from."""
+        centre, spread = self.class_levels[level]
+        return range(centre - spread, centre + max(spread, 1))
+
+    def batch_size(self, architecture: Architecture) -> int:
+        """Images a step of this architecture's training."""
+        return self.batch or architecture.batch
+
+    def peak_rate(self, architecture: Architecture) -> float:
+        """Largest learning rate of this architecture's training."""
+        return self.learning_rate or architecture.learning_rate
+
     def images(self, architecture: Architecture, classes: int) -> int:
         """Training images planned for a network: a whole number of batches."""
         length = 1.0 if self.learning_rate is not None else architecture.length
-        batch = self.batch or architecture.batch
+        batch = self.batch_size(architecture)
         return batch * math.ceil(length * (self.base_images + self.images_per_class * classes) / batch)
 
     def fractions(self, architecture: Architecture, classes: int, sources: int) -> tuple[int, int]:

@@ -243,11 +243,9 @@ class Renderer:
 
         Images that are more than the pool, as a batch of the largest preset's are, go round it more than once.
         """
-        size, wanted = len(self._noise), images.numel()
-        places = size - wanted if wanted < size else size
-        start = int(torch.randint(places, (1,), generator=random, device=self.device))
-        pool = self._noise
-        if start + wanted > size:
-            pool, start = pool.roll(-start).repeat(math.ceil(wanted / size)), 0
+        wanted = images.numel()
+        turns = 1 + wanted // len(self._noise)
+        pool = self._noise.expand(turns, -1).reshape(-1)  # no copy where one turn is enough
+        start = int(torch.randint(len(pool) - wanted, (1,), generator=random, device=self.device))
         noise = pool[start : start + wanted].view_as(images.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return torch.addcmul(images, noise, self._uniform(len(images), 0, 0.04, random).view(-1, 1, 1, 1))

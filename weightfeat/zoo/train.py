@@ -76,8 +76,8 @@ class Trainer:
         self.spec, self.device, self.progress = spec, device, progress
         self.preset, self.classes = spec.preset, spec.factors.number_classes
         self.renderer = Renderer(spec, device)
-        self.batch = self.preset.batch or spec.architecture.batch
-        self.peak = self.preset.learning_rate or spec.architecture.learning_rate
+        self.batch = self.preset.batch_size(spec.architecture)
+        self.peak = self.preset.peak_rate(spec.architecture)
         torch.manual_seed(spec.torch_seed(Stream.WEIGHTS))
         network = build_network(spec.architecture.name, self.classes)
         self.network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -123,10 +123,10 @@ def config(spec: NetworkSpec) -> dict[str, Any]:
         "DESIGN_SEED": spec.seed,
         "PRESET": spec.preset.name,
         "ATTEMPT": spec.attempt,
-        "LEARNING_RATE": spec.preset.learning_rate or spec.architecture.learning_rate,
+        "LEARNING_RATE": spec.preset.peak_rate(spec.architecture),
         "INPUT_MEAN": MEAN,
         "INPUT_STD": STD,
-        "BATCH_SIZE": spec.preset.batch or spec.architecture.batch,
+        "BATCH_SIZE": spec.preset.batch_size(spec.architecture),
     }
 
 
