@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -24,6 +25,10 @@ from weightfeat.labelled import LabelledSet
 CLASSES = 6
 
 
+def _unscaled(classes: np.ndarray, pairs: np.ndarray) -> ClassRows:
+    return ClassRows("a", classes, pairs, np.ones(classes.shape[1]), np.ones(pairs.shape[2]))
+
+
 def _sample(
     count: int = 40, strength: float = 3.0, seed: int = 0
 ) -> tuple[list[ClassRows], np.ndarray, list[Target | None]]:
@@ -40,7 +45,7 @@ def _sample(
             target = Target(t, (s,))
             classes[t, :3] += strength
             pairs[t, s, :3] += strength
-        rows.append(ClassRows(classes, pairs))
+        rows.append(_unscaled(classes, pairs))
         targets.append(target)
     return rows, labels, targets
 
@@ -54,7 +59,7 @@ def test_rows_follow_the_network_not_the_order_of_its_channels() -> None:
     assert plain.pairs.shape == (7, 7, len(PAIR_COLUMNS))
     assert np.isfinite(plain.classes).all()
     assert np.isfinite(plain.pairs).all()
-    np.testing.assert_allclose(plain.classes, moved.classes, atol=2e-2)
+    _assert_same(moved, plain, 2e-2)
     assert not plain.pairs[np.eye(7, dtype=bool)].any()
 
 
@@ -64,8 +69,20 @@ def test_rows_follow_a_permutation_of_the_classes() -> None:
     order = np.random.default_rng(0).permutation(7)
     model.fc.weight.data, model.fc.bias.data = model.fc.weight.data[order], model.fc.bias.data[order]
     after = class_rows(digest.compute(network_of(model), key="0" * 64, device="cpu"))
-    np.testing.assert_allclose(after.classes, before.classes[order], atol=1e-3)
-    np.testing.assert_allclose(after.pairs, before.pairs[np.ix_(order, order)], atol=1e-3)
+    moved = dataclasses.replace(
+        before, classes=before.classes[order], pairs=before.pairs[np.ix_(order, order)]
+    )
+    _assert_same(after, moved, 1e-3)
+
+
+def _assert_same(found: ClassRows, expected: ClassRows, tolerance: float) -> None:
+    """Within `tolerance` of the columns' own scales."""
+    for name in ("class", "pair"):
+        scale = getattr(expected, f"{name}_scale")
+        table = "classes" if name == "class" else "pairs"
+        difference = np.abs(getattr(found, table) - getattr(expected, table))
+        assert (difference <= tolerance * scale + 1e-12).all()
+        np.testing.assert_allclose(getattr(found, f"{name}_scale"), scale, rtol=tolerance)
 
 
 def test_out_of_fold_evidence_does_not_know_its_own_label() -> None:
@@ -159,7 +176,9 @@ def test_a_model_that_could_not_be_learned_is_kept_as_absent() -> None:
     assert np.isfinite(row["classes.largest"])
 
 
-@pytest.mark.parametrize("damage", ["columns", "nan", "version", "shape", "settings"])
+@pytest.mark.parametrize(
+    "damage", ["columns", "nan", "version", "shape", "scales", "architectures", "settings"]
+)
 def test_damaged_parts_are_refused(damage: str) -> None:
     rows, labels, targets = _sample(20)
     document, tables = ClassEvidence().fit(rows, labels, targets).to_parts()
@@ -171,6 +190,10 @@ def test_damaged_parts_are_refused(damage: str) -> None:
         tables["class_pair_coefficient"] = tables["class_pair_coefficient"] * np.nan
     if damage == "shape":
         tables["class_target_scale"] = tables["class_target_scale"][:-1]
+    if damage == "scales":
+        tables["class_scales_total"] = tables["class_scales_total"] * 1e6 + 1e6
+    if damage == "architectures":
+        document["architectures"] = ["a", "b"]
     if damage == "settings":
         document["settings"]["folds"] = 1
     with pytest.raises((ValueError, KeyError, TypeError)):

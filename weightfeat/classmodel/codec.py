@@ -10,13 +10,17 @@ from numpy.typing import NDArray
 
 from weightfeat.classmodel.models import ClassModels
 from weightfeat.classmodel.rows import CLASS_COLUMNS, PAIR_COLUMNS
+from weightfeat.classmodel.scales import Scales
 from weightfeat.classmodel.settings import ClassSettings
 from weightfeat.detector.linear import Linear
 
 FORMAT = "weightfeat-class-evidence"
-VERSION = 2
+VERSION = 3
 VECTORS = ("centre", "scale", "coefficient")
+SUMS = ("total", "known")
 COLUMNS = {"target": CLASS_COLUMNS, "pair": PAIR_COLUMNS}
+
+_LARGEST_LOG = 100.0
 
 Tables = dict[str, NDArray[Any]]
 
@@ -26,7 +30,10 @@ def to_parts(
 ) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
     """JSON values, and arrays named class_<model>_<vector>."""
     document: dict[str, Any] = {"format": FORMAT, "version": VERSION, "settings": asdict(settings)}
-    tables: dict[str, NDArray[np.float64]] = {}
+    document["architectures"] = list(models.scales.architectures)
+    tables: dict[str, NDArray[np.float64]] = {
+        f"class_scales_{name}": getattr(models.scales, name) for name in SUMS
+    }
     for name, columns in COLUMNS.items():
         linear: Linear | None = getattr(models, name)
         document[name] = None
@@ -41,7 +48,18 @@ def from_parts(document: dict[str, Any], tables: Tables) -> tuple[ClassModels, C
     if document["format"] != FORMAT or document["version"] != VERSION:
         raise ValueError(f"is {document['format']!r} version {document['version']!r}, not {FORMAT} {VERSION}")
     found = {name: _linear(name, document[name], tables) for name in COLUMNS}
-    return ClassModels(found["target"], found["pair"]), ClassSettings(**document["settings"])
+    scales = _scales(document["architectures"], tables)
+    return ClassModels(scales, found["target"], found["pair"]), ClassSettings(**document["settings"])
+
+
+def _scales(architectures: Any, tables: Tables) -> Scales:
+    if not (isinstance(architectures, list) and all(isinstance(name, str) for name in architectures)):
+        raise ValueError(f"{architectures!r} are not architectures")
+    shape = (len(architectures), len(CLASS_COLUMNS) + len(PAIR_COLUMNS))
+    total, known = (_checked(tables[f"class_scales_{name}"], shape, f"the scales' {name}") for name in SUMS)
+    if (np.abs(total) > _LARGEST_LOG * known).any():
+        raise ValueError("a scale is out of all measure, or of no network")
+    return Scales(tuple(architectures), total, known)
 
 
 def _linear(name: str, entry: Any, tables: Tables) -> Linear | None:
@@ -49,15 +67,18 @@ def _linear(name: str, entry: Any, tables: Tables) -> Linear | None:
         return None
     if tuple(entry["columns"]) != COLUMNS[name]:
         raise ValueError(f"its {name} columns are not those of this version")
-    vectors = [tables[f"class_{name}_{vector}"] for vector in VECTORS]
-    for vector in vectors:
-        if (
-            vector.dtype != np.float64
-            or vector.shape != (len(COLUMNS[name]),)
-            or not np.isfinite(vector).all()
-        ):
-            raise ValueError(f"a vector of the {name} model does not fit its columns")
+    shape = (len(COLUMNS[name]),)
+    vectors = [
+        _checked(tables[f"class_{name}_{vector}"], shape, f"the {name} model's {vector}")
+        for vector in VECTORS
+    ]
     intercept = entry["intercept"]
     if isinstance(intercept, bool) or not isinstance(intercept, int | float) or not np.isfinite(intercept):
         raise ValueError(f"{intercept!r} is not an intercept")
     return Linear(vectors[0], vectors[1], vectors[2], float(intercept))
+
+
+def _checked(array: NDArray[Any], shape: tuple[int, ...], what: str) -> NDArray[np.float64]:
+    if array.dtype != np.float64 or array.shape != shape or not np.isfinite(array).all():
+        raise ValueError(f"{what} are not finite numbers in the shape {shape}")
+    return array

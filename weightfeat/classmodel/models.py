@@ -10,26 +10,31 @@ from numpy.typing import NDArray
 
 from weightfeat.classmodel.joint import fit_joint
 from weightfeat.classmodel.rows import ClassRows
+from weightfeat.classmodel.scales import Scales, fit_scales
 from weightfeat.classmodel.settings import ClassSettings
 from weightfeat.classmodel.targets import Target
 from weightfeat.detector.linear import Linear, fit_linear
 from weightfeat.features.summaries import Array
 
+_Example = tuple[Array, Array, Target | None]
+"""A network's standard classes (C, columns) and pairs (C, C, columns), and its target."""
+
 
 @dataclass(frozen=True, eq=False)
 class ClassModels:
-    """None for a model there was nothing to learn from."""
+    """The scales that rows are measured with, and both models; None for a model there was nothing to learn from."""
 
+    scales: Scales
     target: Linear | None
     pair: Linear | None
 
     def scores(self, rows: ClassRows) -> tuple[Array | None, Array | None]:
         """Scores of every class (C,), as `joint` reads them, and logits of every ordered pair (C, C), target first."""
-        classes = None if self.target is None else self.target.raw(rows.classes)
+        classes, pairs = self.scales.standard(rows)
+        scores = None if self.target is None else self.target.raw(classes)
         if self.pair is None:
-            return classes, None
-        flat = rows.pairs.reshape(rows.count**2, -1)
-        return classes, self.pair.raw(flat).reshape(rows.count, rows.count)
+            return scores, None
+        return scores, self.pair.raw(pairs.reshape(rows.count**2, -1)).reshape(rows.count, rows.count)
 
 
 def fit_models(
@@ -38,28 +43,31 @@ def fit_models(
     targets: Sequence[Target | None],
     settings: ClassSettings,
 ) -> ClassModels:
-    """Both models. Classes of clean networks are counter-examples; trojans without a named target are left out.
+    """Scales and both models. Classes of clean networks are counter-examples; trojans without a named target teach
+    scales only.
 
     Pairs are learned from clean networks and from trojans with one or two sources: where all classes are sources,
     a pair says no more than its target.
     """
     from threadpoolctl import threadpool_limits
 
-    named = [(r, t) for r, y, t in zip(rows, labels, targets, strict=True) if t is not None or not y]
-    paired = [(r, t) for r, t in named if t is None or t.sources]
+    scales = fit_scales(rows)
+    named = [
+        (*scales.standard(r), t)
+        for r, y, t in zip(rows, labels, targets, strict=True)
+        if t is not None or not y
+    ]
+    paired = [_pair_examples(pairs, t) for _, pairs, t in named if t is None or t.sources]
     # One thread: sums in linear algebra depend on their number in the last bits.
     with threadpool_limits(limits=1, user_api="blas"):
-        return ClassModels(
-            _fit_target(named, settings),
-            _fit_pair([_pair_examples(r, t) for r, t in paired], settings.pair_c),
-        )
+        return ClassModels(scales, _fit_target(named, settings), _fit_pair(paired, settings.pair_c))
 
 
-def _fit_target(named: Sequence[tuple[ClassRows, Target | None]], settings: ClassSettings) -> Linear | None:
-    targets = [None if target is None else target.target for _, target in named]
+def _fit_target(named: Sequence[_Example], settings: ClassSettings) -> Linear | None:
+    targets = [None if target is None else target.target for _, _, target in named]
     if all(target is None for target in targets):
         return None
-    return fit_joint([rows.classes for rows, _ in named], targets, settings.class_c, settings.naming)
+    return fit_joint([classes for classes, _, _ in named], targets, settings.class_c, settings.naming)
 
 
 def _fit_pair(parts: Sequence[tuple[Array, NDArray[np.int64]]], c: float) -> Linear | None:
@@ -69,9 +77,10 @@ def _fit_pair(parts: Sequence[tuple[Array, NDArray[np.int64]]], c: float) -> Lin
     return fit_linear(x, y, c) if 0 < y.sum() < len(y) else None
 
 
-def _pair_examples(rows: ClassRows, target: Target | None) -> tuple[Array, NDArray[np.int64]]:
-    outside = ~np.eye(rows.count, dtype=bool)
-    out = np.zeros((rows.count, rows.count), dtype=np.int64)
+def _pair_examples(pairs: Array, target: Target | None) -> tuple[Array, NDArray[np.int64]]:
+    count = len(pairs)
+    outside = ~np.eye(count, dtype=bool)
+    out = np.zeros((count, count), dtype=np.int64)
     if target is not None:
         out[target.target, list(target.sources)] = 1
-    return rows.pairs[outside], out[outside]
+    return pairs[outside], out[outside]

@@ -1,6 +1,9 @@
-"""Every class, and every ordered pair of classes, of a network as a row of robust scores. No label is seen here.
+"""Every class, and every ordered pair of classes, of a network as a row of statistics. No label is seen here.
 
-Columns of a class (z against the network's other classes) are those of `features.classes` and:
+A row holds differences from the network's mean class, or pair, in the statistics' own units. What a large difference
+is, `scales` decides: among the handful of classes of one network their own spread is too uncertain a measure.
+
+Columns of a class are those of `features.classes` and:
 
 - the head table's remaining statistics; latents: log second-place shares, deviations of the logit, and for `through`
   the winning margin (of the other kinds it is a mean of few draws that a second draw does not confirm: experiment 24)
@@ -12,13 +15,15 @@ Columns of a class (z against the network's other classes) are those of `feature
   through the feeding layer, through its usually active channels
 - `switch`, `rare_switch`: largest over other classes of the pair columns below
 
-Columns of an ordered pair (t, s), z over the network's pairs:
+Columns of an ordered pair (t, s):
 
 - `cosine`, `composed`, `active`: centred cosines; `after.*` (`before.*`): residual of how often s comes second when t
   wins random latents (t when s wins)
 - `switch`: log of max over channels of relu(H_t) relu(-H_s): a channel that turns s into t; `rare_switch`: with
   the channel's P(inactive) as weight
 - `target.*`, `source.*`: the class columns that relabelling pushes up at t and down at s
+
+and of both `log_classes`, which is no difference and has the scale 1.
 """
 
 from __future__ import annotations
@@ -32,7 +37,7 @@ from weightfeat.digest import Digest
 from weightfeat.digest.head import STATISTICS
 from weightfeat.digest.latents import KINDS
 from weightfeat.features.classes import COLUMNS, TARGETWARD, centred_cosines, raw_table
-from weightfeat.features.summaries import Array, robust_z
+from weightfeat.features.summaries import Array, centred, robust_scale
 
 _HEAD = ("min", "kurtosis", "negative_sum", "top_share", "cosine_min", "evidence_top_share")
 _TOP = ("exclusive", "carrier", "threshold")
@@ -65,13 +70,21 @@ _TINY = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class ClassRows:
-    """`classes` (C, len(CLASS_COLUMNS)) and `pairs` (C, C, len(PAIR_COLUMNS)), target first; all finite.
+    """What class models are learned from and judge.
 
-    A pair of a class with itself is zeros.
+    Attributes
+    ----------
+    architecture : whose networks' scales these rows are measured with.
+    classes, pairs : (C, len(CLASS_COLUMNS)) and (C, C, len(PAIR_COLUMNS)), target first; all finite. A pair of a
+        class with itself is zeros.
+    class_scale, pair_scale : robust scales of their columns within this network alone; 0 where all values are alike.
     """
 
+    architecture: str
     classes: Array
     pairs: Array
+    class_scale: Array
+    pair_scale: Array
 
     @property
     def count(self) -> int:
@@ -80,9 +93,8 @@ class ClassRows:
 
 
 def class_rows(digest: Digest) -> ClassRows:
-    """Both tables of one network, from its digest alone."""
+    """All of one network, from its digest alone."""
     head = digest.blocks["head"]
-    count = digest.num_classes
     inactive, mean = _law(head["centre"].astype(np.float64), head["spread"].astype(np.float64))
     switches = _switches(head["matrix"].astype(np.float64), inactive)
     raw = np.concatenate(
@@ -99,12 +111,15 @@ def class_rows(digest: Digest) -> ClassRows:
         ],
         axis=1,
     )
-    size = np.full((count, 1), np.log(count))
-    classes = np.concatenate([_finite_z(raw), size], axis=1)
-    return ClassRows(classes, _pairs(digest, classes, switches))
+    differences, scale = _differences(raw)
+    classes = np.pad(differences, ((0, 0), (0, 1)), constant_values=np.log(digest.num_classes))
+    class_scale = np.append(scale, 1.0)
+    pairs, pair_scale = _pairs(digest, classes, class_scale, switches)
+    return ClassRows(digest.architecture, classes, pairs, class_scale, pair_scale)
 
 
-def _pairs(digest: Digest, classes: Array, switches: list[Array]) -> Array:
+def _pairs(digest: Digest, classes: Array, class_scale: Array, switches: list[Array]) -> tuple[Array, Array]:
+    """`pairs` and `pair_scale`."""
     head, latents = digest.blocks["head"], digest.blocks["latents"]
     seats = [residuals(table.astype(np.float64)) for table in latents["runner_up"]]
     columns = [
@@ -113,17 +128,18 @@ def _pairs(digest: Digest, classes: Array, switches: list[Array]) -> Array:
         *(seat.T for seat in seats),
         *switches,
     ]
-    count = len(classes)
+    count, at = len(classes), len(columns)
     outside = ~np.eye(count, dtype=bool)
+    own, own_scale = _differences(np.stack([column[outside] for column in columns], axis=1))
+    targetward = [CLASS_COLUMNS.index(name) for name in TARGETWARD]
     pairs = np.zeros((count, count, len(PAIR_COLUMNS)))
-    pairs[outside, : len(columns)] = _finite_z(np.stack([column[outside] for column in columns], axis=1))
-    targetward = classes[:, [CLASS_COLUMNS.index(name) for name in TARGETWARD]]
-    at = len(columns)
-    pairs[:, :, at : at + len(TARGETWARD)] = targetward[:, None, :]
-    pairs[:, :, at + len(TARGETWARD) : -1] = targetward[None, :, :]
+    pairs[outside, :at] = own
+    pairs[:, :, at : at + len(TARGETWARD)] = classes[:, None, targetward]
+    pairs[:, :, at + len(TARGETWARD) : -1] = classes[None, :, targetward]
     pairs[:, :, -1] = np.log(count)
     pairs[~outside] = 0.0
-    return pairs
+    scale = class_scale[targetward]
+    return pairs, np.concatenate([own_scale, scale, scale, [1.0]])
 
 
 def residuals(counts: Array) -> Array:
@@ -196,9 +212,16 @@ def _off_diagonal(table: Array) -> Array:
     return table[~np.eye(count, dtype=bool)].reshape(count, max(count - 1, 0))
 
 
-def _finite_z(raw: Array) -> Array:
-    """`robust_z` of the columns; what is unknown of a row is its column's lowest known value, a column unknown is 0."""
+def _differences(raw: Array) -> tuple[Array, Array]:
+    """Columns less their means, and their robust scales; what is unknown of a row is its column's lowest known value,
+    a column unknown is 0.
+
+    The mean, because where scales come from many networks an outlier moves it by a known and small amount, while the
+    median of nine classes wanders by as much as the classes differ.
+    """
+    if not len(raw):
+        return raw, np.zeros(raw.shape[1])
     known = np.isfinite(raw)
     lowest = np.where(known, raw, np.inf).min(axis=0, initial=np.inf)
     filled = np.where(known, raw, np.where(np.isfinite(lowest), lowest, 0.0))
-    return robust_z(filled) if len(filled) else filled
+    return filled - filled.mean(axis=0), robust_scale(centred(filled))

@@ -11,14 +11,15 @@ from weightfeat.metaparameters import Metaparameters
 class ClassSettings:
     """`class_c` and `pair_c` are the models' prior variances of a standard row's logit (`fit_linear`).
 
-    `naming` is what naming the target among its network's classes weighs beside telling the networks apart.
+    `naming` is what naming the target among its network's classes weighs beside telling the networks apart; at 1 both
+    together are the likelihood of what METADATA says.
 
     `folds` is how many parts the training networks are dealt into for their own, out-of-fold, evidence; `seed`
     decides how.
     """
 
     class_c: float = 3.0
-    naming: float = 3.0
+    naming: float = 1.0
     pair_c: float = 3.0
     folds: int = 5
     seed: int = 20

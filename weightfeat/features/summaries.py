@@ -14,6 +14,7 @@ Array = NDArray[np.float64]
 BINS = ("early", "lower", "upper", "late")
 POOLED = (*BINS, "largest", "smallest")
 OUTLIER = ("dixon", "excess", "fall")
+Z_CLIP = 12.0
 _TINY = 1e-12
 
 
@@ -67,14 +68,24 @@ def outlier_names(statistics: Sequence[str]) -> list[str]:
 
 
 def robust_z(values: Array, axis: int = 0) -> Array:
-    """(x - median) / (1.4826 MAD + a tenth of the standard deviation), clipped to +-12.
+    """`centred` over `robust_scale`, clipped to +-12."""
+    differences = centred(values, axis)
+    scale = np.expand_dims(robust_scale(differences, axis), axis)
+    return np.asarray(np.clip(differences / np.maximum(scale, _TINY), -Z_CLIP, Z_CLIP))
+
+
+def centred(values: Array, axis: int = 0) -> Array:
+    """Values less their median."""
+    return np.asarray(values - np.median(values, axis=axis, keepdims=True))
+
+
+def robust_scale(differences: Array, axis: int = 0) -> Array:
+    """1.4826 MAD + a tenth of the standard deviation, of differences from the median.
 
     The second term keeps a near-constant majority from making everything else infinitely far.
     """
-    centred = values - np.median(values, axis=axis, keepdims=True)
-    mad = 1.4826 * np.median(np.abs(centred), axis=axis, keepdims=True)
-    scale = mad + 0.1 * values.std(axis=axis, keepdims=True)
-    return np.asarray(np.clip(centred / np.maximum(scale, _TINY), -12, 12))
+    mad = 1.4826 * np.median(np.abs(differences), axis=axis)
+    return np.asarray(mad + 0.1 * differences.std(axis=axis))
 
 
 def expected_largest(count: int) -> float:
