@@ -11,6 +11,9 @@ Columns of a class are those of `features.classes` and:
   `carrier`: largest Lipschitz constant among them; `threshold`: least centre / spread among them
 - `rare`: share of the evidence through channels seldom active (P < 0.15): a trigger is seldom there;
   `rare_peak`: the largest weight x spread x P(inactive) of one channel
+- `through_mean`, `through_positive`, `through_carriers`: of the class's row of the head multiplied with the layer that
+  feeds it: mean, share of inputs that speak for the class, log of the number of inputs that carry what speaks for it;
+  unknown where several layers feed the head
 - `tie`, `tie_composed`, `tie_active`: first less second cosine with the other classes' centred rows, of the head,
   through the feeding layer, through its usually active channels
 - `switch`, `rare_switch`: largest over other classes of the pair columns below
@@ -42,6 +45,7 @@ from weightfeat.features.summaries import Array, centred, robust_scale
 _HEAD = ("min", "kurtosis", "negative_sum", "top_share", "cosine_min", "evidence_top_share")
 _TOP = ("exclusive", "carrier", "threshold")
 _RARE = ("rare", "rare_peak")
+_THROUGH = ("through_mean", "through_positive", "through_carriers")
 _TIES = ("tie", "tie_composed", "tie_active")
 _SWITCH = ("switch", "rare_switch")
 _SEATS = tuple(f"{place}.{kind}" for place in ("after", "before") for kind in KINDS)
@@ -53,6 +57,7 @@ CLASS_COLUMNS = (
     *(f"deviation.{kind}" for kind in KINDS),
     *_TOP,
     *_RARE,
+    *_THROUGH,
     *_TIES,
     *_SWITCH,
     "log_classes",
@@ -104,6 +109,7 @@ def class_rows(digest: Digest) -> ClassRows:
             _latents(digest),
             _top(head["top"].astype(np.float64)),
             _rare(head["matrix"].astype(np.float64), mean, inactive, head["spread"].astype(np.float64)),
+            _through(head["through"].astype(np.float64)),
             np.stack(
                 [_tie(centred_cosines(head[name])) for name in ("gram", "composed", "composed_active")], 1
             ),
@@ -186,6 +192,14 @@ def _rare(matrix: Array, mean: Array, inactive: Array, spread: Array) -> Array:
     share = np.log((seldom + _TINY) / (evidence.sum(axis=1) + _TINY) + 1e-3)
     peak = (positive * spread * inactive).max(axis=1)
     return np.stack([share, np.log(peak + _TINY)], axis=1)
+
+
+def _through(rows: Array) -> Array:
+    if not rows.shape[1]:
+        return np.full((len(rows), len(_THROUGH)), np.nan)
+    positive = np.maximum(rows, 0)
+    carriers = (positive.sum(axis=1) ** 2 + _TINY) / ((positive**2).sum(axis=1) + _TINY)
+    return np.stack([rows.mean(axis=1), (rows > 0).mean(axis=1), np.log(carriers)], axis=1)
 
 
 def _tie(cosines: Array) -> Array:
