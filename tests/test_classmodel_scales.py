@@ -61,6 +61,17 @@ def test_a_column_that_is_alike_in_every_class_says_nothing_and_spoils_nothing()
     np.testing.assert_allclose(scales.standard(flat[3])[0][:, 0], flat[3].classes[:, 0] / expected, rtol=1e-9)
 
 
+def test_a_column_that_no_training_network_of_the_architecture_had_says_nothing() -> None:
+    known = _population("a", 1.0, 3)
+    for rows in known:
+        rows.classes[:, 1], rows.class_scale[1] = 0.0, 0.0
+    scales = fit_scales([*known, *_population("b", 1.0, 3)])
+    newcomer = _network("a", 1.0, seed=8)
+    assert not scales.standard(newcomer)[0][:, 1].any()
+    assert scales.standard(newcomer)[0][:, 0].any()
+    assert scales.standard(replace(newcomer, architecture="b"))[0][:, 1].any()
+
+
 def test_values_are_bounded_and_nothing_can_be_learned_from_no_architecture() -> None:
     rows = _network("a", 1.0)
     rows.classes[0, 0] = 1e9

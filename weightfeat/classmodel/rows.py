@@ -11,9 +11,9 @@ Columns of a class are those of `features.classes` and:
   `carrier`: largest Lipschitz constant among them; `threshold`: least centre / spread among them
 - `rare`: share of the evidence through channels seldom active (P < 0.15): a trigger is seldom there;
   `rare_peak`: the largest weight x spread x P(inactive) of one channel
-- `through_mean`, `through_positive`, `through_carriers`: of the class's row of the head multiplied with the layer that
-  feeds it: mean, share of inputs that speak for the class, log of the number of inputs that carry what speaks for it;
-  unknown where several layers feed the head
+- `through_mean`, `through_positive`, `through_carriers`: of the class's row of the head multiplied with the layers that
+  feed it (`digest.paths`): mean, share of inputs that speak for the class, log of the number of inputs that carry what
+  speaks for it
 - `tie`, `tie_composed`, `tie_active`: first less second cosine with the other classes' centred rows, of the head,
   through the feeding layer, through its usually active channels
 - `switch`, `rare_switch`: largest over other classes of the pair columns below
@@ -32,10 +32,10 @@ and of both `log_classes`, which is no difference and has the scale 1.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import erf, sqrt
 
 import numpy as np
 
+from weightfeat.classmodel import statistics
 from weightfeat.digest import Digest
 from weightfeat.digest.head import STATISTICS
 from weightfeat.digest.latents import KINDS
@@ -69,8 +69,6 @@ PAIR_COLUMNS = (
     *(f"source.{name}" for name in TARGETWARD),
     "log_classes",
 )
-SELDOM = 0.15
-_TINY = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,20 +98,26 @@ class ClassRows:
 def class_rows(digest: Digest) -> ClassRows:
     """All of one network, from its digest alone."""
     head = digest.blocks["head"]
-    inactive, mean = _law(head["centre"].astype(np.float64), head["spread"].astype(np.float64))
-    switches = _switches(head["matrix"].astype(np.float64), inactive)
+    inactive, mean = statistics.law(head["centre"].astype(np.float64), head["spread"].astype(np.float64))
+    switches = statistics.switches(head["matrix"].astype(np.float64), inactive)
     raw = np.concatenate(
         [
             raw_table(digest),
             head["table"][:, [STATISTICS.index(name) for name in _HEAD]],
-            _latents(digest),
-            _top(head["top"].astype(np.float64)),
-            _rare(head["matrix"].astype(np.float64), mean, inactive, head["spread"].astype(np.float64)),
-            _through(head["through"].astype(np.float64)),
-            np.stack(
-                [_tie(centred_cosines(head[name])) for name in ("gram", "composed", "composed_active")], 1
+            statistics.latents(digest),
+            statistics.top(head["top"].astype(np.float64)),
+            statistics.rare(
+                head["matrix"].astype(np.float64), mean, inactive, head["spread"].astype(np.float64)
             ),
-            np.stack([_off_diagonal(s).max(axis=1, initial=-1e3) for s in switches], 1),
+            statistics.through(digest),
+            np.stack(
+                [
+                    statistics.tie(centred_cosines(head[name]))
+                    for name in ("gram", "composed", "composed_active")
+                ],
+                1,
+            ),
+            np.stack([statistics.off_diagonal(s).max(axis=1, initial=-1e3) for s in switches], 1),
         ],
         axis=1,
     )
@@ -127,7 +131,7 @@ def class_rows(digest: Digest) -> ClassRows:
 def _pairs(digest: Digest, classes: Array, class_scale: Array, switches: list[Array]) -> tuple[Array, Array]:
     """`pairs` and `pair_scale`."""
     head, latents = digest.blocks["head"], digest.blocks["latents"]
-    seats = [residuals(table.astype(np.float64)) for table in latents["runner_up"]]
+    seats = [statistics.residuals(table.astype(np.float64)) for table in latents["runner_up"]]
     columns = [
         *(centred_cosines(head[name]) for name in ("gram", "composed", "composed_active")),
         *seats,
@@ -146,84 +150,6 @@ def _pairs(digest: Digest, classes: Array, class_scale: Array, switches: list[Ar
     pairs[~outside] = 0.0
     scale = class_scale[targetward]
     return pairs, np.concatenate([own_scale, scale, scale, [1.0]])
-
-
-def residuals(counts: Array) -> Array:
-    """(observed - expected) / sqrt(expected + 1) of a winner x runner-up table, expected from its margins. (C, C)"""
-    total = counts.sum()
-    expected = np.outer(counts.sum(axis=1), counts.sum(axis=0))
-    np.fill_diagonal(expected, 0.0)
-    expected *= total / max(expected.sum(), _TINY)
-    return np.asarray((counts - expected) / np.sqrt(expected + 1.0))
-
-
-def _latents(digest: Digest) -> Array:
-    block = digest.blocks["latents"]
-    second = np.log(block["second"].astype(np.float64).T + 1e-4)
-    through = KINDS.index("through")
-    margin = np.log(block["margin"][[through]].astype(np.float64).T + _TINY)
-    return np.concatenate([second, margin, block["logit"][:, :, 1].astype(np.float64).T], axis=1)
-
-
-def _top(top: Array) -> Array:
-    weight, centre, spread, lipschitz, rival = (top[:, :, i] for i in range(5))
-    # Beyond the channels that speak for a class at all, their order is arbitrary.
-    known = np.isfinite(weight) & (weight > 0)
-    exclusive = np.where(known, weight - rival, 0.0).sum(1) / (
-        np.where(known, np.abs(weight), 0.0).sum(1) + _TINY
-    )
-    carrier = np.where(known & np.isfinite(lipschitz), lipschitz, -np.inf).max(axis=1)
-    threshold = np.where(known, np.clip(centre / np.maximum(spread, _TINY), -10, 10), np.inf).min(axis=1)
-    return np.stack([exclusive, np.log(np.maximum(carrier, _TINY)), threshold], axis=1)
-
-
-def _law(centre: Array, spread: Array) -> tuple[Array, Array]:
-    """P(inactive) and E[relu] of Normal(centre, spread^2), (D,) each."""
-    t = centre / np.maximum(spread, _TINY)
-    active = np.array([0.5 * (1 + erf(x / sqrt(2))) for x in t])
-    density = np.exp(-0.5 * np.minimum(t * t, 1400.0)) / sqrt(2 * np.pi)
-    return 1 - active, np.maximum(spread * density + centre * active, 0.0)
-
-
-def _rare(matrix: Array, mean: Array, inactive: Array, spread: Array) -> Array:
-    positive = np.maximum(matrix, 0)
-    evidence = positive * mean
-    seldom = evidence[:, inactive > 1 - SELDOM].sum(axis=1)
-    share = np.log((seldom + _TINY) / (evidence.sum(axis=1) + _TINY) + 1e-3)
-    peak = (positive * spread * inactive).max(axis=1)
-    return np.stack([share, np.log(peak + _TINY)], axis=1)
-
-
-def _through(rows: Array) -> Array:
-    if not rows.shape[1]:
-        return np.full((len(rows), len(_THROUGH)), np.nan)
-    positive = np.maximum(rows, 0)
-    carriers = (positive.sum(axis=1) ** 2 + _TINY) / ((positive**2).sum(axis=1) + _TINY)
-    return np.stack([rows.mean(axis=1), (rows > 0).mean(axis=1), np.log(carriers)], axis=1)
-
-
-def _tie(cosines: Array) -> Array:
-    """First less second cosine of each class with the others; NaN with fewer than two others. (C,)"""
-    if len(cosines) < 3:
-        return np.full(len(cosines), np.nan)
-    ordered = np.sort(np.nan_to_num(cosines, nan=-2.0), axis=1)
-    return np.asarray(ordered[:, -1] - ordered[:, -2])
-
-
-def _switches(matrix: Array, inactive: Array) -> list[Array]:
-    """`switch` and `rare_switch` for every (t, s). (C, C) each."""
-    up, down = np.maximum(matrix, 0), np.maximum(-matrix, 0)
-    out = []
-    for weight in (np.ones_like(inactive), inactive):
-        strength = np.stack([(row * weight * down).max(axis=1) for row in up])
-        out.append(np.log(strength + 1e-9))
-    return out
-
-
-def _off_diagonal(table: Array) -> Array:
-    """(C, C - 1)"""
-    count = len(table)
-    return table[~np.eye(count, dtype=bool)].reshape(count, max(count - 1, 0))
 
 
 def _differences(raw: Array) -> tuple[Array, Array]:

@@ -36,8 +36,10 @@ class Scales:
         total, known = _logarithms(rows)
         if rows.architecture in self.architectures:
             at = self.architectures.index(rows.architecture)
-            total, known = total + self.total[at], known + self.known[at]
-        scale = np.exp(total / np.maximum(known, 1.0))
+            # What no training network of this architecture had, no model has learned to read in it.
+            known = np.where(self.known[at] > 0, known + self.known[at], 0.0)
+            total = total + self.total[at]
+        scale = np.where(known > 0, np.exp(total / np.maximum(known, 1.0)), np.inf)
         width = rows.classes.shape[1]
         return (
             np.clip(rows.classes / scale[:width], -Z_CLIP, Z_CLIP),

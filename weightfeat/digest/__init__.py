@@ -7,7 +7,17 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from weightfeat.digest import alignment, channels, distribution, head, latents, layers, linalg, spectrum
+from weightfeat.digest import (
+    alignment,
+    channels,
+    distribution,
+    head,
+    latents,
+    layers,
+    linalg,
+    paths,
+    spectrum,
+)
 from weightfeat.digest.layers import LayerSummary
 from weightfeat.digest.place import choose_place
 from weightfeat.digest.store import DigestStore
@@ -29,6 +39,7 @@ VERSIONS = {
     "alignment": alignment.VERSION,
     "head": head.VERSION,
     "latents": latents.VERSION,
+    "paths": paths.VERSION,
 }
 
 
@@ -48,6 +59,7 @@ def compute(
     with workers(place, threads) as pool:
         work = layers.LayerWork(tensors, feeding, pool)
         latent_block = pool.submit(latents.latents, network)
+        paths_block = pool.submit(paths.paths, network, place)
         first, rest = _order(tensors, feeding)
         work.begin(first)
         head_block = pool.submit(
@@ -67,6 +79,7 @@ def compute(
         "alignment": alignment.block(overlaps),
         "head": head_block.result(),
         "latents": latent_block.result(),
+        "paths": paths_block.result(),
     }
     return Digest(
         key=key,
