@@ -222,6 +222,28 @@ def test_a_lost_digest_is_made_again_from_its_model(copied: Path, grown: Path) -
     assert _contents(copied / "reference") == _contents(grown / "reference")
 
 
+def _of_an_earlier_version(store: DigestStore, key: str) -> bytes:
+    """Take a block out of a stored digest; returns the whole one's content."""
+    whole = store.get(key)
+    blocks = {name: block for name, block in whole.blocks.items() if name != "paths"}
+    versions = {name: version for name, version in whole.versions.items() if name != "paths"}
+    store.put(replace(whole, blocks=blocks, versions=versions))
+    return whole.to_bytes()
+
+
+def test_a_digest_of_an_earlier_version_is_renewed_from_the_very_same_model(copied: Path) -> None:
+    reference, store = _open(copied), DigestStore(copied / "reference" / "digests")
+    keys = [row["sha256"] for row in _rows(copied / "reference" / "index.csv")]
+    whole = [_of_an_earlier_version(store, key) for key in keys[:2]]
+    shutil.copy(copied / "round" / NAMES[3] / "model.pt", copied / "round" / NAMES[1] / "model.pt")
+    tables = {name: (copied / "reference" / name).read_bytes() for name in TABLES}
+    assert reference.renew() == 1
+    assert store.get(keys[0]).to_bytes() == whole[0]
+    assert "paths" not in store.get(keys[1]).blocks  # another model now bears its name
+    assert reference.renew() == 0
+    assert {name: (copied / "reference" / name).read_bytes() for name in TABLES} == tables
+
+
 def test_rounds_of_one_design_can_fill_one_reference_at_once(grown: Path, tmp_path: Path) -> None:
     """Two rounds with half of the networks each, absorbed from two threads."""
     halves = []

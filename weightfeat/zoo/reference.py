@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from weightfeat.digest import DigestStore
+from weightfeat.digest import VERSIONS, DigestStore
 from weightfeat.errors import BadRound
 from weightfeat.extraction import digest_file
 from weightfeat.files import make_folder, write_atomically
@@ -81,6 +81,25 @@ class Reference:
                 table = [rows[name] for name in sorted(rows)]
                 metadata.write_table(self.root / METADATA_FILE, table, tuple(columns))
             return len(new)
+
+    def renew(self) -> int:
+        """Digest again what the round holds of networks whose digest is an earlier version's. Returns how many.
+
+        Only the very same model will do, by its sha256: training again gives it where torch, the kind of processor and
+        the number of threads are those of then.
+        """
+        with self._locked():
+            index = self._index()
+            held = self._held(index, self._metadata())
+            renewed = 0
+            for folder in self.round.finished():
+                key = index.get(folder.name, "")
+                if folder.name in held and dict(self.store.get(key).versions) != VERSIONS:
+                    digest, _ = digest_file(folder / "model.pt")
+                    if digest.key == key:
+                        self.store.put(digest)
+                        renewed += 1
+            return renewed
 
     def _held(self, index: dict[str, str], rows: dict[str, Row]) -> frozenset[str]:
         return frozenset(name for name, key in index.items() if name in rows and key in self.store)

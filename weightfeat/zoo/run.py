@@ -74,6 +74,7 @@ def make_round(options: Options) -> Summary:
         folder.write_tables()
         reference = Reference(options.reference, folder) if options.reference else None
         if reference:
+            reference.renew()
             reference.absorb()
         settled = reference.settled() if reference else frozenset()
         todo = [id for id, name in names.items() if name not in settled and not folder.is_settled(name)]
