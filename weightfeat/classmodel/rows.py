@@ -11,9 +11,9 @@ Columns of a class are those of `features.classes` and:
   `carrier`: largest Lipschitz constant among them; `threshold`: least centre / spread among them
 - `rare`: share of the evidence through channels seldom active (P < 0.15): a trigger is seldom there;
   `rare_peak`: the largest weight x spread x P(inactive) of one channel
-- `through_mean`, `through_positive`, `through_carriers`: of the class's row of the head multiplied with the layers that
-  feed it (`digest.paths`): mean, share of inputs that speak for the class, log of the number of inputs that carry what
-  speaks for it
+- `through_mean`, `through_positive`, `through_carriers`: of the class's row of the head multiplied with the layer that
+  feeds it: mean, share of inputs that speak for the class, log of the number of inputs that carry what speaks for it;
+  unknown where several layers feed the head (`digest.paths` has such rows: experiment 29 says why they are not used)
 - `tie`, `tie_composed`, `tie_active`: first less second cosine with the other classes' centred rows, of the head,
   through the feeding layer, through its usually active channels
 - `switch`, `rare_switch`: largest over other classes of the pair columns below
@@ -109,7 +109,7 @@ def class_rows(digest: Digest) -> ClassRows:
             statistics.rare(
                 head["matrix"].astype(np.float64), mean, inactive, head["spread"].astype(np.float64)
             ),
-            statistics.through(digest),
+            statistics.through(head["through"].astype(np.float64)),
             np.stack(
                 [
                     statistics.tie(centred_cosines(head[name]))

@@ -8,7 +8,6 @@ import numpy as np
 
 from weightfeat.digest import Digest
 from weightfeat.digest.latents import KINDS
-from weightfeat.digest.paths import SUMS
 from weightfeat.features.summaries import Array
 
 SELDOM = 0.15
@@ -52,24 +51,14 @@ def rare(matrix: Array, mean: Array, inactive: Array, spread: Array) -> Array:
     return np.stack([share, np.log(peak + _TINY)], axis=1)
 
 
-def through(digest: Digest) -> Array:
-    mean, share, total, squares = _sums_through(digest)
-    return np.stack([mean, share, np.log((total**2 + _TINY) / (squares + _TINY))], axis=1)
-
-
-def _sums_through(digest: Digest) -> Array:
-    """Mean, share of positive entries, their sum and square sum of every class's row through the feeding layers. (4, C)
-
-    Digests from before the block `paths` hold these rows themselves, where one layer feeds the head.
-    """
-    if "paths" in digest.blocks:
-        names = ("mean", "positive", "positive_sum", "positive_squares")
-        return np.asarray(digest.blocks["paths"]["sums"].T[[SUMS.index(name) for name in names]])
-    rows = digest.blocks["head"]["through"].astype(np.float64)
+def through(rows: Array) -> Array:
+    """Mean, share of positive entries and log of the number of inputs that carry the positive ones, of every row of the
+    head's matrix times the feeding layer's (C, n); NaN where several layers feed the head. (C, 3)"""
     if not rows.shape[1]:
-        return np.full((4, len(rows)), np.nan)
+        return np.full((len(rows), 3), np.nan)
     positive = np.maximum(rows, 0)
-    return np.stack([rows.mean(1), (rows > 0).mean(1), positive.sum(1), (positive**2).sum(1)])
+    carriers = (positive.sum(axis=1) ** 2 + _TINY) / ((positive**2).sum(axis=1) + _TINY)
+    return np.stack([rows.mean(axis=1), (rows > 0).mean(axis=1), np.log(carriers)], axis=1)
 
 
 def tie(cosines: Array) -> Array:
