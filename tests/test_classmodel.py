@@ -26,7 +26,7 @@ CLASSES = 6
 
 
 def _unscaled(classes: np.ndarray, pairs: np.ndarray) -> ClassRows:
-    return ClassRows("a", classes, pairs, np.ones(classes.shape[1]), np.ones(pairs.shape[2]))
+    return ClassRows("a", True, classes, pairs, np.ones(classes.shape[1]), np.ones(pairs.shape[2]))
 
 
 def _sample(

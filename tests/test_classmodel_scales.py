@@ -18,7 +18,7 @@ def _network(architecture: str, size: float, classes: int = 9, seed: int = 0) ->
     rng = np.random.default_rng(seed)
     values = centred(size * rng.normal(size=(classes, COLUMNS)))
     pairs = size * rng.normal(size=(classes, classes, 2))
-    return ClassRows(architecture, values, pairs, robust_scale(values), np.full(2, size))
+    return ClassRows(architecture, True, values, pairs, robust_scale(values), np.full(2, size))
 
 
 def _population(architecture: str, size: float, count: int = 40) -> list[ClassRows]:

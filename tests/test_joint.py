@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weightfeat.classmodel.joint import _network_loss, fit_joint, log_odds, target_probabilities
+from weightfeat.classmodel.joint import (
+    Example,
+    Joint,
+    _network_loss,
+    fit_joint,
+    log_odds,
+    target_probabilities,
+)
 
 SCORES = st.lists(st.floats(-20, 20), min_size=2, max_size=12).map(np.array)
 
@@ -38,39 +45,66 @@ def test_scores_that_say_nothing_give_even_odds_whatever_the_number_of_classes()
     assert [log_odds(np.zeros(count)) for count in (2, 7, 25)] == pytest.approx([0.0, 0.0, 0.0], abs=1e-12)
 
 
-def _networks(count: int, strength: float, seed: int) -> tuple[list[np.ndarray], list[int | None]]:
+def _networks(count: int, strength: float, seed: int, loud: tuple[int, int] = (0, 0)) -> list[Example]:
+    """Noise; the target's column `loud[normed]` is raised."""
     rng = np.random.default_rng(seed)
-    rows, targets = [], []
+    examples = []
     for number in range(count):
-        rows.append(rng.normal(size=(int(rng.integers(4, 20)), 6)))
-        target = int(rng.integers(len(rows[-1]))) if number % 2 else None
+        rows = rng.normal(size=(int(rng.integers(4, 20)), 6))
+        normed = bool(rng.integers(2))
+        target = int(rng.integers(len(rows))) if number % 2 else None
         if target is not None:
-            rows[-1][target, 0] += strength
-        targets.append(target)
-    return rows, targets
+            rows[target, loud[normed]] += strength
+        examples.append(Example(rows, normed, target))
+    return examples
+
+
+def _told_apart(model: Joint, examples: list[Example]) -> tuple[float, float]:
+    """Share of targets named, and AUC of the odds."""
+    scores = [model.scores(e.classes, e.normed) for e in examples]
+    named = [s.argmax() == e.target for s, e in zip(scores, examples, strict=True) if e.target is not None]
+    odds = np.array([log_odds(s) for s in scores])
+    trojaned = np.array([e.target is not None for e in examples])
+    return float(np.mean(named)), float(np.mean(odds[trojaned][:, None] > odds[~trojaned][None, :]))
 
 
 def test_targets_are_named_and_networks_told_apart_on_new_ones() -> None:
-    model = fit_joint(*_networks(80, 4.0, 0), c=10.0, naming=1.0)
-    rows, targets = _networks(200, 4.0, 1)
-    scores = [model.raw(part) for part in rows]
-    named = [s.argmax() == t for s, t in zip(scores, targets, strict=True) if t is not None]
-    assert np.mean(named) > 0.9
-    odds, trojaned = np.array([log_odds(s) for s in scores]), np.array([t is not None for t in targets])
-    assert np.mean(odds[trojaned][:, None] > odds[~trojaned][None, :]) > 0.9
-    p = 1 / (1 + np.exp(-odds))
-    assert abs(p.mean() - trojaned.mean()) < 0.1
+    model = fit_joint(_networks(80, 4.0, 0), c=10.0, own_c=1.0, naming=1.0)
+    examples = _networks(200, 4.0, 1)
+    named, auc = _told_apart(model, examples)
+    assert named > 0.9
+    assert auc > 0.9
+    odds = np.array([log_odds(model.scores(e.classes, e.normed)) for e in examples])
+    assert abs((1 / (1 + np.exp(-odds))).mean() - 0.5) < 0.1
+
+
+def test_a_statistic_may_speak_differently_with_and_without_a_batch_norm() -> None:
+    learned, new = _networks(120, 3.0, 5, loud=(0, 1)), _networks(200, 3.0, 6, loud=(0, 1))
+    apart = fit_joint(learned, c=3.0, own_c=12.0, naming=1.0)
+    together = fit_joint(learned, c=3.0, own_c=1e-6, naming=1.0)
+    assert _told_apart(apart, new)[0] > _told_apart(together, new)[0] + 0.05
+    assert np.abs(together.own).max() < 1e-4
+
+
+def test_a_population_not_learned_from_is_read_by_what_is_shared() -> None:
+    normed = [e for e in _networks(120, 4.0, 7) if e.normed]
+    model = fit_joint(normed, c=3.0, own_c=12.0, naming=1.0)
+    assert not model.own[0].any()
+    assert _told_apart(model, [e for e in _networks(200, 4.0, 8) if not e.normed])[0] > 0.8
 
 
 def test_without_signal_it_stays_near_even_odds() -> None:
-    model = fit_joint(*_networks(80, 0.0, 2), c=1.0, naming=1.0)
-    odds = [log_odds(model.raw(part)) for part in _networks(50, 0.0, 3)[0]]
+    model = fit_joint(_networks(80, 0.0, 2), c=0.3, own_c=0.3, naming=1.0)
+    odds = [log_odds(model.scores(e.classes, e.normed)) for e in _networks(50, 0.0, 3)]
     assert np.abs(odds).max() < 1.5
 
 
 def test_a_column_that_says_nothing_has_no_weight() -> None:
-    rows, targets = _networks(20, 3.0, 4)
-    flat = [np.hstack([part, np.ones((len(part), 1))]) for part in rows]
-    model = fit_joint(flat, targets, c=3.0, naming=1.0)
-    assert model.coefficient[-1] == 0
-    assert np.isfinite(model.coefficient).all()
+    flat = [
+        Example(np.hstack([e.classes, np.ones((len(e.classes), 1))]), e.normed, e.target)
+        for e in _networks(20, 3.0, 4)
+    ]
+    model = fit_joint(flat, c=3.0, own_c=3.0, naming=1.0)
+    assert model.shared[-1] == 0
+    assert not model.own[:, -1].any()
+    assert np.isfinite(model.shared).all()

@@ -62,6 +62,7 @@ PAIRS_READ = {"train_logistic_on": "classes"}
     [
         ({}, {"train_class_evidence": False}),
         ({}, {"train_class_c": 0.1}),
+        ({}, {"train_class_own_c": 0.1}),
         (PAIRS_READ, {"train_class_pair_c": 0.1}),
         ({}, {"train_class_naming": 0.0}),
         ({}, {"train_class_folds": 2}),

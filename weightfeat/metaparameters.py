@@ -52,6 +52,7 @@ class Metaparameters:
     train_block_training_length: bool
     train_class_evidence: bool
     train_class_c: float
+    train_class_own_c: float
     train_class_naming: float
     train_class_pair_c: float
     train_class_folds: int

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from weightfeat.classmodel.joint import Joint
 from weightfeat.classmodel.models import ClassModels
 from weightfeat.classmodel.rows import CLASS_COLUMNS, PAIR_COLUMNS
 from weightfeat.classmodel.scales import Scales
@@ -15,10 +16,11 @@ from weightfeat.classmodel.settings import ClassSettings
 from weightfeat.detector.linear import Linear
 
 FORMAT = "weightfeat-class-evidence"
-VERSION = 3
+VERSION = 4
+JOINT = ("centre", "scale", "shared", "own")
 VECTORS = ("centre", "scale", "coefficient")
 SUMS = ("total", "known")
-COLUMNS = {"target": CLASS_COLUMNS, "pair": PAIR_COLUMNS}
+PARTS = {"target": (CLASS_COLUMNS, JOINT), "pair": (PAIR_COLUMNS, VECTORS)}
 
 _LARGEST_LOG = 100.0
 
@@ -34,12 +36,12 @@ def to_parts(
     tables: dict[str, NDArray[np.float64]] = {
         f"class_scales_{name}": getattr(models.scales, name) for name in SUMS
     }
-    for name, columns in COLUMNS.items():
-        linear: Linear | None = getattr(models, name)
+    for name, (columns, vectors) in PARTS.items():
+        model: Joint | Linear | None = getattr(models, name)
         document[name] = None
-        if linear is not None:
-            document[name] = {"columns": list(columns), "intercept": linear.intercept}
-            tables |= {f"class_{name}_{vector}": getattr(linear, vector) for vector in VECTORS}
+        if model is not None:
+            document[name] = {"columns": list(columns), "intercept": model.intercept}
+            tables |= {f"class_{name}_{vector}": getattr(model, vector) for vector in vectors}
     return document, tables
 
 
@@ -47,9 +49,14 @@ def from_parts(document: dict[str, Any], tables: Tables) -> tuple[ClassModels, C
     """Raises ValueError, KeyError or TypeError for anything that does not fit."""
     if document["format"] != FORMAT or document["version"] != VERSION:
         raise ValueError(f"is {document['format']!r} version {document['version']!r}, not {FORMAT} {VERSION}")
-    found = {name: _linear(name, document[name], tables) for name in COLUMNS}
     scales = _scales(document["architectures"], tables)
-    return ClassModels(scales, found["target"], found["pair"]), ClassSettings(**document["settings"])
+    target, pair = (_model(name, document[name], tables) for name in PARTS)
+    models = ClassModels(
+        scales,
+        None if target is None else Joint(*target),
+        None if pair is None else Linear(*pair),
+    )
+    return models, ClassSettings(**document["settings"])
 
 
 def _scales(architectures: Any, tables: Tables) -> Scales:
@@ -62,20 +69,21 @@ def _scales(architectures: Any, tables: Tables) -> Scales:
     return Scales(tuple(architectures), total, known)
 
 
-def _linear(name: str, entry: Any, tables: Tables) -> Linear | None:
+def _model(name: str, entry: Any, tables: Tables) -> tuple[Any, ...] | None:
+    """The fields of a model in their order; None where nothing was learned."""
     if entry is None:
         return None
-    if tuple(entry["columns"]) != COLUMNS[name]:
+    columns, vectors = PARTS[name]
+    if tuple(entry["columns"]) != columns:
         raise ValueError(f"its {name} columns are not those of this version")
-    shape = (len(COLUMNS[name]),)
-    vectors = [
-        _checked(tables[f"class_{name}_{vector}"], shape, f"the {name} model's {vector}")
-        for vector in VECTORS
-    ]
+    found = []
+    for vector in vectors:
+        shape = (2, len(columns)) if vector == "own" else (len(columns),)
+        found.append(_checked(tables[f"class_{name}_{vector}"], shape, f"the {name} model's {vector}"))
     intercept = entry["intercept"]
     if isinstance(intercept, bool) or not isinstance(intercept, int | float) or not np.isfinite(intercept):
         raise ValueError(f"{intercept!r} is not an intercept")
-    return Linear(vectors[0], vectors[1], vectors[2], float(intercept))
+    return (*found, float(intercept))
 
 
 def _checked(array: NDArray[Any], shape: tuple[int, ...], what: str) -> NDArray[np.float64]:

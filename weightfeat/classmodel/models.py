@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from weightfeat.classmodel.joint import fit_joint
+from weightfeat.classmodel.joint import Example, Joint, fit_joint
 from weightfeat.classmodel.rows import ClassRows
 from weightfeat.classmodel.scales import Scales, fit_scales
 from weightfeat.classmodel.settings import ClassSettings
@@ -16,22 +16,19 @@ from weightfeat.classmodel.targets import Target
 from weightfeat.detector.linear import Linear, fit_linear
 from weightfeat.features.summaries import Array
 
-_Example = tuple[Array, Array, Target | None]
-"""A network's standard classes (C, columns) and pairs (C, C, columns), and its target."""
-
 
 @dataclass(frozen=True, eq=False)
 class ClassModels:
     """The scales that rows are measured with, and both models; None for a model there was nothing to learn from."""
 
     scales: Scales
-    target: Linear | None
+    target: Joint | None
     pair: Linear | None
 
     def scores(self, rows: ClassRows) -> tuple[Array | None, Array | None]:
         """Scores of every class (C,), as `joint` reads them, and logits of every ordered pair (C, C), target first."""
         classes, pairs = self.scales.standard(rows)
-        scores = None if self.target is None else self.target.raw(classes)
+        scores = None if self.target is None else self.target.scores(classes, rows.normed)
         if self.pair is None:
             return scores, None
         return scores, self.pair.raw(pairs.reshape(rows.count**2, -1)).reshape(rows.count, rows.count)
@@ -52,22 +49,22 @@ def fit_models(
     from threadpoolctl import threadpool_limits
 
     scales = fit_scales(rows)
-    named = [
-        (*scales.standard(r), t)
+    taught = [
+        (r.normed, *scales.standard(r), t)
         for r, y, t in zip(rows, labels, targets, strict=True)
         if t is not None or not y
     ]
-    paired = [_pair_examples(pairs, t) for _, pairs, t in named if t is None or t.sources]
+    named = [Example(classes, normed, None if t is None else t.target) for normed, classes, _, t in taught]
+    paired = [_pair_examples(pairs, t) for _, _, pairs, t in taught if t is None or t.sources]
     # One thread: sums in linear algebra depend on their number in the last bits.
     with threadpool_limits(limits=1, user_api="blas"):
         return ClassModels(scales, _fit_target(named, settings), _fit_pair(paired, settings.pair_c))
 
 
-def _fit_target(named: Sequence[_Example], settings: ClassSettings) -> Linear | None:
-    targets = [None if target is None else target.target for _, _, target in named]
-    if all(target is None for target in targets):
+def _fit_target(named: Sequence[Example], settings: ClassSettings) -> Joint | None:
+    if all(example.target is None for example in named):
         return None
-    return fit_joint([classes for classes, _, _ in named], targets, settings.class_c, settings.naming)
+    return fit_joint(named, settings.class_c, settings.class_own_c, settings.naming)
 
 
 def _fit_pair(parts: Sequence[tuple[Array, NDArray[np.int64]]], c: float) -> Linear | None:

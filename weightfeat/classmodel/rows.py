@@ -42,6 +42,8 @@ from weightfeat.digest.latents import KINDS
 from weightfeat.features.classes import COLUMNS, TARGETWARD, centred_cosines, raw_table
 from weightfeat.features.summaries import Array, centred, robust_scale
 
+_HALF = 2e-3
+"""Relative difference that half precision leaves."""
 _HEAD = ("min", "kurtosis", "negative_sum", "top_share", "cosine_min", "evidence_top_share")
 _TOP = ("exclusive", "carrier", "threshold")
 _RARE = ("rare", "rare_peak")
@@ -78,12 +80,14 @@ class ClassRows:
     Attributes
     ----------
     architecture : whose networks' scales these rows are measured with.
+    normed : whether the law of the head's inputs is a batch norm's.
     classes, pairs : (C, len(CLASS_COLUMNS)) and (C, C, len(PAIR_COLUMNS)), target first; all finite. A pair of a
         class with itself is zeros.
     class_scale, pair_scale : robust scales of their columns within this network alone; 0 where all values are alike.
     """
 
     architecture: str
+    normed: bool
     classes: Array
     pairs: Array
     class_scale: Array
@@ -125,7 +129,9 @@ def class_rows(digest: Digest) -> ClassRows:
     classes = np.pad(differences, ((0, 0), (0, 1)), constant_values=np.log(digest.num_classes))
     class_scale = np.append(scale, 1.0)
     pairs, pair_scale = _pairs(digest, classes, class_scale, switches)
-    return ClassRows(digest.architecture, classes, pairs, class_scale, pair_scale)
+    # Without a batch norm a channel's spread is that of its row: `digest.latent_law`.
+    normed = not np.allclose(head["spread"], head["row_norm"], rtol=_HALF)
+    return ClassRows(digest.architecture, normed, classes, pairs, class_scale, pair_scale)
 
 
 def _pairs(digest: Digest, classes: Array, class_scale: Array, switches: list[Array]) -> tuple[Array, Array]:

@@ -11,6 +11,8 @@ from weightfeat.metaparameters import Metaparameters
 class ClassSettings:
     """`class_c` and `pair_c` are the models' prior variances of a standard row's logit (`fit_linear`).
 
+    `class_own_c` is that of what networks with, or without, a batch norm before the head add of their own (`joint`).
+
     `naming` is what naming the target among its network's classes weighs beside telling the networks apart; at 1 both
     together are the likelihood of what METADATA says.
 
@@ -19,6 +21,7 @@ class ClassSettings:
     """
 
     class_c: float = 3.0
+    class_own_c: float = 12.0
     naming: float = 1.0
     pair_c: float = 3.0
     folds: int = 5
@@ -29,6 +32,7 @@ class ClassSettings:
         """The values that the metaparameters give."""
         return cls(
             class_c=params.train_class_c,
+            class_own_c=params.train_class_own_c,
             naming=params.train_class_naming,
             pair_c=params.train_class_pair_c,
             folds=params.train_class_folds,
@@ -36,7 +40,8 @@ class ClassSettings:
         )
 
     def __post_init__(self) -> None:
-        if not (self.class_c > 0 and self.pair_c > 0 and self.naming >= 0 and self.folds >= 2):
+        positive = min(self.class_c, self.class_own_c, self.pair_c) > 0
+        if not (positive and self.naming >= 0 and self.folds >= 2):
             raise ValueError(
-                f"class_c and pair_c must be positive, naming not negative and folds at least 2, not {self}"
+                f"variances must be positive, naming not negative and folds at least 2, not {self}"
             )
