@@ -38,6 +38,7 @@ import numpy as np
 from weightfeat.classmodel import statistics
 from weightfeat.digest import Digest
 from weightfeat.digest.head import STATISTICS
+from weightfeat.digest.latent_law import LatentLaw
 from weightfeat.digest.latents import KINDS
 from weightfeat.features.classes import COLUMNS, TARGETWARD, centred_cosines, raw_table
 from weightfeat.features.summaries import Array, centred, robust_scale
@@ -102,7 +103,9 @@ class ClassRows:
 def class_rows(digest: Digest) -> ClassRows:
     """All of one network, from its digest alone."""
     head = digest.blocks["head"]
-    inactive, mean = statistics.law(head["centre"].astype(np.float64), head["spread"].astype(np.float64))
+    centre, spread = head["centre"].astype(np.float64), head["spread"].astype(np.float64)
+    law = LatentLaw(centre, spread, np.ones(len(centre), np.bool_))
+    inactive = 1 - law.active
     switches = statistics.switches(head["matrix"].astype(np.float64), inactive)
     raw = np.concatenate(
         [
@@ -110,9 +113,7 @@ def class_rows(digest: Digest) -> ClassRows:
             head["table"][:, [STATISTICS.index(name) for name in _HEAD]],
             statistics.latents(digest),
             statistics.top(head["top"].astype(np.float64)),
-            statistics.rare(
-                head["matrix"].astype(np.float64), mean, inactive, head["spread"].astype(np.float64)
-            ),
+            statistics.rare(head["matrix"].astype(np.float64), law.mean, inactive, spread),
             statistics.through(head["through"].astype(np.float64)),
             np.stack(
                 [

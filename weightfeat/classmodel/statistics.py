@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import erf, sqrt
-
 import numpy as np
 
 from weightfeat.digest import Digest
@@ -32,14 +30,6 @@ def top(top: Array) -> Array:
     carrier = np.where(known & np.isfinite(lipschitz), lipschitz, -np.inf).max(axis=1)
     threshold = np.where(known, np.clip(centre / np.maximum(spread, _TINY), -10, 10), np.inf).min(axis=1)
     return np.stack([exclusive, np.log(np.maximum(carrier, _TINY)), threshold], axis=1)
-
-
-def law(centre: Array, spread: Array) -> tuple[Array, Array]:
-    """P(inactive) and E[relu] of Normal(centre, spread^2), (D,) each."""
-    t = centre / np.maximum(spread, _TINY)
-    active = np.array([0.5 * (1 + erf(x / sqrt(2))) for x in t])
-    density = np.exp(-0.5 * np.minimum(t * t, 1400.0)) / sqrt(2 * np.pi)
-    return 1 - active, np.maximum(spread * density + centre * active, 0.0)
 
 
 def rare(matrix: Array, mean: Array, inactive: Array, spread: Array) -> Array:

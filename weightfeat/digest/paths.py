@@ -70,11 +70,10 @@ def _folded(network: Network, feed: Feed, place: Place) -> Array:
     """The feeding layer's weight summed over taps, (out, in), times the factor of the norm between it and the head."""
     tensors = at_place(network.layers[feed.layer], place)
     rows = host(place.xp.sum(tensors.weight, axis=2, dtype=place.xp.float64))
-    before = network.layers[network.head].norm_before
-    factor = tensors.fold()
-    if factor is not None:
-        return np.asarray(rows * host(factor)[:, None])
-    if before is None or before.gamma is None or before.var is None or len(before.gamma) < feed.stop:
+    own, before = tensors.fold(), network.layers[network.head].norm_before
+    if own is not None:
+        return np.asarray(rows * host(own)[:, None])
+    factor = None if before is None else before.factor
+    if factor is None or len(factor) < feed.stop:
         return np.asarray(rows)
-    scale = before.gamma.astype(np.float64) / np.sqrt(before.var.astype(np.float64) + before.eps)
-    return np.asarray(rows * scale[feed.start : feed.stop, None])
+    return np.asarray(rows * factor[feed.start : feed.stop, None])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from weightfeat.digest.place import Array, Place
 from weightfeat.network.types import Layer
 
@@ -31,10 +29,8 @@ class LayerTensors:
     def fold(self) -> Array | None:
         """The factor gamma / sqrt(var + eps) BatchNorm scales each output channel by, float64 (out,), or None."""
         norm = self.layer.norm_after
-        if norm is None or norm.gamma is None or norm.var is None:
-            return None
-        factor = norm.gamma.astype(np.float64) / np.sqrt(norm.var.astype(np.float64) + norm.eps)
-        return self.place.upload(factor)
+        factor = None if norm is None else norm.factor
+        return None if factor is None else self.place.upload(factor)
 
 
 def at_place(layer: Layer, place: Place) -> LayerTensors:

@@ -27,6 +27,13 @@ class Norm:
     batches: int | None = None
     eps: float = 1e-5
 
+    @property
+    def factor(self) -> NDArray[np.float64] | None:
+        """gamma / sqrt(var + eps), what every channel is multiplied by; None where either is absent. (channels,)"""
+        if self.gamma is None or self.var is None:
+            return None
+        return np.asarray(self.gamma.astype(np.float64) / np.sqrt(self.var.astype(np.float64) + self.eps))
+
 
 @dataclass(frozen=True, eq=False)
 class Layer:
