@@ -57,6 +57,23 @@ def test_the_logistic_regression_keeps_to_its_columns() -> None:
     assert (before != proba(detector, Sample(moved, data.y, data.architecture, data.family))).any()
 
 
+def test_trees_keep_to_their_columns() -> None:
+    data = sample(120)
+    names = tuple(data.X.columns)
+    detector = Detector(
+        quick(train_logistic_weight=0.0, infer_novelty_pull=0.0), raw_columns=RAW, tree_columns=names[:2]
+    )
+    detector.fit(data.X, data.y, **data.places)
+    before = proba(detector, data)
+    moved = data.X.copy()
+    moved[list(names[2:])] += 1.0
+    np.testing.assert_array_equal(
+        before, proba(detector, Sample(moved, data.y, data.architecture, data.family))
+    )
+    moved[names[0]] += 1.0
+    assert (before != proba(detector, Sample(moved, data.y, data.architecture, data.family))).any()
+
+
 def test_the_logistic_regression_takes_all_columns_where_its_own_are_constant() -> None:
     data = sample(120)
     constant = Sample(data.X.assign(flat=1.0), data.y, data.architecture, data.family)
@@ -172,7 +189,7 @@ CHANGES: dict[str, object] = {
 
 def test_every_parameter_of_the_detectors_own_is_changed_here() -> None:
     """The others, of columns and the search, are changed in test_metaparameters_are_used.py."""
-    columns = (BLOCK_PREFIX, "train_class_", "train_logistic_on")
+    columns = (BLOCK_PREFIX, "train_class_", "train_logistic_on", "train_trees_see_classes")
     elsewhere = {name for name in Metaparameters.names() if name.startswith(columns)}
     assert set(CHANGES) | elsewhere | {"train_search_trials"} == set(Metaparameters.names())
 
@@ -322,7 +339,7 @@ def test_it_is_a_scikit_learn_estimator() -> None:
     assert detector.params.train_num_leaves == 4
     assert is_classifier(detector)
     assert set(detector.get_params(deep=False)) == {
-        *("params", "raw_columns", "logistic_columns", "log_odds", "threads")
+        *("params", "raw_columns", "logistic_columns", "log_odds", "tree_columns", "threads")
     }
     with pytest.raises(ValueError, match="unknown parameter nonsense"):
         detector.set_params(nonsense=1)

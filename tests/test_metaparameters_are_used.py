@@ -67,6 +67,7 @@ PAIRS_READ = {"train_logistic_on": "classes"}
         ({}, {"train_class_naming": 0.0}),
         ({}, {"train_class_folds": 2}),
         ({}, {"train_logistic_on": "all"}),
+        ({}, {"train_trees_see_classes": True}),
     ],
 )
 def test_class_evidence_changes_what_is_learned(

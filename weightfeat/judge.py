@@ -57,11 +57,14 @@ def raw_columns(params: Metaparameters) -> tuple[str, ...]:
 def new_detector(params: Metaparameters, threads: int = 1) -> Detector:
     """An unfitted detector that knows its columns."""
     on = params.train_logistic_on if params.train_class_evidence else "all"
+    # Class evidence has its say as odds. Trees that know it too err where it errs, and correct less of it.
+    apart = params.train_class_evidence and not params.train_trees_see_classes
     return Detector(
         params,
         raw_columns=raw_columns(params),
         logistic_columns=classmodel.NAMES if on == "classes" else None,
         log_odds=classmodel.ODDS if on == "odds" else None,
+        tree_columns=features.names(params.blocks) if apart else None,
         threads=threads,
     )
 

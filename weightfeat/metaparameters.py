@@ -70,6 +70,7 @@ class Metaparameters:
     train_logistic_c: float
     train_logistic_on: LogisticColumns
     train_logistic_weight: float
+    train_trees_see_classes: bool
     train_calibration: CalibrationMethod
     train_calibration_folds: int
     train_seed: int

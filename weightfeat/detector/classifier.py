@@ -53,19 +53,27 @@ def fit_classifier(
     threads: int = 1,
     logistic: NDArray[np.bool_] | None = None,
     log_odds: int | None = None,
+    trees: NDArray[np.bool_] | None = None,
 ) -> Classifier:
     """Fit on (rows, columns) with NaN for missing values; a side with no weight is not trained.
 
-    `logistic` (columns,) marks what the logistic regression may use; None: everything. `log_odds` is the number of a
-    column that takes its place as it is, unless it is missing everywhere.
+    `logistic` and `trees` (columns,) mark what the logistic regression and the trees may use; None: everything.
+    `log_odds` is the number of a column that takes the regression's place as it is, unless it is missing everywhere.
     """
     weight, linear = params.train_logistic_weight, None
     if weight > 0 and log_odds is not None and np.isfinite(x[:, log_odds]).any():
         linear = read_out(x.shape[1], log_odds)
     elif weight > 0:
         linear = fit_linear(x, y, params.train_logistic_c, logistic)
-    forest = fit_forest(x, y, params, threads) if weight < 1 else parse_forest("", x.shape[1])
+    forest = fit_forest(_only(x, trees), y, params, threads) if weight < 1 else parse_forest("", x.shape[1])
     return Classifier(forest, linear, weight)
+
+
+def _only(x: Array, used: NDArray[np.bool_] | None) -> Array:
+    """All other columns made missing, which no tree splits on; as it is where none of those marked has a value."""
+    if used is None or not np.isfinite(x[:, used]).any():
+        return x
+    return np.where(used, x, np.nan)
 
 
 def fit_forest(x: Array, y: NDArray[np.int64], params: Metaparameters, threads: int = 1) -> Forest:

@@ -26,7 +26,7 @@ class Detector:
     ----------
     params : the metaparameters; `train_*` shape `fit`, `infer_*` shape `predict_proba`.
     raw_columns : features without a dimension, kept as they are beside their normalised copies where `train_keep_raw`.
-    logistic_columns : the features that the logistic regression may use; None: all. Trees always see all.
+    logistic_columns, tree_columns : the features that the logistic regression, the trees, may use; None: all.
     log_odds : a feature that is a log-odds of a trojan by itself. Where any row has it, it takes the place of the
         logistic regression.
     threads : ensemble members grown at once; never changes a result.
@@ -45,12 +45,14 @@ class Detector:
         raw_columns: Sequence[str] | None = None,
         logistic_columns: Sequence[str] | None = None,
         log_odds: str | None = None,
+        tree_columns: Sequence[str] | None = None,
         threads: int = 1,
     ) -> None:
         self.params = params
         self.raw_columns = raw_columns
         self.logistic_columns = logistic_columns
         self.log_odds = log_odds
+        self.tree_columns = tree_columns
         self.threads = threads
 
     def fit(
@@ -68,7 +70,7 @@ class Detector:
         """
         rows = as_rows(X, architecture, family)
         labels = np.asarray(y).astype(np.int64)
-        columns = (self.raw_columns or (), self.logistic_columns, self.log_odds)
+        columns = (self.raw_columns or (), self.logistic_columns, self.log_odds, self.tree_columns)
         self.learned_, self.out_of_fold_ = learn(rows, labels, groups, *columns, self.params, self.threads)
         return self._publish(self.learned_)
 
@@ -179,6 +181,7 @@ class Detector:
             "raw_columns": self.raw_columns,
             "logistic_columns": self.logistic_columns,
             "log_odds": self.log_odds,
+            "tree_columns": self.tree_columns,
             "threads": self.threads,
         }
         inner = {f"params__{name}": value for name, value in self.params.as_dict().items()} if deep else {}

@@ -41,6 +41,7 @@ def learn(
     raw_columns: Sequence[str],
     logistic_columns: Sequence[str] | None,
     log_odds: str | None,
+    tree_columns: Sequence[str] | None,
     params: Metaparameters,
     threads: int,
 ) -> tuple[Learned, OutOfFold]:
@@ -53,7 +54,7 @@ def learn(
     _check(rows, y)
     kept = {*(raw_columns if params.train_keep_raw else ()), log_odds}
     raw = tuple(name for name in rows.names if name in kept)
-    columns = _Columns(raw, None if logistic_columns is None else frozenset(logistic_columns), log_odds)
+    columns = _Columns(raw, _set(logistic_columns), log_odds, _set(tree_columns))
     keys = _keys(rows, y, groups)
     order = np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
     rows, y = rows.take(order), y[order]
@@ -79,18 +80,17 @@ def learn(
 
 @dataclass(frozen=True)
 class _Columns:
-    """Which columns are kept raw as well, which the logistic regression may use (None: all), and which of the raw ones
-    is a log-odds that takes its place."""
+    """Which columns are kept raw as well, which the logistic regression may use (None: all), which of the raw ones is
+    a log-odds that takes its place, and which the trees may use (None: all)."""
 
     raw: tuple[str, ...]
     logistic: frozenset[str] | None
     log_odds: str | None
+    trees: frozenset[str] | None
 
-    def allowed(self, names: Sequence[str]) -> NDArray[np.bool_] | None:
+    def marked(self, used: frozenset[str] | None, names: Sequence[str]) -> NDArray[np.bool_] | None:
         """A mark a column, normalised and raw ones."""
-        if self.logistic is None:
-            return None
-        return np.array([name in self.logistic for name in (*names, *self.raw)])
+        return None if used is None else np.array([name in used for name in (*names, *self.raw)])
 
     def log_odds_at(self, names: Sequence[str]) -> int | None:
         """The number of its raw copy, normalised and raw columns counted."""
@@ -104,7 +104,10 @@ def _fit(
     z = normaliser.transform(rows.values, rows.architecture, rows.family)
     x = with_raw(z, rows.values, rows.names, columns.raw)
     classifier = fit_classifier(
-        x, y, params, threads, columns.allowed(rows.names), columns.log_odds_at(rows.names)
+        *(x, y, params, threads),
+        columns.marked(columns.logistic, rows.names),
+        columns.log_odds_at(rows.names),
+        columns.marked(columns.trees, rows.names),
     )
     return normaliser, classifier, fit_population(z)
 
@@ -129,6 +132,10 @@ def _out_of_fold(
         logit[held] = classifier.logit(with_raw(z, part.values, rows.names, columns.raw))
         distance[held] = population.distance(z)
     return logit, distance
+
+
+def _set(names: Sequence[str] | None) -> frozenset[str] | None:
+    return None if names is None else frozenset(names)
 
 
 def _check(rows: Rows, y: NDArray[np.int64]) -> None:
