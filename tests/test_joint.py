@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from weightfeat.classmodel.joint import (
     Example,
     Joint,
-    _network_loss,
+    _layout,
+    _loss,
     fit_joint,
     log_odds,
     target_probabilities,
@@ -19,19 +20,30 @@ from weightfeat.classmodel.joint import (
 SCORES = st.lists(st.floats(-20, 20), min_size=2, max_size=12).map(np.array)
 
 
-@given(SCORES, st.floats(0, 5), st.booleans(), st.data())
-def test_the_slope_is_the_losss_own(
-    scores: np.ndarray, naming: float, clean: bool, data: st.DataObject
-) -> None:
-    target = None if clean else data.draw(st.integers(0, len(scores) - 1))
-    _, slope = _network_loss(scores, target, naming)
+@given(st.lists(SCORES, min_size=1, max_size=4), st.floats(0, 5), st.data())
+def test_the_slope_is_the_losss_own(networks: list[np.ndarray], naming: float, data: st.DataObject) -> None:
+    examples = [
+        Example(scores[:, None], True, data.draw(st.none() | st.integers(0, len(scores) - 1)))
+        for scores in networks
+    ]
+    layout, scores = _layout(examples), np.concatenate(networks)
+    _, slope = _loss(scores, layout, naming)
     step = 1e-5
     for at in range(len(scores)):
         up, down = scores.copy(), scores.copy()
         up[at] += step
         down[at] -= step
-        difference = _network_loss(up, target, naming)[0] - _network_loss(down, target, naming)[0]
+        difference = _loss(up, layout, naming)[0] - _loss(down, layout, naming)[0]
         assert slope[at] == pytest.approx(difference / (2 * step), abs=1e-4)
+
+
+@given(SCORES, st.data())
+def test_the_loss_is_that_of_what_is_true(scores: np.ndarray, data: st.DataObject) -> None:
+    target = data.draw(st.integers(0, len(scores) - 1))
+    p = target_probabilities(scores)
+    for label, likelihood in ((target, p[target]), (None, 1 - p.sum())):
+        value, _ = _loss(scores, _layout([Example(scores[:, None], True, label)]), naming=0.0)
+        assert np.exp(-value) == pytest.approx(likelihood, abs=1e-9)
 
 
 @given(SCORES)

@@ -66,26 +66,26 @@ def fit_joint(examples: Sequence[Example], c: float, own_c: float, naming: float
     """
     from scipy.optimize import minimize
 
-    centre, scale = fit_standard(np.concatenate([example.classes for example in examples]))
+    examples = sorted(examples, key=lambda example: example.normed)
+    layout = _layout(examples)
+    classes = np.concatenate([example.classes for example in examples])
+    centre, scale = fit_standard(classes)
     used = scale > 0
     count = int(used.sum())
     width, stretch = np.sqrt(max(count, 1)), np.sqrt(own_c / c)
-    rows = [standardised(example.classes, centre, scale)[:, used] / width for example in examples]
+    rows = standardised(classes, centre, scale)[:, used] / width
+    first = sum(len(example.classes) for example in examples if not example.normed)
+    populations = rows[:first], rows[first:]
 
     def loss(values: Array) -> tuple[float, Array]:
         # The own part is stretched so that one penalty serves both.
-        weights = values[:-1].reshape(3, count)
-        total, slopes, shift = float((weights**2).sum()) / (2 * c), weights / c, 0.0
-        for part, example in zip(rows, examples, strict=True):
-            at = 1 + int(example.normed)
-            scores = part @ (weights[0] + stretch * weights[at]) + values[-1]
-            value, slope = _network_loss(scores, example.target, naming)
-            gradient = slope @ part
-            total += value
-            slopes[0] += gradient
-            slopes[at] += stretch * gradient
-            shift += slope.sum()
-        return total, np.append(slopes.ravel(), shift)
+        shared, *own = values[:-1].reshape(3, count)
+        scores = [part @ (shared + stretch * extra) for part, extra in zip(populations, own, strict=True)]
+        value, slope = _loss(np.concatenate(scores) + values[-1], layout, naming)
+        slopes = slope[:first] @ populations[0], slope[first:] @ populations[1]
+        gradient = np.concatenate([slopes[0] + slopes[1], stretch * slopes[0], stretch * slopes[1]])
+        penalty = float(values[:-1] @ values[:-1]) / (2 * c)
+        return value + penalty, np.append(gradient + values[:-1] / c, slope.sum())
 
     found = minimize(
         loss,
@@ -109,16 +109,38 @@ def target_probabilities(scores: Array) -> Array:
     return np.asarray(np.exp(scores - np.logaddexp(_log_sum(scores), np.log(len(scores)))))
 
 
-def _network_loss(scores: Array, target: int | None, naming: float) -> tuple[float, NDArray[np.float64]]:
-    """Minus log-likelihood of one network, and its slope for each class's score."""
-    clean, inside = np.log(len(scores)), _log_sum(scores)
+@dataclass(frozen=True, eq=False)
+class _Layout:
+    """How networks' classes lie one after the other: each network's first class and number of classes, whether it is
+    trojaned, and, of the trojaned ones, where the target lies."""
+
+    starts: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    trojaned: NDArray[np.bool_]
+    targets: NDArray[np.int64]
+
+
+def _layout(examples: Sequence[Example]) -> _Layout:
+    counts = np.array([len(example.classes) for example in examples])
+    starts = np.cumsum(counts) - counts
+    inside = [example.target for example in examples]
+    trojaned = np.array([target is not None for target in inside])
+    targets = starts[trojaned] + np.array([target for target in inside if target is not None], np.int64)
+    return _Layout(starts, counts, trojaned, targets)
+
+
+def _loss(scores: Array, layout: _Layout, naming: float) -> tuple[float, Array]:
+    """Minus log-likelihood of all networks, and its slope for each class's score."""
+    trojaned, clean = layout.trojaned, np.log(layout.counts)
+    inside = np.logaddexp.reduceat(scores, layout.starts)
     every = np.logaddexp(inside, clean)
-    slope = np.exp(scores - every)
-    if target is None:
-        return float(every - clean), slope
-    slope += naming * np.exp(scores - inside)
-    slope[target] -= 1 + naming
-    return float(every - scores[target] + naming * (inside - scores[target])), slope
+    target = scores[layout.targets]
+    value = (every - np.where(trojaned, 0.0, clean)).sum() - target.sum()
+    value += naming * (inside[trojaned] - target).sum()
+    slope = np.exp(scores - np.repeat(every, layout.counts))
+    slope += np.repeat(naming * trojaned, layout.counts) * np.exp(scores - np.repeat(inside, layout.counts))
+    slope[layout.targets] -= 1 + naming
+    return float(value), slope
 
 
 def _log_sum(scores: Array) -> float:
