@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from networks import network_of, permute_cnn, plain_cnn
+from networks import network_of, permute_cnn, plain_cnn, randomise_norms
 from weightfeat import digest
 from weightfeat.classmodel import NAMES, ClassEvidence, ClassRows, ClassSettings, Target, class_rows
 from weightfeat.classmodel.measure import recoveries, wilson
@@ -21,6 +21,7 @@ from weightfeat.classmodel.summary import noisy_or, summarise
 from weightfeat.classmodel.targets import target_of, targets_of
 from weightfeat.errors import BadRound
 from weightfeat.labelled import LabelledSet
+from weightfeat.zoo.vision import build_network
 
 CLASSES = 6
 
@@ -48,6 +49,12 @@ def _sample(
         rows.append(_unscaled(classes, pairs))
         targets.append(target)
     return rows, labels, targets
+
+
+@pytest.mark.parametrize(("architecture", "normed"), [("squeezenet1_1", False), ("shufflenet_v2_x1_0", True)])
+def test_rows_know_whether_a_batch_norm_feeds_the_head(architecture: str, normed: bool) -> None:
+    network = network_of(randomise_norms(build_network(architecture, 5)))
+    assert class_rows(digest.compute(network, key="0" * 64, device="cpu")).normed is normed
 
 
 def test_rows_follow_the_network_not_the_order_of_its_channels() -> None:
