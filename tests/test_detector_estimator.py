@@ -40,29 +40,12 @@ def test_a_planted_signal_is_found_across_architectures(trained: Detector) -> No
         assert auc(new.y[rows], p[rows]) > 0.75
 
 
-def test_the_logistic_regression_keeps_to_its_columns() -> None:
+@pytest.mark.parametrize(("side", "weight"), [("logistic_columns", 1.0), ("tree_columns", 0.0)])
+def test_the_logistic_regression_and_the_trees_keep_to_their_columns(side: str, weight: float) -> None:
     data = sample(120)
     names = tuple(data.X.columns)
-    detector = Detector(
-        quick(train_logistic_weight=1.0, infer_novelty_pull=0.0), raw_columns=RAW, logistic_columns=names[:2]
-    )
-    detector.fit(data.X, data.y, **data.places)
-    before = proba(detector, data)
-    moved = data.X.copy()
-    moved[list(names[2:])] += 1.0
-    np.testing.assert_array_equal(
-        before, proba(detector, Sample(moved, data.y, data.architecture, data.family))
-    )
-    moved[names[0]] += 1.0
-    assert (before != proba(detector, Sample(moved, data.y, data.architecture, data.family))).any()
-
-
-def test_trees_keep_to_their_columns() -> None:
-    data = sample(120)
-    names = tuple(data.X.columns)
-    detector = Detector(
-        quick(train_logistic_weight=0.0, infer_novelty_pull=0.0), raw_columns=RAW, tree_columns=names[:2]
-    )
+    params = quick(train_logistic_weight=weight, infer_novelty_pull=0.0)
+    detector = Detector(params, raw_columns=RAW).set_params(**{side: names[:2]})
     detector.fit(data.X, data.y, **data.places)
     before = proba(detector, data)
     moved = data.X.copy()

@@ -71,11 +71,14 @@ def _networks(count: int, strength: float, seed: int, loud: tuple[int, int] = (0
     return examples
 
 
+def _odds(model: Joint, examples: list[Example]) -> np.ndarray:
+    return np.array([log_odds(model.scores(e.classes, e.normed)) for e in examples])
+
+
 def _told_apart(model: Joint, examples: list[Example]) -> tuple[float, float]:
     """Share of targets named, and AUC of the odds."""
-    scores = [model.scores(e.classes, e.normed) for e in examples]
-    named = [s.argmax() == e.target for s, e in zip(scores, examples, strict=True) if e.target is not None]
-    odds = np.array([log_odds(s) for s in scores])
+    named = [model.scores(e.classes, e.normed).argmax() == e.target for e in examples if e.target is not None]
+    odds = _odds(model, examples)
     trojaned = np.array([e.target is not None for e in examples])
     return float(np.mean(named)), float(np.mean(odds[trojaned][:, None] > odds[~trojaned][None, :]))
 
@@ -86,7 +89,7 @@ def test_targets_are_named_and_networks_told_apart_on_new_ones() -> None:
     named, auc = _told_apart(model, examples)
     assert named > 0.9
     assert auc > 0.9
-    odds = np.array([log_odds(model.scores(e.classes, e.normed)) for e in examples])
+    odds = _odds(model, examples)
     assert abs((1 / (1 + np.exp(-odds))).mean() - 0.5) < 0.1
 
 
@@ -107,8 +110,7 @@ def test_a_population_not_learned_from_is_read_by_what_is_shared() -> None:
 
 def test_without_signal_it_stays_near_even_odds() -> None:
     model = fit_joint(_networks(80, 0.0, 2), c=0.3, own_c=0.3, naming=1.0)
-    odds = [log_odds(model.scores(e.classes, e.normed)) for e in _networks(50, 0.0, 3)]
-    assert np.abs(odds).max() < 1.5
+    assert np.abs(_odds(model, _networks(50, 0.0, 3))).max() < 1.5
 
 
 def test_a_column_that_says_nothing_has_no_weight() -> None:

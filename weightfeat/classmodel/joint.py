@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from weightfeat.detector.linear import fit_standard, standardised
+from weightfeat.detector.linear import Linear, fit_standard, standardised
 from weightfeat.features.summaries import Array
 
 _TOLERANCE = 1e-9
@@ -43,10 +43,9 @@ class Joint:
     intercept: float
 
     def scores(self, classes: Array, normed: bool) -> Array:
-        """(C,) from a network's rows (C, columns). Summed row by row, as in `Linear.raw`."""
+        """(C,) from a network's rows (C, columns)."""
         coefficient = self.shared + self.own[int(normed)]
-        parts = coefficient * standardised(classes, self.centre, self.scale)
-        return np.asarray(np.ascontiguousarray(parts).sum(axis=1) + self.intercept)
+        return Linear(self.centre, self.scale, coefficient, self.intercept).raw(classes)
 
 
 @dataclass(frozen=True, eq=False)
