@@ -16,7 +16,7 @@ from weightfeat import digest
 from weightfeat.classmodel import NAMES, ClassEvidence, ClassRows, ClassSettings, Target, class_rows
 from weightfeat.classmodel.measure import recoveries, wilson
 from weightfeat.classmodel.pipeline import WithClassEvidence
-from weightfeat.classmodel.rows import CLASS_COLUMNS, PAIR_COLUMNS
+from weightfeat.classmodel.rows import CLASS_COLUMNS, PAIR_COLUMNS, PAIR_OWN, full_pair_scale
 from weightfeat.classmodel.summary import noisy_or, summarise
 from weightfeat.classmodel.targets import target_of, targets_of
 from weightfeat.errors import BadRound
@@ -27,7 +27,7 @@ CLASSES = 6
 
 
 def _unscaled(classes: np.ndarray, pairs: np.ndarray) -> ClassRows:
-    return ClassRows("a", True, classes, pairs, np.ones(classes.shape[1]), np.ones(pairs.shape[2]))
+    return ClassRows("a", True, classes, pairs, np.ones(classes.shape[1]), np.ones(len(PAIR_OWN)))
 
 
 def _sample(
@@ -84,12 +84,13 @@ def test_rows_follow_a_permutation_of_the_classes() -> None:
 
 def _assert_same(found: ClassRows, expected: ClassRows, tolerance: float) -> None:
     """Within `tolerance` of the columns' own scales."""
-    for name in ("class", "pair"):
-        scale = getattr(expected, f"{name}_scale")
-        table = "classes" if name == "class" else "pairs"
+    scales = {"classes": expected.class_scale}
+    scales["pairs"] = full_pair_scale(expected.pair_scale, expected.class_scale)
+    for table, scale in scales.items():
         difference = np.abs(getattr(found, table) - getattr(expected, table))
         assert (difference <= tolerance * scale + 1e-12).all()
-        np.testing.assert_allclose(getattr(found, f"{name}_scale"), scale, rtol=tolerance)
+    for name in ("class_scale", "pair_scale"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=tolerance)
 
 
 def test_out_of_fold_evidence_does_not_know_its_own_label() -> None:

@@ -57,6 +57,21 @@ def test_the_logistic_regression_and_the_trees_keep_to_their_columns(side: str, 
     assert (before != proba(detector, Sample(moved, data.y, data.architecture, data.family))).any()
 
 
+def test_trees_are_silent_about_an_architecture_they_know_no_network_of() -> None:
+    data, unseen = sample(120), ["alexnet"] * 120
+    names = tuple(data.X.columns)
+    detector = Detector(quick(infer_novelty_pull=0.0), logistic_columns=names[:2], tree_columns=names[2:])
+    detector.fit(data.X, data.y, **data.places)
+    moved = data.X.copy()
+    moved[list(names[2:])] += 3.0
+    stranger, moved_stranger = (Sample(x, data.y, unseen, unseen) for x in (data.X, moved))
+    known = Sample(moved, data.y, data.architecture, data.family)
+    assert (proba(detector, data) != proba(detector, known)).any()
+    np.testing.assert_array_equal(proba(detector, stranger), proba(detector, moved_stranger))
+    heard = detector.with_inference(detector.params.replace(infer_unseen_trees=1.0))
+    assert (proba(heard, stranger) != proba(heard, moved_stranger)).any()
+
+
 def test_the_logistic_regression_takes_all_columns_where_its_own_are_constant() -> None:
     data = sample(120)
     constant = Sample(data.X.assign(flat=1.0), data.y, data.architecture, data.family)
@@ -167,6 +182,7 @@ CHANGES: dict[str, object] = {
     "infer_clip": 0.2,
     "infer_prior": 0.2,
     "infer_novelty_pull": 0.9,
+    "infer_unseen_trees": 0.7,
 }
 
 

@@ -66,3 +66,16 @@ def test_the_range_follows_the_values_of_inference() -> None:
     other = detector.with_inference(detector.params.replace(infer_clip=0.4))
     assert other.interval(new.X, **new.places).min() >= 0.4
     assert detector.interval(new.X, **new.places).min() < 0.4
+
+
+def test_what_silent_trees_would_have_said_is_in_the_range() -> None:
+    """Of an architecture they know no network of, too, the range holds the probability and every member's."""
+    detector, new = fit(train_ensemble_size=3), sample(40, seed=9)
+    stranger = Sample(new.X, new.y, ["alexnet"] * 40, ["alexnet"] * 40)
+    found = detector.interval(stranger.X, **stranger.places)
+    heard = detector.with_inference(detector.params.replace(infer_unseen_trees=1.0))
+    own = detector.predict_proba(stranger.X, **stranger.places)[:, 1]
+    alone = members(heard._inference(), stranger)
+    ends = np.column_stack([np.minimum(alone.min(axis=1), own), np.maximum(alone.max(axis=1), own)])
+    np.testing.assert_allclose(found, ends, atol=1e-12)
+    assert (found[:, 1] > found[:, 0]).all()

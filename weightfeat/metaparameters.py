@@ -78,6 +78,7 @@ class Metaparameters:
     infer_clip: float
     infer_prior: float
     infer_novelty_pull: float
+    infer_unseen_trees: float
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

@@ -10,19 +10,20 @@ from numpy.typing import NDArray
 
 from weightfeat.classmodel.joint import Joint
 from weightfeat.classmodel.models import ClassModels
-from weightfeat.classmodel.rows import CLASS_COLUMNS, PAIR_COLUMNS
+from weightfeat.classmodel.rows import CLASS_COLUMNS, PAIR_COLUMNS, PAIR_OWN
 from weightfeat.classmodel.scales import Scales
 from weightfeat.classmodel.settings import ClassSettings
 from weightfeat.detector.linear import Linear
 
 FORMAT = "weightfeat-class-evidence"
-VERSION = 4
+VERSION = 5
 JOINT = ("centre", "scale", "shared", "own")
 VECTORS = ("centre", "scale", "coefficient")
-SUMS = ("total", "known")
+SCALES = ("total", "known", "centre", "between", "within")
 PARTS = {"target": (CLASS_COLUMNS, JOINT), "pair": (PAIR_COLUMNS, VECTORS)}
 
 _LARGEST_LOG = 100.0
+_ROUNDING = 1e-6
 
 Tables = dict[str, NDArray[Any]]
 
@@ -34,7 +35,7 @@ def to_parts(
     document: dict[str, Any] = {"format": FORMAT, "version": VERSION, "settings": asdict(settings)}
     document["architectures"] = list(models.scales.architectures)
     tables: dict[str, NDArray[np.float64]] = {
-        f"class_scales_{name}": getattr(models.scales, name) for name in SUMS
+        f"class_scales_{name}": getattr(models.scales, name) for name in SCALES
     }
     for name, (columns, vectors) in PARTS.items():
         model: Joint | Linear | None = getattr(models, name)
@@ -62,11 +63,23 @@ def from_parts(document: dict[str, Any], tables: Tables) -> tuple[ClassModels, C
 def _scales(architectures: Any, tables: Tables) -> Scales:
     if not (isinstance(architectures, list) and all(isinstance(name, str) for name in architectures)):
         raise ValueError(f"{architectures!r} are not architectures")
-    shape = (len(architectures), len(CLASS_COLUMNS) + len(PAIR_COLUMNS))
-    total, known = (_checked(tables[f"class_scales_{name}"], shape, f"the scales' {name}") for name in SUMS)
-    if (np.abs(total) > _LARGEST_LOG * known).any():
+    columns = len(CLASS_COLUMNS) + len(PAIR_OWN)
+    tall, square = (len(architectures), columns), (columns, columns)
+    shapes: tuple[tuple[int, ...], ...] = (tall, tall, (columns,), square, square)
+    found = {
+        name: _checked(tables[f"class_scales_{name}"], shape, f"the scales' {name}")
+        for name, shape in zip(SCALES, shapes, strict=True)
+    }
+    if (np.abs(found["total"]) > _LARGEST_LOG * found["known"]).any():
         raise ValueError("a scale is out of all measure, or of no network")
-    return Scales(tuple(architectures), total, known)
+    if np.abs(found["centre"]).max() > _LARGEST_LOG:
+        raise ValueError("the centre of the scales is out of all measure")
+    least = {
+        name: np.linalg.eigvalsh((found[name] + found[name].T) / 2).min() for name in ("between", "within")
+    }
+    if least["between"] <= 0 or least["within"] < -_ROUNDING:
+        raise ValueError("what scales vary by is no covariance")
+    return Scales(tuple(architectures), **found)
 
 
 def _model(name: str, entry: Any, tables: Tables) -> tuple[Any, ...] | None:

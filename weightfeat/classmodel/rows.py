@@ -65,9 +65,10 @@ CLASS_COLUMNS = (
     *_SWITCH,
     "log_classes",
 )
-_PAIR_Z = ("cosine", "composed", "active", *_SEATS, *_SWITCH)
+_TARGETWARD = [CLASS_COLUMNS.index(name) for name in TARGETWARD]
+PAIR_OWN = ("cosine", "composed", "active", *_SEATS, *_SWITCH)
 PAIR_COLUMNS = (
-    *_PAIR_Z,
+    *PAIR_OWN,
     *(f"target.{name}" for name in TARGETWARD),
     *(f"source.{name}" for name in TARGETWARD),
     "log_classes",
@@ -84,7 +85,8 @@ class ClassRows:
     normed : whether the law of the head's inputs is a batch norm's.
     classes, pairs : (C, len(CLASS_COLUMNS)) and (C, C, len(PAIR_COLUMNS)), target first; all finite. A pair of a
         class with itself is zeros.
-    class_scale, pair_scale : robust scales of their columns within this network alone; 0 where all values are alike.
+    class_scale, pair_scale : robust scales, within this network alone, of the columns of classes and of those columns
+        of pairs that are not a class's; 0 where all values are alike.
     """
 
     architecture: str
@@ -129,13 +131,19 @@ def class_rows(digest: Digest) -> ClassRows:
     differences, scale = _differences(raw)
     classes = np.pad(differences, ((0, 0), (0, 1)), constant_values=np.log(digest.num_classes))
     class_scale = np.append(scale, 1.0)
-    pairs, pair_scale = _pairs(digest, classes, class_scale, switches)
+    pairs, pair_scale = _pairs(digest, classes, switches)
     # Without a batch norm a channel's spread is that of its row: `digest.latent_law`.
     normed = not np.allclose(head["spread"], head["row_norm"], rtol=_HALF)
     return ClassRows(digest.architecture, normed, classes, pairs, class_scale, pair_scale)
 
 
-def _pairs(digest: Digest, classes: Array, class_scale: Array, switches: list[Array]) -> tuple[Array, Array]:
+def full_pair_scale(own: Array, class_scale: Array) -> Array:
+    """One scale for each of `PAIR_COLUMNS`, from those of the pairs' own columns and those of `CLASS_COLUMNS`."""
+    targetward = class_scale[_TARGETWARD]
+    return np.concatenate([own, targetward, targetward, [1.0]])
+
+
+def _pairs(digest: Digest, classes: Array, switches: list[Array]) -> tuple[Array, Array]:
     """`pairs` and `pair_scale`."""
     head, latents = digest.blocks["head"], digest.blocks["latents"]
     seats = [statistics.residuals(table.astype(np.float64)) for table in latents["runner_up"]]
@@ -148,15 +156,13 @@ def _pairs(digest: Digest, classes: Array, class_scale: Array, switches: list[Ar
     count, at = len(classes), len(columns)
     outside = ~np.eye(count, dtype=bool)
     own, own_scale = _differences(np.stack([column[outside] for column in columns], axis=1))
-    targetward = [CLASS_COLUMNS.index(name) for name in TARGETWARD]
     pairs = np.zeros((count, count, len(PAIR_COLUMNS)))
     pairs[outside, :at] = own
-    pairs[:, :, at : at + len(TARGETWARD)] = classes[:, None, targetward]
-    pairs[:, :, at + len(TARGETWARD) : -1] = classes[None, :, targetward]
+    pairs[:, :, at : at + len(TARGETWARD)] = classes[:, None, _TARGETWARD]
+    pairs[:, :, at + len(TARGETWARD) : -1] = classes[None, :, _TARGETWARD]
     pairs[:, :, -1] = np.log(count)
     pairs[~outside] = 0.0
-    scale = class_scale[targetward]
-    return pairs, np.concatenate([own_scale, scale, scale, [1.0]])
+    return pairs, own_scale
 
 
 def _differences(raw: Array) -> tuple[Array, Array]:

@@ -1,9 +1,16 @@
-"""How large a difference between classes is: measured over an architecture's networks, not within one alone.
+"""How large a difference between classes is: learned over all networks, an architecture's own foremost.
 
 Of nine classes a median absolute deviation is known to about a third of itself, and the target is one of the nine. But
-networks of one architecture differ little in what is usual, so their scales are put together: a statistic of a network
-is measured with the geometric mean of that statistic's scales in its architecture's training networks and in the
-network itself, which alone decides where nothing was learned of its architecture.
+networks of one architecture differ little in what is usual, and what is usual in one architecture is near to what is
+usual in others. With x the logarithms of a network's scales, one entry a statistic,
+
+    x = theta + e,  theta ~ Normal(centre, between) of an architecture,  e ~ Normal(0, within) of a network,
+
+and a statistic is measured with exp of the posterior mean of theta, given the n networks at hand: the architecture's
+training networks and the network itself, which alone speaks where nothing was learned of its architecture. With m their
+mean it is centre + between (between + within / n)^-1 (m - centre) (Searle, Casella and McCulloch 1992, Variance
+components, chapter 7). Covariances matter: that a network is loud as a whole, all of its statistics tell together; that
+one statistic is loud in it, hardly more than that one.
 """
 
 from __future__ import annotations
@@ -13,23 +20,34 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from weightfeat.classmodel.rows import ClassRows
+from weightfeat.classmodel.rows import ClassRows, full_pair_scale
 from weightfeat.detector.normaliser import UNKNOWN
 from weightfeat.features.summaries import Z_CLIP, Array
 
 _TINY = 1e-12
+_LARGEST_LOG = 100.0
+_LEAST = 0.05
+"""Least variance of a column between architectures, in its variances within: of few architectures it may seem none."""
+_LEAST_VARIANCE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
 class Scales:
-    """Sums of logarithms of the scales of an architecture's training networks, and in how many each was known.
+    """What is known of the logarithms of scales, the columns of classes before those of pairs.
 
-    `total` and `known` are (architectures, columns), the columns of classes before those of pairs.
+    Attributes
+    ----------
+    total, known : (architectures, columns); sums over an architecture's training networks, and in how many each
+        was known.
+    centre, between, within : (columns,), (columns, columns) twice; the module's words say of what.
     """
 
     architectures: tuple[str, ...]
     total: Array
     known: Array
+    centre: Array
+    between: Array
+    within: Array
 
     def standard(self, rows: ClassRows) -> tuple[Array, Array]:
         """`classes` and `pairs` of a network in units of these scales, within +-`Z_CLIP`."""
@@ -39,24 +57,70 @@ class Scales:
             # What no training network of this architecture had, no model has learned to read in it.
             known = np.where(self.known[at] > 0, known + self.known[at], 0.0)
             total = total + self.total[at]
-        scale = np.where(known > 0, np.exp(total / np.maximum(known, 1.0)), np.inf)
+        scale = self._scale(total, known)
         width = rows.classes.shape[1]
+        pair_scale = full_pair_scale(scale[width:], scale[:width])
         return (
             np.clip(rows.classes / scale[:width], -Z_CLIP, Z_CLIP),
-            np.clip(rows.pairs / scale[width:], -Z_CLIP, Z_CLIP),
+            np.clip(rows.pairs / pair_scale, -Z_CLIP, Z_CLIP),
         )
+
+    def _scale(self, total: Array, known: Array) -> Array:
+        """Exp of the posterior mean; infinite where a column is not known."""
+        at = known > 0
+        root = np.sqrt(known[at])
+        between = self.between[np.ix_(at, at)]
+        noise = self.within[np.ix_(at, at)] / np.outer(root, root)
+        away = total[at] / known[at] - self.centre[at]
+        scale = np.full(len(total), np.inf)
+        posterior = self.centre[at] + between @ np.linalg.solve(between + noise, away)
+        scale[at] = np.exp(np.clip(posterior, -_LARGEST_LOG, _LARGEST_LOG))
+        return scale
 
 
 def fit_scales(networks: Sequence[ClassRows]) -> Scales:
     """Learn from training networks, without labels. Networks of no known architecture are no population."""
-    names = sorted({rows.architecture for rows in networks} - {UNKNOWN})
-    sums = [
-        np.sum([_logarithms(rows) for rows in networks if rows.architecture == name], axis=0)
-        for name in names
-    ]
+    named = [rows for rows in networks if rows.architecture != UNKNOWN]
+    names = sorted({rows.architecture for rows in named})
     width = sum(len(scale) for scale in (networks[0].class_scale, networks[0].pair_scale))
-    table = np.array(sums).reshape(len(names), 2, width)
-    return Scales(tuple(names), table[:, 0], table[:, 1])
+    logs, known = np.array([_logarithms(rows) for rows in named]).reshape(-1, 2, width).transpose(1, 0, 2)
+    # (architectures, networks)
+    member = np.array([[rows.architecture == name for rows in named] for name in names])
+    member = member.reshape(len(names), len(named))
+    totals, counts = member @ logs, member @ known
+    present = (counts > 0).astype(np.float64)
+    means = totals / np.maximum(counts, 1)
+    centre = means.sum(axis=0) / np.maximum(present.sum(axis=0), 1)
+
+    residuals = (logs - member.T @ means) * known
+    together = present.T @ present
+    within = residuals.T @ residuals / np.maximum(known.T @ known - together, 1)
+    away = (means - centre) * present
+    # An architecture's mean is uncertain by itself, and so much of what they differ is no difference.
+    part = present / np.sqrt(np.maximum(counts, 1))
+    between = away.T @ away / np.maximum(together - 1, 1)
+    between -= within * (part.T @ part) / np.maximum(together, 1)
+    least = np.maximum(_LEAST * np.diag(within), _LEAST_VARIANCE)
+    between, within = _shrunk(between, away, least), _shrunk(within, residuals, 0.0)
+    return Scales(tuple(names), totals, counts, centre, between, within)
+
+
+def _shrunk(covariance: Array, samples: Array, least: Array | float) -> Array:
+    """Without negative variances, drawn to its diagonal, which is at least `least`.
+
+    How far, `samples` decide, of which there are fewer than pairs of columns (Ledoit and Wolf 2004, of correlations).
+    """
+    from sklearn.covariance import ledoit_wolf_shrinkage
+
+    spread = np.sqrt((samples**2).mean(axis=0)) if len(samples) else np.zeros(samples.shape[1])
+    varying = spread > _TINY
+    part = 1.0
+    if len(samples) > 1 and varying.any():
+        part = float(ledoit_wolf_shrinkage(samples[:, varying] / spread[varying], assume_centered=True))
+    values, vectors = np.linalg.eigh(covariance)
+    proper = (vectors * np.maximum(values, 0.0)) @ vectors.T
+    diagonal = np.diag(proper)
+    return np.asarray((1 - part) * proper + np.diag(np.maximum(diagonal, least) - (1 - part) * diagonal))
 
 
 def _logarithms(rows: ClassRows) -> tuple[Array, Array]:

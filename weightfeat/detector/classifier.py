@@ -22,28 +22,37 @@ MIN_GAIN = 1e-9  # a gain at the level of rounding is none
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """The stacked logit (1 - weight) * trees + weight * logistic; `linear` is None where the weight is 0."""
+    """The stacked logit (1 - weight) * trees + weight * logistic; `linear` is None where the weight is 0.
+
+    `heard`, a number or one a row, is what part of their own weight the trees keep where a logistic stands beside
+    them; the rest is the logistic's.
+    """
 
     forest: Forest
     linear: Linear | None
     weight: float
 
-    def logit(self, x: Array) -> Array:
+    def logit(self, x: Array, heard: Array | float = 1.0) -> Array:
         """(rows,)"""
-        trees = (1 - self.weight) * self.forest.raw(x)
-        return trees if self.linear is None else trees + self.weight * self.linear.raw(x)
+        trees = self._of_trees(heard)
+        rest = 0.0 if self.linear is None else (1 - trees) * self.linear.raw(x)
+        return np.asarray(trees * self.forest.raw(x) + rest)
 
     def logit_by_bag(self, x: Array) -> Array:
-        """The stacked logit with each bag alone in the place of their mean, (rows, bags)."""
-        trees = (1 - self.weight) * self.forest.raw_by_bag(x)
+        """The stacked logit with each bag alone in the place of their mean, all of them heard, (rows, bags)."""
+        trees = self._of_trees(1.0) * self.forest.raw_by_bag(x)
         return trees if self.linear is None else trees + self.weight * self.linear.raw(x)[:, None]
 
-    def contributions(self, row: Array) -> Array:
+    def contributions(self, row: Array, heard: float = 1.0) -> Array:
         """Each column's part of one row's stacked logit, (columns,)."""
-        shares = (1 - self.weight) * self.forest.contributions(row)
+        trees = self._of_trees(heard)
+        shares = trees * self.forest.contributions(row)
         return (
-            shares if self.linear is None else shares + self.weight * self.linear.contributions(row[None])[0]
+            shares if self.linear is None else shares + (1 - trees) * self.linear.contributions(row[None])[0]
         )
+
+    def _of_trees(self, heard: Array | float) -> Array:
+        return np.asarray(1.0 if self.linear is None else (1 - self.weight) * heard)
 
 
 def fit_classifier(

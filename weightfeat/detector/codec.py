@@ -22,7 +22,7 @@ from weightfeat.metaparameters import Metaparameters
 __all__ = ["FORMAT", "SCHEMA_VERSION", "from_parts", "to_document", "to_tables"]
 
 FORMAT = "weightfeat-detector"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 ATTACHED = "attached_"  # in front of the names of an attachment's arrays
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "lightgbm")
 
@@ -82,7 +82,12 @@ def from_parts(document: dict[str, Any], trees: str, tables: dict[str, NDArray[A
     if not names or not set(raw) <= set(names):
         raise ValueError("raw_columns are not among the feature_names")
     params = Metaparameters.from_dict(document["metaparameters"])
-    inference = (params.infer_prior, params.infer_novelty_pull, params.train_logistic_weight)
+    inference = (
+        params.infer_prior,
+        params.infer_novelty_pull,
+        params.infer_unseen_trees,
+        params.train_logistic_weight,
+    )
     if not 0 < params.infer_clip < 0.5 or not all(0 <= value <= 1 for value in inference):
         raise ValueError("a metaparameter is out of bounds")
     populations, columns, all_columns = (

@@ -123,7 +123,8 @@ class Learned:
 
     def logit(self, rows: Rows) -> Array:
         """The stacked logit before calibration, (rows,)."""
-        return self.classifier.logit(self.matrix(self.aligned(rows))[0])
+        rows = self.aligned(rows)
+        return self.classifier.logit(self.matrix(rows)[0], self._heard(rows))
 
     def novelty(self, rows: Rows) -> Novelty:
         """Distance to the training population; a network compared with its family or the pool only is novel too."""
@@ -144,13 +145,24 @@ class Learned:
         """Lowest and highest of the bags' own probabilities, (rows, 2); their 5 and 95 % quantiles where bags are many.
 
         Each bag stands in for the mean of all, beside the same logistic, and goes the same way to a probability. What
-        differs is what a bag drew: doubt about calibration and prior is not in it.
+        differs is what a bag drew: doubt about calibration and prior is not in it. Bags are heard here whatever the
+        architecture, and the probability itself lies within: where it was made without them, the interval shows
+        what they would have said.
         """
         rows = self.aligned(rows)
         logit = self.classifier.logit_by_bag(self.matrix(rows)[0])
-        p = self._settled(logit, self.novelty(rows).weight[:, None])
+        novelty = self.novelty(rows).weight
+        p = self._settled(logit, novelty[:, None])
         ends = (0.05, 0.95) if p.shape[1] >= MANY_BAGS else (0.0, 1.0)
-        return np.quantile(p, ends, axis=1).T
+        low, high = np.quantile(p, ends, axis=1)
+        own = self._settled(self.logit(rows), novelty)
+        return np.stack([np.minimum(low, own), np.maximum(high, own)], axis=1)
+
+    def _heard(self, rows: Rows) -> Array:
+        """What part of their weight the trees keep, (rows,): their columns are measured by the architecture's networks,
+        and by others' where it has none, so that they shift for all networks of a new architecture alike."""
+        level = self.normaliser.levels(rows.architecture, rows.family)
+        return np.where(level == LEVELS.index("architecture"), 1.0, self.params.infer_unseen_trees)
 
     def _settled(self, logit: Array, novelty: Array) -> Array:
         p = sigmoid(self.calibration.logit(logit))
@@ -164,7 +176,7 @@ class Learned:
         A raw copy counts for its feature.
         """
         rows = self.aligned(rows)
-        shares = self.classifier.contributions(self.matrix(rows)[0][0])
+        shares = self.classifier.contributions(self.matrix(rows)[0][0], float(self._heard(rows)[0]))
         total = dict(zip(self.feature_names, shares[: len(self.feature_names)].tolist(), strict=True))
         for name, share in zip(self.raw_columns, shares[len(self.feature_names) :].tolist(), strict=True):
             total[name] += share
