@@ -128,6 +128,14 @@ def test_the_order_of_training_rows_does_not_matter() -> None:
     np.testing.assert_array_equal(p[order], q)
 
 
+def test_last_bits_of_the_features_hardly_matter() -> None:
+    """They deal no row out to another fold or bag. (A held-out row at its median may fall on the other side of 0.)"""
+    data, new = sample(), sample(30, seed=7)
+    noise = 1e-12 * np.random.default_rng(0).normal(size=data.X.shape)
+    other = Sample(data.X * (1 + noise), data.y, data.architecture, data.family)
+    np.testing.assert_allclose(proba(fit(data), new), proba(fit(other), new), rtol=0, atol=1e-3)
+
+
 def test_a_row_scores_the_same_alone_in_company_and_in_any_form(trained: Detector) -> None:
     new = sample(12, seed=8)
     together = proba(trained, new)

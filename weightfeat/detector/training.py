@@ -55,8 +55,7 @@ def learn(
     kept = {*(raw_columns if params.train_keep_raw else ()), log_odds}
     raw = tuple(name for name in rows.names if name in kept)
     columns = _Columns(raw, _set(logistic_columns), log_odds, _set(tree_columns))
-    keys = _keys(rows, y, groups)
-    order = np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
+    order = _order(rows, y, groups)
     rows, y = rows.take(order), y[order]
     units = units_of(None if groups is None else [str(groups[i]) for i in order], len(y))
     folds = assign_folds(y, rows.architecture, units, params.train_calibration_folds, params.train_seed)
@@ -69,7 +68,7 @@ def learn(
         normaliser, classifier, population = _fit(rows, y, columns, params, threads)
     if distances is not None:
         population = with_reference(population, distances)
-    training = _described(rows, y, keys, 0 if folds is None else int(folds.max()) + 1)
+    training = _described(rows, y, 0 if folds is None else int(folds.max()) + 1)
     learned = Learned(params, rows.names, raw, normaliser, classifier, calibration, population, training)
     back = np.argsort(order)
     probability = None if logit is None else sigmoid(calibration.logit(logit))[back]
@@ -159,23 +158,26 @@ def _check(rows: Rows, y: NDArray[np.int64]) -> None:
         )
 
 
-def _keys(rows: Rows, y: NDArray[np.int64], groups: Sequence[str] | None) -> list[str]:
-    """A hash of each row's whole content: values, label, architecture, family and group."""
-    keys = []
-    for at, values in enumerate(rows.values):
-        group = "" if groups is None else str(groups[at])
-        words = "\0".join([str(y[at]), rows.architecture[at], rows.family[at], group])
-        canonical = np.where(np.isnan(values), np.nan, values + 0.0)  # one NaN, one zero
-        keys.append(hashlib.sha256(words.encode() + b"\0" + canonical.tobytes()).hexdigest())
-    return keys
+def _order(rows: Rows, y: NDArray[np.int64], groups: Sequence[str] | None) -> NDArray[np.int64]:
+    """Rows by architecture, family, label and group, then by their values, the first column first.
+
+    By values and not by a hash of them, so that a difference in the last bits, as another processor makes it, deals
+    the rows out to folds and bags as before.
+    """
+    own = [""] * len(y) if groups is None else [str(group) for group in groups]
+    places = list(zip(rows.architecture, rows.family, y.tolist(), own, strict=True))
+    values = np.where(np.isnan(rows.values), -np.inf, rows.values).tolist()
+    return np.array(sorted(range(len(y)), key=lambda at: (places[at], values[at])), dtype=np.int64)
 
 
-def _described(rows: Rows, y: NDArray[np.int64], keys: Sequence[str], folds: int) -> dict[str, Any]:
-    content = "\n".join([*rows.names, *sorted(keys)])
+def _described(rows: Rows, y: NDArray[np.int64], folds: int) -> dict[str, Any]:
+    """What the ordered rows were; `sha256` is of their values and labels."""
+    canonical = np.where(np.isnan(rows.values), np.nan, rows.values + 0.0)  # one NaN, one zero
+    words = "\n".join([*rows.names, *rows.architecture, *rows.family])
     return {
         "networks": len(y),
         "trojaned": int(y.sum()),
         "architectures": dict(sorted(Counter(rows.architecture).items())),
         "calibration_folds": folds,
-        "sha256": hashlib.sha256(content.encode()).hexdigest(),
+        "sha256": hashlib.sha256(words.encode() + canonical.tobytes() + y.tobytes()).hexdigest(),
     }
