@@ -116,7 +116,7 @@ def as_lines(held: HeldOut) -> list[str]:
     area = f"{auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}]" if held.ranked else "-"
     lines = [
         f"{title}: cross-entropy {ce.value:.3f} [{ce.low:.3f}, {ce.high:.3f}], at worst "
-        f"{worst.cross_entropy:.3f} ({worst.value}, {worst.models} models); mean ROC-AUC of {held.ranked} {area}",
+        f"{worst.cross_entropy:.3f} ({worst.value}, {worst.models} of it); mean ROC-AUC of {held.ranked} {area}",
         f"    {'':<{width}} models trojaned  cross-entropy    ROC-AUC",
     ]
     for stratum in held.strata:
