@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from weightfeat.classmodel import ClassEvidence, Target
 from weightfeat.classmodel.rows import CLASS_COLUMNS, PAIR_COLUMNS, PAIR_OWN, ClassRows
 from weightfeat.classmodel.scales import Scales, fit_scales
 from weightfeat.features.summaries import centred, robust_scale
@@ -70,6 +71,22 @@ def test_of_a_new_architecture_the_whole_is_believed_and_a_single_statistic_is_n
     found = _found(fit_scales(_populations()), networks)
     assert np.abs(found.mean(axis=1) - alone.mean(axis=1)).max() < 0.1
     assert found.std(axis=1).mean() < 0.75 * alone.std(axis=1).mean()
+
+
+@pytest.mark.parametrize("architectures", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 3])
+def test_of_few_architectures_scales_can_be_learned_kept_and_read_again(
+    architectures: int, count: int
+) -> None:
+    names = list(SIZES)[:architectures]
+    rows = [r for at, a in enumerate(names) for r in _population(a, SIZES[a], count, first=10 * at)]
+    rows += _population("a", SIZES["a"], 1, first=90)
+    labels = np.arange(len(rows)) % 2
+    evidence = ClassEvidence().fit(rows, labels, [Target(0) if label else None for label in labels])
+    again = ClassEvidence.from_parts(*evidence.to_parts())
+    for newcomer in (_network("a", 1.0, seed=99), _network("never seen", 1.0, seed=99)):
+        np.testing.assert_equal(again.judge(newcomer), evidence.judge(newcomer))
+        assert np.isfinite(again.judge(newcomer)[0]["classes.odds"])
 
 
 def test_networks_of_no_known_architecture_are_no_population() -> None:

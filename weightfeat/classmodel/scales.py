@@ -29,6 +29,9 @@ _LARGEST_LOG = 100.0
 _LEAST = 0.05
 """Least variance of a column between architectures, in its variances within: of few architectures it may seem none."""
 _LEAST_VARIANCE = 1e-6
+_LEAST_DRAWN = 0.01
+"""Least part by which a covariance is drawn to its diagonal: two architectures alone show no reason to, and leave it
+without an inverse."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +119,8 @@ def _shrunk(covariance: Array, samples: Array, least: Array | float) -> Array:
     varying = spread > _TINY
     part = 1.0
     if len(samples) > 1 and varying.any():
-        part = float(ledoit_wolf_shrinkage(samples[:, varying] / spread[varying], assume_centered=True))
+        found = ledoit_wolf_shrinkage(samples[:, varying] / spread[varying], assume_centered=True)
+        part = max(float(found), _LEAST_DRAWN)
     values, vectors = np.linalg.eigh(covariance)
     proper = (vectors * np.maximum(values, 0.0)) @ vectors.T
     diagonal = np.diag(proper)
