@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from weightfeat.classmodel.joint import Joint
 from weightfeat.classmodel.models import ClassModels
 from weightfeat.classmodel.rows import CLASS_COLUMNS, PAIR_COLUMNS, PAIR_OWN
-from weightfeat.classmodel.scales import Scales
+from weightfeat.classmodel.scales import LARGEST_LOG, Scales
 from weightfeat.classmodel.settings import ClassSettings
 from weightfeat.detector.linear import Linear
 
@@ -22,7 +22,6 @@ VECTORS = ("centre", "scale", "coefficient")
 SCALES = ("total", "known", "centre", "between", "within")
 PARTS = {"target": (CLASS_COLUMNS, JOINT), "pair": (PAIR_COLUMNS, VECTORS)}
 
-_LARGEST_LOG = 100.0
 _ROUNDING = 1e-6
 
 Tables = dict[str, NDArray[Any]]
@@ -70,9 +69,9 @@ def _scales(architectures: Any, tables: Tables) -> Scales:
         name: _checked(tables[f"class_scales_{name}"], shape, f"the scales' {name}")
         for name, shape in zip(SCALES, shapes, strict=True)
     }
-    if (np.abs(found["total"]) > _LARGEST_LOG * found["known"]).any():
+    if (np.abs(found["total"]) > LARGEST_LOG * found["known"]).any():
         raise ValueError("a scale is out of all measure, or of no network")
-    if np.abs(found["centre"]).max() > _LARGEST_LOG:
+    if np.abs(found["centre"]).max() > LARGEST_LOG:
         raise ValueError("the centre of the scales is out of all measure")
     least = {
         name: np.linalg.eigvalsh((found[name] + found[name].T) / 2).min() for name in ("between", "within")

@@ -25,7 +25,7 @@ from weightfeat.detector.normaliser import UNKNOWN
 from weightfeat.features.summaries import Z_CLIP, Array
 
 _TINY = 1e-12
-_LARGEST_LOG = 100.0
+LARGEST_LOG = 100.0
 _LEAST = 0.05
 """Least variance of a column between architectures, in its variances within: of few architectures it may seem none."""
 _LEAST_VARIANCE = 1e-6
@@ -77,7 +77,7 @@ class Scales:
         away = total[at] / known[at] - self.centre[at]
         scale = np.full(len(total), np.inf)
         posterior = self.centre[at] + between @ np.linalg.solve(between + noise, away)
-        scale[at] = np.exp(np.clip(posterior, -_LARGEST_LOG, _LARGEST_LOG))
+        scale[at] = np.exp(np.clip(posterior, -LARGEST_LOG, LARGEST_LOG))
         return scale
 
 
@@ -88,8 +88,7 @@ def fit_scales(networks: Sequence[ClassRows]) -> Scales:
     width = sum(len(scale) for scale in (networks[0].class_scale, networks[0].pair_scale))
     logs, known = np.array([_logarithms(rows) for rows in named]).reshape(-1, 2, width).transpose(1, 0, 2)
     # (architectures, networks)
-    member = np.array([[rows.architecture == name for rows in named] for name in names])
-    member = member.reshape(len(names), len(named))
+    member = np.array(names)[:, None] == np.array([rows.architecture for rows in named])
     totals, counts = member @ logs, member @ known
     present = (counts > 0).astype(np.float64)
     means = totals / np.maximum(counts, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -34,25 +35,24 @@ class Classifier:
 
     def logit(self, x: Array, heard: Array | float = 1.0) -> Array:
         """(rows,)"""
-        trees = self._of_trees(heard)
-        rest = 0.0 if self.linear is None else (1 - trees) * self.linear.raw(x)
-        return np.asarray(trees * self.forest.raw(x) + rest)
+        return self._stacked(self.forest.raw(x), lambda linear: linear.raw(x), heard)
 
     def logit_by_bag(self, x: Array) -> Array:
         """The stacked logit with each bag alone in the place of their mean, all of them heard, (rows, bags)."""
-        trees = self._of_trees(1.0) * self.forest.raw_by_bag(x)
-        return trees if self.linear is None else trees + self.weight * self.linear.raw(x)[:, None]
+        return self._stacked(self.forest.raw_by_bag(x), lambda linear: linear.raw(x)[:, None])
 
     def contributions(self, row: Array, heard: float = 1.0) -> Array:
         """Each column's part of one row's stacked logit, (columns,)."""
-        trees = self._of_trees(heard)
-        shares = trees * self.forest.contributions(row)
-        return (
-            shares if self.linear is None else shares + (1 - trees) * self.linear.contributions(row[None])[0]
-        )
+        trees = self.forest.contributions(row)
+        return self._stacked(trees, lambda linear: linear.contributions(row[None])[0], heard)
 
-    def _of_trees(self, heard: Array | float) -> Array:
-        return np.asarray(1.0 if self.linear is None else (1 - self.weight) * heard)
+    def _stacked(
+        self, trees: Array, logistic: Callable[[Linear], Array], heard: Array | float = 1.0
+    ) -> Array:
+        if self.linear is None:
+            return trees
+        share = (1 - self.weight) * heard
+        return np.asarray(share * trees + (1 - share) * logistic(self.linear))
 
 
 def fit_classifier(

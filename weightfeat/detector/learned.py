@@ -150,12 +150,11 @@ class Learned:
         what they would have said.
         """
         rows = self.aligned(rows)
-        logit = self.classifier.logit_by_bag(self.matrix(rows)[0])
-        novelty = self.novelty(rows).weight
-        p = self._settled(logit, novelty[:, None])
+        x, novelty = self.matrix(rows)[0], self.novelty(rows).weight
+        p = self._settled(self.classifier.logit_by_bag(x), novelty[:, None])
         ends = (0.05, 0.95) if p.shape[1] >= MANY_BAGS else (0.0, 1.0)
         low, high = np.quantile(p, ends, axis=1)
-        own = self._settled(self.logit(rows), novelty)
+        own = self._settled(self.classifier.logit(x, self._heard(rows)), novelty)
         return np.stack([np.minimum(low, own), np.maximum(high, own)], axis=1)
 
     def _heard(self, rows: Rows) -> Array:
