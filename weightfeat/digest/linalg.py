@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from weightfeat.digest import band
 from weightfeat.digest.place import Array, namespace
 
 DOUBLE_SIDE = 2048
@@ -95,10 +96,8 @@ def _eigenvalues(symmetric: Array) -> Array:
     """Ascending eigenvalues of (..., k, k), in the precision given: numpy would solve float32 in double."""
     if not (isinstance(symmetric, np.ndarray) and symmetric.dtype == np.float32):
         return namespace(symmetric).linalg.eigvalsh(symmetric)
-    from scipy.linalg import eigvalsh
-
     side = symmetric.shape[-1]
-    every = [eigvalsh(one, check_finite=False) for one in symmetric.reshape(-1, side, side)]
+    every = [band.eigenvalues(one) for one in symmetric.reshape(-1, side, side)]
     return np.stack(every).reshape(symmetric.shape[:-1])
 
 
