@@ -31,10 +31,11 @@ HELD = (
     "train_ensemble_size",
     "train_block_moments",
     "train_block_training_length",
+    "infer_unseen_trees",
 )
 """What a search leaves alone: a seed must not be chosen by its luck, trials do not shape a detector, more bags are only
-ever better, and the two blocks read traces of the training run, which an audit may switch on but no search for a
-lower loss."""
+ever better, the two blocks read traces of the training run, which an audit may switch on but no search for a
+lower loss, and folds that spread every architecture over learning and test hardly show how unseen ones are judged."""
 
 FEW_BAGS = 3
 """Bags grown where many detectors are compared, all with as many: they only average, and each costs a fit its time."""
