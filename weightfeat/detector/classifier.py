@@ -1,14 +1,14 @@
-"""Bagged boosted trees beside a logistic regression, or the class evidence in its place: a mixture of their odds."""
+"""Bagged boosted trees and a logistic regression, or the class evidence in its place, stacked on logits."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from weightfeat.detector.calibration import sigmoid
 from weightfeat.detector.forest import Forest, parse_forest
 from weightfeat.detector.linear import Linear, fit_linear, read_out
 from weightfeat.metaparameters import Metaparameters
@@ -23,10 +23,7 @@ MIN_GAIN = 1e-9  # a gain at the level of rounding is none
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """Odds (1 - weight) * trees' + weight * logistic's; `linear` is None where the weight is 0.
-
-    Trojans of two kinds, a share `weight` of them showing in the one side and the rest in the other, have this
-    likelihood ratio: either side may speak alone, and what the other does not see is no evidence against it.
+    """The stacked logit (1 - weight) * trees + weight * logistic; `linear` is None where the weight is 0.
 
     `heard`, a number or one a row, is what part of their own weight the trees keep where a logistic stands beside
     them; the rest is the logistic's.
@@ -37,41 +34,25 @@ class Classifier:
     weight: float
 
     def logit(self, x: Array, heard: Array | float = 1.0) -> Array:
-        """Logarithm of the odds, (rows,)."""
-        trees = self.forest.raw(x)
-        if self.linear is None:
-            return trees
-        return np.logaddexp(*self._sides(trees, self.linear.raw(x), heard))
+        """(rows,)"""
+        return self._stacked(self.forest.raw(x), lambda linear: linear.raw(x), heard)
 
     def logit_by_bag(self, x: Array) -> Array:
-        """The logit with each bag alone in the place of their mean, all of them heard, (rows, bags)."""
-        trees = self.forest.raw_by_bag(x)
-        if self.linear is None:
-            return trees
-        return np.logaddexp(*self._sides(trees, self.linear.raw(x)[:, None], 1.0))
+        """The stacked logit with each bag alone in the place of their mean, all of them heard, (rows, bags)."""
+        return self._stacked(self.forest.raw_by_bag(x), lambda linear: linear.raw(x)[:, None])
 
     def contributions(self, row: Array, heard: float = 1.0) -> Array:
-        """Each column's part of one row's logit, (columns,); with a constant they sum to it.
-
-        A side's parts count by the share of the odds that is the side's, in the mean over the straight way from no
-        parts to all of them (integrated gradients: Sundararajan et al. 2017, equation 1).
-        """
+        """Each column's part of one row's stacked logit, (columns,)."""
         trees = self.forest.contributions(row)
+        return self._stacked(trees, lambda linear: linear.contributions(row[None])[0], heard)
+
+    def _stacked(
+        self, trees: Array, logistic: Callable[[Linear], Array], heard: Array | float = 1.0
+    ) -> Array:
         if self.linear is None:
             return trees
-        x = row[None]
-        logistic = self.linear.contributions(x)[0]
-        own, other = self._sides(self.forest.raw(x), self.linear.raw(x), heard)
-        lead, way = float(own[0] - other[0]), float(trees.sum() - logistic.sum())
-        passed = np.logaddexp(0.0, lead) - np.logaddexp(0.0, lead - way)
-        share = passed / way if way else sigmoid(np.array(lead))
-        return np.asarray(share * trees + (1 - share) * logistic)
-
-    def _sides(self, trees: Array, logistic: Array, heard: Array | float) -> tuple[Array, Array]:
-        """Logarithms of what either side adds to the odds."""
-        share = (1 - self.weight) * np.asarray(heard)
-        with np.errstate(divide="ignore"):  # a side without a share adds nothing: log(0)
-            return np.log(share) + trees, np.log1p(-share) + logistic
+        share = (1 - self.weight) * heard
+        return np.asarray(share * trees + (1 - share) * logistic(self.linear))
 
 
 def fit_classifier(

@@ -122,7 +122,7 @@ class Learned:
         return with_raw(z, rows.values, self.feature_names, self.raw_columns), z
 
     def logit(self, rows: Rows) -> Array:
-        """The logit before calibration, (rows,)."""
+        """The stacked logit before calibration, (rows,)."""
         rows = self.aligned(rows)
         return self.classifier.logit(self.matrix(rows)[0], self._heard(rows))
 
@@ -170,7 +170,7 @@ class Learned:
         return np.clip(mixed, self.params.infer_clip, 1 - self.params.infer_clip)
 
     def reasons(self, rows: Rows, count: int) -> list[tuple[str, float]]:
-        """The features that moved the first row's logit most, with what each added, largest first.
+        """The features that moved the first row's stacked logit most, with what each added, largest first.
 
         A raw copy counts for its feature.
         """
