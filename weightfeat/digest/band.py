@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from weightfeat.digest.lapack import band_eigenvalues
 
 WIDTH = 64
-_ROWS = (
-    512  # of the matrix at a time, a multiple of WIDTH: what they take from it stays in a processor's cache
-)
+# Rows of the matrix at a time, a multiple of WIDTH: what is taken from them stays in a processor's cache.
+_ROWS = 512
 Matrix = NDArray[Any]
 
 
