@@ -66,13 +66,13 @@ def _reflect(a: Matrix, edge: int, basis: Matrix, triangle: Matrix) -> None:
     """
     right = basis @ triangle
     product = np.zeros_like(basis)
-    blocks = [slice(max(low, edge), low + _ROWS) for low in range(edge // _ROWS * _ROWS, len(a), _ROWS)]
-    for rows in blocks:
-        here = slice(rows.start - edge, rows.stop - edge)
+    starts = range(edge // _ROWS * _ROWS, len(a), _ROWS)
+    blocks = [slice(max(low, edge), low + _ROWS) for low in starts]  # of a's rows
+    within = [slice(rows.start - edge, rows.stop - edge) for rows in blocks]  # the same of A's
+    for rows, here in zip(blocks, within, strict=True):
         product[here] += a[rows, edge : rows.stop] @ right[: here.stop]
         product[: here.start] += a[rows, edge : rows.start].T @ right[here]
     product -= basis @ (0.5 * (triangle.T @ (basis.T @ product)))
     left, both = np.hstack([basis, product]), np.hstack([product, basis]).T.copy()
-    for rows in blocks:
-        here = slice(rows.start - edge, rows.stop - edge)
+    for rows, here in zip(blocks, within, strict=True):
         a[rows, edge : rows.stop] -= left[here] @ both[:, : here.stop]
