@@ -249,6 +249,29 @@ def test_a_missed_gate_is_tried_again_counted_and_given_up(
     assert all("clean" in r["missed"] for r in rows)
 
 
+def test_a_run_killed_after_a_missed_gate_does_not_try_that_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+
+    class Watched(Trainer):
+        def run(self) -> train.Trained:
+            tried.append(self.spec.attempt)
+            if tried == [0, 1]:
+                raise KeyboardInterrupt
+            return super().run()
+
+    monkeypatch.setattr(produce, "Trainer", Watched)
+    monkeypatch.setitem(presets.PRESETS, "micro", replace(MICRO, clean_gate=101.0))
+    with pytest.raises(KeyboardInterrupt):
+        make_round(_options(tmp_path / "killed", 1))
+    assert make_round(_options(tmp_path / "killed", 1)).given_up == 1
+    assert tried == [0, 1, 1]
+    make_round(_options(tmp_path / "unbroken", 1))
+    tables = [(tmp_path / name / "rejections.csv").read_bytes() for name in ("killed", "unbroken")]
+    assert tables[0] == tables[1]
+
+
 def test_poisoning_relabels_stamped_source_images_only() -> None:
     spec = next(
         s

@@ -21,6 +21,7 @@ from weightfeat.zoo.writer import PARTIAL
 
 DESIGN_FILE = "design.json"
 _ATTEMPTS = "attempts"
+_NO_TRIES: dict[str, Any] = {"given_up": False, "missed": []}
 _NAME = re.compile(r"id-\d{8}")
 REJECTION_COLUMNS = (
     "model_name", "attempt", "model_architecture", "poisoned", "design_cell", "missed", "clean_acc", "triggered_acc"
@@ -90,15 +91,17 @@ class RoundFolder:
 
     def is_settled(self, name: str) -> bool:
         """Whether nothing is left to do for a network: it is there, or all its tries missed a gate."""
-        return (self.root / name).is_dir() or (
-            self._attempts_path(name).exists() and not self._attempts(name)["kept"]
-        )
+        return (self.root / name).is_dir() or self._tries(name)["given_up"]
 
-    def record_attempts(self, spec: NetworkSpec, missed: list[dict[str, Any]], *, kept: bool) -> None:
-        """Remember the tries that missed a gate; written before a kept network's folder appears."""
-        path = self._attempts_path(spec.name)
+    def missed(self, name: str) -> list[dict[str, Any]]:
+        """A network's tries that missed a gate so far; what a run that was killed has tried is not tried again."""
+        return list(self._tries(name)["missed"])
+
+    def record_missed(self, spec: NetworkSpec, missed: list[dict[str, Any]], *, given_up: bool) -> None:
+        """Remember a network's tries that missed a gate, after each, and whether there will be another."""
+        path = self._tries_path(spec.name)
         path.parent.mkdir(exist_ok=True)
-        write_atomically(path, json.dumps({"kept": kept, "missed": missed}) + "\n", "record of attempts")
+        write_atomically(path, json.dumps({"given_up": given_up, "missed": missed}) + "\n", "record of tries")
 
     def write_tables(self) -> None:
         """METADATA.csv with its companions, and rejections.csv, from what lies in the folder."""
@@ -106,14 +109,15 @@ class RoundFolder:
         settled = [
             p.stem for p in sorted((self.root / _ATTEMPTS).glob("id-*.json")) if self.is_settled(p.stem)
         ]
-        rejected = [r for name in settled for r in self._attempts(name)["missed"]]
+        rejected = [r for name in settled for r in self.missed(name)]
         metadata.write_table(self.root / "rejections.csv", rejected, REJECTION_COLUMNS)
 
-    def _attempts_path(self, name: str) -> Path:
+    def _tries_path(self, name: str) -> Path:
         return self.root / _ATTEMPTS / f"{name}.json"
 
-    def _attempts(self, name: str) -> dict[str, Any]:
-        loaded: dict[str, Any] = json.loads(self._attempts_path(name).read_text())
+    def _tries(self, name: str) -> dict[str, Any]:
+        path = self._tries_path(name)
+        loaded: dict[str, Any] = json.loads(path.read_text()) if path.exists() else _NO_TRIES
         return loaded
 
 

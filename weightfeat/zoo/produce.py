@@ -77,18 +77,17 @@ def produce(task: Task, progress: Callable[[str, Epoch], None] | None = None) ->
 def _attempts(task: Task, started: float, progress: Callable[[str, Epoch], None] | None) -> Outcome:
     chosen = preset(task.preset)
     folder = RoundFolder(task.root, chosen, task.seed)
-    missed: list[dict[str, Any]] = []
-    for attempt in range(chosen.attempts):
+    missed = folder.missed(network_spec(chosen, task.seed, task.id).name)
+    for attempt in range(len(missed), chosen.attempts):
         spec = network_spec(chosen, task.seed, task.id, attempt)
         begun = time.perf_counter()
         report = (lambda epoch, name=spec.name: progress(name, epoch)) if progress else None
         trained = Trainer(spec, torch.device(task.device), report).run()
         if not trained.missed:
-            folder.record_attempts(spec, missed, kept=True)
             write_network(task.root, spec, trained, time.perf_counter() - begun, task.device)
             return _outcome(spec, trained, started, missed, kept=True)
         missed.append(_rejection(spec, trained))
-    folder.record_attempts(spec, missed, kept=False)
+        folder.record_missed(spec, missed, given_up=len(missed) == chosen.attempts)
     return _outcome(spec, trained, started, missed, kept=False)
 
 
