@@ -16,12 +16,10 @@ from weightfeat.files import write_atomically
 from weightfeat.zoo import metadata
 from weightfeat.zoo.design import fingerprint
 from weightfeat.zoo.presets import Preset
-from weightfeat.zoo.specification import NetworkSpec
 from weightfeat.zoo.writer import PARTIAL
 
 DESIGN_FILE = "design.json"
 _ATTEMPTS = "attempts"
-_NO_TRIES: dict[str, Any] = {"given_up": False, "missed": []}
 _NAME = re.compile(r"id-\d{8}")
 REJECTION_COLUMNS = (
     "model_name", "attempt", "model_architecture", "poisoned", "design_cell", "missed", "clean_acc", "triggered_acc"
@@ -91,17 +89,18 @@ class RoundFolder:
 
     def is_settled(self, name: str) -> bool:
         """Whether nothing is left to do for a network: it is there, or all its tries missed a gate."""
-        return (self.root / name).is_dir() or self._tries(name)["given_up"]
+        return (self.root / name).is_dir() or len(self.missed(name)) >= self.preset.attempts
 
     def missed(self, name: str) -> list[dict[str, Any]]:
         """A network's tries that missed a gate so far; what a run that was killed has tried is not tried again."""
-        return list(self._tries(name)["missed"])
+        path = self._attempts_path(name)
+        return list(json.loads(path.read_text())["missed"]) if path.exists() else []
 
-    def record_missed(self, spec: NetworkSpec, missed: list[dict[str, Any]], *, given_up: bool) -> None:
-        """Remember a network's tries that missed a gate, after each, and whether there will be another."""
-        path = self._tries_path(spec.name)
+    def record_missed(self, name: str, missed: list[dict[str, Any]]) -> None:
+        """Remember a network's tries that missed a gate; written after each of them."""
+        path = self._attempts_path(name)
         path.parent.mkdir(exist_ok=True)
-        write_atomically(path, json.dumps({"given_up": given_up, "missed": missed}) + "\n", "record of tries")
+        write_atomically(path, json.dumps({"missed": missed}) + "\n", "record of attempts")
 
     def write_tables(self) -> None:
         """METADATA.csv with its companions, and rejections.csv, from what lies in the folder."""
@@ -112,13 +111,8 @@ class RoundFolder:
         rejected = [r for name in settled for r in self.missed(name)]
         metadata.write_table(self.root / "rejections.csv", rejected, REJECTION_COLUMNS)
 
-    def _tries_path(self, name: str) -> Path:
+    def _attempts_path(self, name: str) -> Path:
         return self.root / _ATTEMPTS / f"{name}.json"
-
-    def _tries(self, name: str) -> dict[str, Any]:
-        path = self._tries_path(name)
-        loaded: dict[str, Any] = json.loads(path.read_text()) if path.exists() else _NO_TRIES
-        return loaded
 
 
 def _other_design(root: Path, found: str) -> BadRound:

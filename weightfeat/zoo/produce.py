@@ -57,7 +57,7 @@ def produce(task: Task, progress: Callable[[str, Epoch], None] | None = None) ->
     started = time.perf_counter()
     spec = network_spec(preset(task.preset), task.seed, task.id)
     try:
-        return _attempts(task, started, progress)
+        return _attempts(task, spec.name, started, progress)
     except WeightfeatError as error:
         return _failed(spec, started, error)
     except OSError as error:
@@ -74,20 +74,22 @@ def produce(task: Task, progress: Callable[[str, Epoch], None] | None = None) ->
         return _failed(spec, started, _memory_error(spec))
 
 
-def _attempts(task: Task, started: float, progress: Callable[[str, Epoch], None] | None) -> Outcome:
+def _attempts(
+    task: Task, name: str, started: float, progress: Callable[[str, Epoch], None] | None
+) -> Outcome:
     chosen = preset(task.preset)
     folder = RoundFolder(task.root, chosen, task.seed)
-    missed = folder.missed(network_spec(chosen, task.seed, task.id).name)
+    missed = folder.missed(name)
     for attempt in range(len(missed), chosen.attempts):
         spec = network_spec(chosen, task.seed, task.id, attempt)
         begun = time.perf_counter()
-        report = (lambda epoch, name=spec.name: progress(name, epoch)) if progress else None
+        report = (lambda epoch: progress(name, epoch)) if progress else None
         trained = Trainer(spec, torch.device(task.device), report).run()
         if not trained.missed:
             write_network(task.root, spec, trained, time.perf_counter() - begun, task.device)
             return _outcome(spec, trained, started, missed, kept=True)
         missed.append(_rejection(spec, trained))
-        folder.record_missed(spec, missed, given_up=len(missed) == chosen.attempts)
+        folder.record_missed(name, missed)
     return _outcome(spec, trained, started, missed, kept=False)
 
 
