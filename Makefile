@@ -23,8 +23,9 @@ $(READY): pyproject.toml constraints.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+# A file's tests stay in one process: they share what its fixtures trained.
 test: $(READY) lint ## lint, type-check and run every test
-	$(RUN) -m pytest
+	$(RUN) -m pytest --numprocesses $(JOBS) --dist loadfile
 
 lint: $(READY) ## ruff and strict mypy
 	$(VENV)/bin/ruff check --quiet .

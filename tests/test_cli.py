@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ import torch
 
 from container_round import Installed, install, small_network, write_parameters
 from weightfeat import cli
+from weightfeat.zoo.vision import build_network
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +131,35 @@ def test_scan_prints_a_line_a_file(installed: Installed, capsys: pytest.CaptureF
     assert scan(installed, *models) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.rsplit(maxsplit=1)[1] for line in lines] == [str(model) for model in models]
-    assert all(0.0 <= float(line.split()[0]) <= 1.0 and "6 classes" in line for line in lines)
+    assert all("6 classes" in line for line in lines)
+    for line in lines:
+        low, probability, high = (float(line.split()[i].strip("[],")) for i in (1, 0, 2))
+        assert 0.0 <= low - 0.005 <= probability <= high + 0.005 <= 1.01
+
+
+def test_scan_says_which_architectures_were_learned_from(
+    installed: Installed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = tmp_path / "known.pt"
+    torch.save(build_network("squeezenet1_1", 6).state_dict(), known)
+    assert run("scan", known, installed.model) == 0  # by the shipped detector
+    seen, unseen = capsys.readouterr().out.splitlines()
+    assert "  squeezenet1_1  6 classes" in seen
+    assert "  unknown (not learned from)  6 classes" in unseen
+    assert run("scan", "--json", known, installed.model) == 0
+    compared = [json.loads(line)["compared_with"] for line in capsys.readouterr().out.splitlines()]
+    assert compared == ["architecture", "pool"]
+
+
+def test_scan_stops_quietly_where_nobody_reads_on(installed: Installed) -> None:
+    flags = parameter_flags(installed, learned=installed.learned)
+    command = [sys.executable, "-m", "weightfeat", "scan", *[installed.model] * 2, *flags]
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert b"BrokenPipe" not in process.stderr.read()
+    assert process.returncode == 128 + signal.SIGPIPE
 
 
 def test_scan_goes_on_after_a_file_it_cannot_analyse(

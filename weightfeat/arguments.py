@@ -15,15 +15,24 @@ if TYPE_CHECKING:
 def add_machine(command: argparse.ArgumentParser) -> None:
     """--jobs and --device."""
     command.add_argument("--jobs", type=int, default=0, help="processes; 0: one a core")
-    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add_device(command)
+
+
+def add_device(command: argparse.ArgumentParser) -> None:
+    """--device."""
+    command.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where digests are worked out"
+    )
 
 
 def add_parameter_files(command: argparse.ArgumentParser, *, learned: bool = False) -> None:
     """--metaparameters and --schema, and --learned-parameters where `learned`."""
-    command.add_argument("--metaparameters", type=Path, default=default("metaparameters_filepath"))
-    command.add_argument("--schema", type=Path, default=default("schema_filepath"))
-    if learned:
-        command.add_argument("--learned-parameters", type=Path, default=default("learned_parameters_dirpath"))
+    files = [("metaparameters", "metaparameters_filepath"), ("schema", "schema_filepath")]
+    files += [("learned-parameters", "learned_parameters_dirpath")] if learned else []
+    for flag, name in files:
+        command.add_argument(
+            f"--{flag}", type=Path, default=default(name), metavar="PATH", help="default: the shipped one"
+        )
 
 
 def parameters(arguments: argparse.Namespace) -> Metaparameters:

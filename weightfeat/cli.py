@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightfeat import learning_commands
-from weightfeat.arguments import add_machine, add_parameter_files, parameters
+from weightfeat.arguments import add_device, add_machine, add_parameter_files, parameters
 from weightfeat.container import log, run
 from weightfeat.container.defaults import wait_quietly
 from weightfeat.errors import WeightfeatError
@@ -42,7 +44,18 @@ def _dispatch(argv: Sequence[str]) -> int:
         arguments = _parser(given[:1]).parse_args(given)
         arguments.command = after
         wait_quietly()
-        return int(arguments.action(arguments))
+        return _until_unread(lambda: int(arguments.action(arguments)))
+
+
+def _until_unread(action: Callable[[], int]) -> int:
+    """The exit code of `action`; that of a process ended by SIGPIPE where stdout is closed on it, as `| head` does."""
+    try:
+        code = action()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is flushed at the exit
+        return 128 + signal.SIGPIPE
+    return code
 
 
 def digest(arguments: argparse.Namespace) -> int:
@@ -79,6 +92,8 @@ def scan(arguments: argparse.Namespace) -> int:
         except WeightfeatError as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
             code = WeightfeatError.exit_code
+        except BrokenPipeError:  # of stdout, not of this file
+            raise
         except Exception as error:  # whatever one file does, the next ones are still looked at
             print(f"error: {path}: unforeseen {type(error).__name__}: {error}", file=sys.stderr, flush=True)
             code = WeightfeatError.exit_code
@@ -110,9 +125,11 @@ def _until_dashes(argv: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
 def _line(verdict: Verdict, as_json: bool) -> str:
     suspect = verdict.suspect
     if not as_json:
+        low, high = verdict.interval
+        known = "" if verdict.compared_with == "architecture" else " (not learned from)"
         named = f"  target {suspect.target}?" if suspect and verdict.probability >= 0.5 else ""
-        what = f"{verdict.architecture}  {verdict.num_classes} classes{named}"
-        return f"{verdict.probability:.4f}  {what}  {verdict.path}"
+        what = f"{verdict.architecture}{known}  {verdict.num_classes} classes{named}"
+        return f"{verdict.probability:.4f} [{low:.2f}, {high:.2f}]  {what}  {verdict.path}"
     return json.dumps(
         {
             "path": str(verdict.path),
@@ -121,6 +138,7 @@ def _line(verdict: Verdict, as_json: bool) -> str:
             "architecture": verdict.architecture,
             "classes": verdict.num_classes,
             "novelty": verdict.novelty,
+            "compared_with": verdict.compared_with,
             "suspect": None if suspect is None else asdict(suspect),
             "findings": verdict.findings,
             "reasons": verdict.reasons,
@@ -145,9 +163,9 @@ def _parser(named: Sequence[str] = ()) -> argparse.ArgumentParser:
     learning_commands.add_commands(commands)
 
     command = commands.add_parser("scan", help="say of each model file how likely it is trojaned")
-    command.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    command.add_argument("files", type=Path, nargs="+", metavar="FILE", help="a network's weight file")
     command.add_argument("--json", action="store_true", help="a JSON object a line")
-    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add_device(command)
     add_parameter_files(command, learned=True)
     command.set_defaults(action=scan)
 
