@@ -14,7 +14,7 @@ from weightfeat import configure
 from weightfeat.detector.calibration import fit_calibration, sigmoid
 from weightfeat.evaluation.crossval import cross_validate
 from weightfeat.evaluation.folds import stratified_folds
-from weightfeat.evaluation.intervals import Estimate, bootstrap
+from weightfeat.evaluation.intervals import bootstrap
 from weightfeat.labelled import from_digests
 from weightfeat.metaparameters import load
 
@@ -131,8 +131,8 @@ def _line(method: str, scores: Array, chosen: Sequence[Network], y: NDArray[np.i
     spent = [json.loads((out / n.name / method / "run.json").read_text()) for n in chosen]
     seconds, megabytes = (np.median([one[what] for one in spent]) for what in ("cpu", "megabytes"))
     figures = [
-        _estimate(bootstrap(y, scores, "roc_auc")),
-        _estimate(bootstrap(y, calibrated(scores, y), "cross_entropy")),
+        f"{bootstrap(y, scores, 'roc_auc'):.2f}",
+        f"{bootstrap(y, calibrated(scores, y), 'cross_entropy'):.2f}",
         *cells,
         _targets(method, chosen, out),
         f"{seconds:.1f}",
@@ -185,7 +185,3 @@ def _said(network: Network, method: str, out: Path) -> dict[str, Any]:
 def _config(network: Network) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((network.folder / "config.json").read_text())
     return found
-
-
-def _estimate(estimate: Estimate) -> str:
-    return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"

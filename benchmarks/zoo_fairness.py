@@ -191,8 +191,7 @@ def _auc(estimate: Estimate) -> tuple[str, str]:
     if np.isnan(estimate.value):
         return "-", "-"
     inside = estimate.low <= 0.5 <= estimate.high
-    said = f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
-    return said, "yes" if inside else "**no**"
+    return f"{estimate:.3f}", "yes" if inside else "**no**"
 
 
 def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:

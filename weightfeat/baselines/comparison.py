@@ -116,4 +116,4 @@ def _cells(line: Line) -> list[str]:
 def _estimate(estimate: Estimate | None, sign: str = "") -> str:
     if estimate is None or math.isnan(estimate.value):
         return "-"
-    return f"{estimate.value:{sign}.3f} [{estimate.low:{sign}.3f}, {estimate.high:{sign}.3f}]"
+    return f"{estimate:{sign}.3f}"

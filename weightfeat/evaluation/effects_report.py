@@ -50,8 +50,8 @@ def as_markdown(found: Sequence[Effect]) -> str:
     ]
     for e in found:
         lines.append(
-            f"| {e.term} | {e.level} | {e.networks} | {_shown(e.cross_entropy)} | {_bold(e.cross_entropy_effect)} "
-            f"| {_shown(e.roc_auc)} | {_bold(e.roc_auc_effect)} |"
+            f"| {e.term} | {e.level} | {e.networks} | {e.cross_entropy:.3f} | {_bold(e.cross_entropy_effect)} "
+            f"| {e.roc_auc:.3f} | {_bold(e.roc_auc_effect)} |"
         )
     return "\n".join([*lines, "", *_notes(found)]) + "\n"
 
@@ -69,12 +69,8 @@ def _notes(found: Sequence[Effect]) -> list[str]:
     return [*notes, "", "Some cells hold too few networks:", *exceptions] if exceptions else notes
 
 
-def _shown(e: Estimate, sign: str = "") -> str:
-    return f"{e.value:{sign}.3f} [{e.low:{sign}.3f}, {e.high:{sign}.3f}]"
-
-
 def _bold(e: Estimate) -> str:
-    text = _shown(e, "+")
+    text = f"{e:+.3f}"
     return f"**{text}**" if e.low > 0 or e.high < 0 else text
 
 

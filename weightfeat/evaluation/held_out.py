@@ -113,9 +113,9 @@ def as_lines(held: HeldOut) -> list[str]:
         return [f"{title}: not possible: {held.refusal}"]
     ce, auc, worst = held.cross_entropy, held.mean_roc_auc, held.worst
     width = max(len(stratum.value) for stratum in held.strata)
-    area = f"{auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}]" if held.ranked else "-"
+    area = f"{auc:.3f}" if held.ranked else "-"
     lines = [
-        f"{title}: cross-entropy {ce.value:.3f} [{ce.low:.3f}, {ce.high:.3f}], at worst "
+        f"{title}: cross-entropy {ce:.3f}, at worst "
         f"{worst.cross_entropy:.3f} ({worst.value}, {worst.models} of it); mean ROC-AUC of {held.ranked} {area}",
         f"    {'':<{width}} models trojaned  cross-entropy    ROC-AUC",
     ]

@@ -30,6 +30,10 @@ class Estimate:
     low: float
     high: float
 
+    def __format__(self, spec: str) -> str:
+        """`value [low, high]`, each number by `spec`."""
+        return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+
 
 # A statistic of resampled models: labels (n,), probabilities (repeats, n), counts (draws, n) -> (draws,)
 Statistic = Callable[[Ints, Floats, Floats], Floats]

@@ -146,9 +146,5 @@ def as_lines(points: Sequence[Point]) -> list[str]:
     ]
     for at in points:
         ce, gap, auc = at.cross_entropy, at.cross_entropy_minus_all, at.roc_auc
-        lines.append(
-            f"    {at.models:>7.1f} ({at.share:>6.1%})  {ce.value:.3f} [{ce.low:.3f}, {ce.high:.3f}]"
-            f"  {gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
-            f"  {auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}]"
-        )
+        lines.append(f"    {at.models:>7.1f} ({at.share:>6.1%})  {ce:.3f}  {gap:+.3f}  {auc:.3f}")
     return lines

@@ -78,7 +78,7 @@ def reliability(cv: CrossValidation, error: Estimate, *, draws: int = 1000, seed
         table["probability"], share, yerr=bars, fmt="o-", color=OURS, capsize=3, label="95 % over models"
     )
     above.set(xlim=(0, 1), ylim=(-0.02, 1.02), ylabel="share trojaned")
-    above.set_title(f"calibration error {error.value:.3f} [{error.low:.3f}, {error.high:.3f}]", fontsize=10)
+    above.set_title(f"calibration error {error:.3f}", fontsize=10)
     above.legend(frameon=False, fontsize=8)
     edges = np.linspace(0, 1, BINS + 1)
     columns = [p[:, y == label].ravel() for label in (0, 1)]

@@ -61,11 +61,13 @@ def as_markdown(importances: Sequence[Importance], steps: Sequence[Step]) -> str
         if s.refusal:
             lines.append(f"| {s.name} | {value} | - | cannot be used |")
         elif s.chosen:
-            lines.append(f"| {s.name} | {value} (chosen) | {_shown(s)} | |")
+            lines.append(f"| {s.name} | {value} (chosen) | {s.cross_entropy:.4f} | |")
         else:
-            more = f"{s.more.value:+.4f} [{s.more.low:+.4f}, {s.more.high:+.4f}]"
+            more = f"{s.more:+.4f}"
             clear = s.more.low > 0 or s.more.high < 0
-            lines.append(f"| {s.name} | {value} | {_shown(s)} | {f'**{more}**' if clear else more} |")
+            lines.append(
+                f"| {s.name} | {value} | {s.cross_entropy:.4f} | {f'**{more}**' if clear else more} |"
+            )
     lines += [
         "",
         "Cross-validated on the search's folds, all other values as chosen; 95 % by paired bootstrap over networks.",
@@ -108,11 +110,6 @@ def curves_plot(found: Sequence[Step]) -> bytes:
         panel.set_visible(False)
     panels[0].set_ylabel("cross-entropy more than chosen", fontsize=8)
     return png(made)
-
-
-def _shown(step: Step) -> str:
-    loss = step.cross_entropy
-    return f"{loss.value:.4f} [{loss.low:.4f}, {loss.high:.4f}]"
 
 
 def _numbers(estimate: Estimate) -> tuple[float, float, float]:
