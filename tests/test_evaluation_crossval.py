@@ -116,6 +116,29 @@ def test_no_row_or_label_of_a_tested_model_reaches_fit() -> None:
         assert not set(seen["groups"]) & {groups[i] for i in fold.test}
 
 
+def test_folds_of_the_same_rows_are_fitted_once() -> None:
+    X, y, architectures, families = population(24)
+    folds = stratified_folds(y, architectures, n_folds=4, n_repeats=1)
+    log: list[dict[str, Any]] = []
+    steps: list[tuple[int, int]] = []
+    twice = [*folds, *(replace(fold, repeat=1, name=f"again {fold.name}") for fold in folds)]
+    cross_validate(
+        *(X, y, architectures, families, None, lambda: Canary(log), twice),
+        progress=lambda done, total: steps.append((done, total)),
+    )
+    assert len(log) == 4
+    assert steps[-1] == (4, 4)
+    cv, once = validate_with(twice), validate_with(folds)
+    for repeat in (0, 1):
+        np.testing.assert_array_equal(cv.alone(repeat).probabilities, once.probabilities)
+    np.testing.assert_array_equal(cv.folds[1], once.folds[0] + 4)
+
+
+def validate_with(folds: Sequence[Fold]) -> CrossValidation:
+    X, y, architectures, families = population(24)
+    return cross_validate(X, y, architectures, families, None, Linear, folds)
+
+
 def test_labels_of_tested_models_do_not_change_their_probability() -> None:
     X, y, architectures, families = population()
     folds = stratified_folds(y, architectures, n_folds=5, n_repeats=1)

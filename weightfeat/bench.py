@@ -78,7 +78,7 @@ def measure(
         report=figures,
         validation=validation,
         rows=labelled.rows,
-        held_out=tuple(bench.hold_out(kind) for kind in held_out.KINDS),
+        held_out=bench.hold_out(),
         recovery=bench.recover(drawn),
         curve=bench.curve(validation, drawn) if curve else (),
     )
@@ -127,13 +127,11 @@ class _Bench:
             *(self._labelled.names, labels, architectures, families, counts, folds), jobs=self._jobs
         )
 
-    def hold_out(self, kind: held_out.Kind) -> held_out.HeldOut:
+    def hold_out(self) -> tuple[held_out.HeldOut, ...]:
         # Thirty fits more, each of which would take as long as a fold's; fewer bags can only make the figures worse.
         make = partial(self._make, with_few_bags(self._params))
-        with bar(f"leave one {kind} out", kind, self._progress) as advance:
-            return held_out.hold_out(
-                kind, *self._data, make, jobs=self._jobs, progress=advance, seed=self._seed
-            )
+        with bar("leave one architecture, one family out", "fit", self._progress) as advance:
+            return held_out.hold_out(*self._data, make, jobs=self._jobs, progress=advance, seed=self._seed)
 
     def recover(self, folds: Sequence[Fold]) -> tuple[Recovery, ...]:
         if not self._params.train_class_evidence:

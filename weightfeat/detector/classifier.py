@@ -116,7 +116,7 @@ def _grow(x: Array, y: NDArray[np.int64], params: Metaparameters, seed: int) -> 
         "min_data_in_bin": MIN_DATA_IN_BIN,
         "seed": seed,
         "deterministic": True,
-        "force_row_wise": True,
+        "force_col_wise": True,
         "num_threads": 1,
         "verbosity": -1,
     }

@@ -6,11 +6,11 @@ without importing it.
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 __all__ = ["Forest", "parse_forest"]
 
 Array = NDArray[np.float64]
+Integers = NDArray[np.int64]
+_Tree = Mapping[str, str]  # the lines of its section
 MAX_NODES = 4_000_000
 ZERO = 1e-35  # LightGBM's kZeroThreshold
 CHUNK = 2_000_000  # rows x trees walked at once
@@ -34,13 +36,13 @@ class Forest:
 
     columns: int
     bags: int
-    root: NDArray[np.int64]
-    bag: NDArray[np.int64]
-    feature: NDArray[np.int64]
+    root: Integers
+    bag: Integers
+    feature: Integers
     threshold: Array
     default_left: NDArray[np.bool_]
-    missing: NDArray[np.int64]
-    children: NDArray[np.int64]
+    missing: Integers
+    children: Integers
     leaf_value: Array
     leaf_count: Array
     text: str = field(repr=False)
@@ -80,7 +82,7 @@ class Forest:
             np.add.at(shares, self.feature[at], self._mean(node[inner]) - self._mean(at))
         return shares / max(self.bags, 1)
 
-    def _next(self, rows: Array, row: NDArray[np.int64], node: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _next(self, rows: Array, row: Integers, node: Integers) -> Integers:
         value, missing = rows[row, self.feature[node]], self.missing[node]
         absent = np.isnan(value)
         value = np.where(absent, 0.0, value)
@@ -90,7 +92,7 @@ class Forest:
         left = np.where(unknown, self.default_left[node], value <= self.threshold[node])
         return self.children[node, np.where(left, 0, 1)]
 
-    def _mean(self, node: NDArray[np.int64]) -> Array:
+    def _mean(self, node: Integers) -> Array:
         inner = self._node_means[np.maximum(node, 0)] if len(self._node_means) else np.zeros(len(node))
         return np.where(node >= 0, inner, self.leaf_value[np.where(node < 0, -node - 1, 0)])
 
@@ -113,52 +115,34 @@ def parse_forest(text: str, columns: int) -> Forest:
     Raises ValueError for anything but gradient-boosted binary models with numerical splits whose every index is in
     range and whose children come after their parents (so that every walk ends).
     """
-    parts: dict[str, list[object]] = {
-        key: [] for key in ("root", "bag", "feature", "threshold", "kind", "children")
-    }
-    leaf_value: list[float] = []
-    leaf_count: list[float] = []
-    nodes = bags = 0
-    for bags, model in enumerate(_models(text, columns), start=1):
-        for tree in model:
-            size = _count(tree, "num_leaves")
-            if size < 1 or tree.get("num_cat") != "0" or tree.get("is_linear", "0") != "0":
-                raise ValueError("a tree is empty, linear or categorical")
-            leaves = _numbers(tree, "leaf_value", size)
-            first_leaf, inner = len(leaf_value), size - 1
-            if nodes + inner > MAX_NODES:
-                raise ValueError(f"more than {MAX_NODES} nodes")
-            parts["root"].append(nodes if inner else -first_leaf - 1)
-            parts["bag"].append(bags - 1)
-            leaf_value += leaves
-            leaf_count += _numbers(tree, "leaf_count", size) if inner else [1.0]
-            if inner:
-                parts["feature"] += _integers(tree, "split_feature", inner, 0, columns)
-                # An infinite threshold asks whether the value is missing.
-                parts["threshold"] += _numbers(tree, "threshold", inner, infinite=True)
-                parts["kind"] += _integers(tree, "decision_type", inner, 0, 12)
-                parts["children"] += _children(tree, inner, nodes, first_leaf)
-            nodes += inner
-    kind = np.array(parts["kind"], dtype=np.int64)
+    models = list(_models(text, columns))
+    trees = [tree for model in models for tree in model]
+    leaves = np.array([_leaves(tree) for tree in trees], dtype=np.int64)
+    nodes = leaves - 1
+    if nodes.sum() > MAX_NODES:
+        raise ValueError(f"more than {MAX_NODES} nodes")
+    first_node, first_leaf = nodes.cumsum() - nodes, leaves.cumsum() - leaves
+    kind = _integers(trees, "decision_type", nodes, 0, 12)
     if np.any(kind & CATEGORICAL):
         raise ValueError("a split is categorical")
     return Forest(
         columns=columns,
-        bags=bags,
-        root=np.array(parts["root"], dtype=np.int64),
-        bag=np.array(parts["bag"], dtype=np.int64),
-        feature=np.array(parts["feature"], dtype=np.int64),
-        threshold=np.array(parts["threshold"], dtype=np.float64),
+        bags=len(models),
+        root=np.where(nodes > 0, first_node, -first_leaf - 1),
+        bag=np.repeat(np.arange(len(models)), [len(model) for model in models]),
+        feature=_integers(trees, "split_feature", nodes, 0, columns),
+        # An infinite threshold asks whether the value is missing.
+        threshold=_numbers(trees, "threshold", nodes, infinite=True),
         default_left=(kind & DEFAULT_LEFT) > 0,
         missing=kind >> 2,
-        children=np.array(parts["children"], dtype=np.int64).reshape(-1, 2),
-        leaf_value=np.array(leaf_value, dtype=np.float64),
-        leaf_count=np.array(leaf_count, dtype=np.float64),
+        children=_children(trees, nodes, first_node, first_leaf),
+        leaf_value=_numbers(trees, "leaf_value", leaves),
+        leaf_count=_numbers(trees, "leaf_count", leaves),
         text=text,
     )
 
 
-def _models(text: str, columns: int) -> Iterator[list[dict[str, str]]]:
+def _models(text: str, columns: int) -> Iterator[list[_Tree]]:
     """The trees of each model, as the lines of their sections."""
     before, *models = re.split(r"^tree\n", text, flags=re.MULTILINE)
     if before.strip():
@@ -177,38 +161,56 @@ def _models(text: str, columns: int) -> Iterator[list[dict[str, str]]]:
 
 
 def _pairs(section: str) -> dict[str, str]:
-    return {key: value for key, mark, value in (line.partition("=") for line in section.split("\n")) if mark}
+    return dict(line.split("=", 1) for line in section.split("\n") if "=" in line)
 
 
-def _count(tree: dict[str, str], key: str) -> int:
-    value = tree.get(key, "")
-    if not re.fullmatch(r"\d{1,7}", value):
-        raise ValueError(f"{key} is not a count")
-    return int(value)
+def _leaves(tree: _Tree) -> int:
+    """How many it has; only trees of numerical splits with constant leaves have any."""
+    size = tree.get("num_leaves", "")
+    if not re.fullmatch(r"[1-9]\d{0,6}", size):
+        raise ValueError("num_leaves is not a count")
+    if tree.get("num_cat") != "0" or tree.get("is_linear", "0") != "0":
+        raise ValueError("a tree is linear or categorical")
+    return int(size)
 
 
-def _numbers(tree: dict[str, str], key: str, size: int, infinite: bool = False) -> list[float]:
-    values = [float(word) for word in tree.get(key, "").split()]
-    refused = math.isnan if infinite else lambda value: not math.isfinite(value)
-    if len(values) != size or any(map(refused, values)):
-        raise ValueError(f"{key} does not hold {size} numbers in range")
+def _words(trees: Sequence[_Tree], key: str, sizes: Integers) -> list[str]:
+    """The words of all trees' lines in one list. Each line must have its size."""
+    lines = [tree.get(key, "").split() for tree in trees]
+    if [len(line) for line in lines] != sizes.tolist():
+        raise ValueError(f"{key} does not hold a value for every node or leaf")
+    return list(chain.from_iterable(lines))
+
+
+def _numbers(trees: Sequence[_Tree], key: str, sizes: Integers, infinite: bool = False) -> Array:
+    values = np.array([float(word) for word in _words(trees, key, sizes)], dtype=np.float64)
+    if np.any(np.isnan(values) if infinite else ~np.isfinite(values)):
+        raise ValueError(f"{key} holds what is no number in range")
     return values
 
 
-def _integers(tree: dict[str, str], key: str, size: int, low: int, high: int) -> list[int]:
-    values = [int(word) for word in tree.get(key, "").split()]
-    if len(values) != size or not all(low <= value < high for value in values):
-        raise ValueError(f"{key} does not hold {size} integers from {low} to {high - 1}")
-    return values
+def _integers(trees: Sequence[_Tree], key: str, sizes: Integers, low: int, high: int) -> Integers:
+    values = [int(word) for word in _words(trees, key, sizes)]
+    if values and not low <= min(values) <= max(values) < high:
+        raise ValueError(f"{key} does not hold integers from {low} to {high - 1}")
+    return np.array(values, dtype=np.int64)
 
 
-def _children(tree: dict[str, str], inner: int, first_node: int, first_leaf: int) -> list[list[int]]:
-    """Pairs numbered through the forest; every node and leaf of the tree must be somebody's child exactly once."""
-    left, right = (_integers(tree, key, inner, -inner - 1, inner) for key in ("left_child", "right_child"))
-    if sorted(left + right) != [*range(-inner - 1, 0), *range(1, inner)]:
-        raise ValueError("the children do not form one tree")
-    if any(0 <= child <= parent for pair in (left, right) for parent, child in enumerate(pair)):
+def _children(
+    trees: Sequence[_Tree], nodes: Integers, first_node: Integers, first_leaf: Integers
+) -> Integers:
+    """Pairs numbered through the forest. Where none lies outside its tree, before its parent or below two parents,
+    every node but the root and every leaf is somebody's child."""
+    pairs = np.column_stack(
+        [_integers(trees, key, nodes, -MAX_NODES, MAX_NODES) for key in ("left_child", "right_child")]
+    )
+    last, node, leaf = (np.repeat(values, nodes)[:, None] for values in (nodes, first_node, first_leaf))
+    parent = np.arange(len(pairs))[:, None] - node
+    if np.any((pairs >= last) | (pairs < -last - 1)):
+        raise ValueError("a child lies outside its tree")
+    if np.any((pairs >= 0) & (pairs <= parent)):
         raise ValueError("a child comes before its parent")
-    return [
-        [c + first_node if c >= 0 else c - first_leaf for c in pair] for pair in zip(left, right, strict=True)
-    ]
+    children = np.where(pairs >= 0, pairs + node, pairs - leaf)
+    if len(np.unique(children)) != children.size:
+        raise ValueError("the children do not form one tree")
+    return children

@@ -58,6 +58,11 @@ class CrossValidation:
         """How often every model was tested."""
         return len(self.probabilities)
 
+    def alone(self, repeat: int) -> CrossValidation:
+        """One repeat of it."""
+        one = slice(repeat, repeat + 1)
+        return replace(self, probabilities=self.probabilities[one], folds=self.folds[one])
+
     def only(self, kept: NDArray[np.int64]) -> CrossValidation:
         """The same of some of the models, by their places; each was learned of from as many others as before."""
         return replace(
@@ -86,7 +91,7 @@ def cross_validate(
 
     `features` has a row a model, indexed by model name. Whatever is fitted (normalisation, calibration,
     tuning) is the estimator's and so happens inside the fold. The result is the same for any number of
-    `jobs`.
+    `jobs`. Folds of the same rows, such as one in two repeats, are fitted once.
 
     Raises ValueError where inputs differ in length, where a repeat does not test every model exactly once, or
     where a fold trains on what it tests.
@@ -95,22 +100,27 @@ def cross_validate(
 
     y = np.asarray(labels, dtype=np.int64)
     _check(features, y, architectures, families, groups, folds)
+    same: dict[tuple[bytes, bytes], list[int]] = {}
+    for number, fold in enumerate(folds):
+        same.setdefault((fold.train.tobytes(), fold.test.tobytes()), []).append(number)
+    fits = [(folds[numbers[0]], numbers) for numbers in same.values()]
     tasks = (
         delayed(fit_and_score)(
             make_detector, features, y, architectures, families, groups, fold.train, fold.test
         )
-        for fold in folds
+        for fold, _ in fits
     )
     n_repeats = 1 + max(fold.repeat for fold in folds)
     probabilities = np.full((n_repeats, y.size), np.nan)
     fold_of = np.full((n_repeats, y.size), -1, dtype=np.int64)
     with parallel_config(**worker_options(jobs)):
         results = Parallel(return_as="generator", max_nbytes=None)(tasks)
-        for number, (fold, scores) in enumerate(zip(folds, results, strict=True)):
-            probabilities[fold.repeat, fold.test] = scores
-            fold_of[fold.repeat, fold.test] = number
+        for done, ((fold, numbers), scores) in enumerate(zip(fits, results, strict=True), start=1):
+            for number in numbers:
+                probabilities[folds[number].repeat, fold.test] = scores
+                fold_of[folds[number].repeat, fold.test] = number
             if progress is not None:
-                progress(number + 1, len(folds))
+                progress(done, len(fits))
     names = tuple(str(name) for name in features.index)
     return CrossValidation(
         names, y, tuple(architectures), probabilities, fold_of, tuple(f.name for f in folds)

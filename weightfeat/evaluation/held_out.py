@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from weightfeat.errors import BadRound
 from weightfeat.evaluation.crossval import CrossValidation, Estimator, Progress, cross_validate
-from weightfeat.evaluation.folds import leave_one_out_folds
+from weightfeat.evaluation.folds import Fold, leave_one_out_folds
 from weightfeat.evaluation.intervals import Estimate, bootstrap, distribution, percentiles
 from weightfeat.evaluation.strata import Stratum, by_value
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Kind = Literal["architecture", "family"]
-KINDS: tuple[Kind, ...] = ("architecture", "family")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,6 @@ class HeldOut:
 
 
 def hold_out(
-    kind: Kind,
     features: pd.DataFrame,
     labels: ArrayLike,
     architectures: Sequence[str],
@@ -57,20 +56,34 @@ def hold_out(
     progress: Progress | None = None,
     draws: int = 1000,
     seed: int = 0,
-) -> HeldOut:
-    """Fit once for every architecture (or family) on all models of the others, and test on its own."""
-    values = architectures if kind == "architecture" else families
-    try:
-        folds = leave_one_out_folds(labels, values, groups)
-    except BadRound as error:
-        nothing = Estimate(math.nan, math.nan, math.nan)
-        return HeldOut(kind, (), 0, nothing, nothing, str(error))
+) -> tuple[HeldOut, ...]:
+    """Of each kind: fit once for every architecture (or family) on all models of the others, and test on its own.
+
+    Where a family is one architecture, both kinds have the same fit of it.
+    """
+    possible: dict[Kind, tuple[Fold, ...]] = {}
+    refused: list[HeldOut] = []
+    of: dict[Kind, Sequence[str]] = {"architecture": architectures, "family": families}
+    for kind, values in of.items():
+        try:
+            folds = leave_one_out_folds(labels, values, groups)
+        except BadRound as error:
+            nothing = Estimate(math.nan, math.nan, math.nan)
+            refused.append(HeldOut(kind, (), 0, nothing, nothing, str(error)))
+        else:
+            possible[kind] = tuple(replace(fold, repeat=len(possible)) for fold in folds)
+    if not possible:
+        return tuple(refused)
     cv = cross_validate(
-        *(features, labels, architectures, families, groups, make_detector, folds),
+        *(features, labels, architectures, families, groups, make_detector, list(chain(*possible.values()))),
         jobs=jobs,
         progress=progress,
     )
-    return summarise(kind, cv, values, draws=draws, seed=seed)
+    measured = [
+        summarise(kind, cv.alone(repeat), of[kind], draws=draws, seed=seed)
+        for repeat, kind in enumerate(possible)
+    ]
+    return (*measured, *refused)
 
 
 def summarise(
