@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,36 +92,40 @@ def fit_forest(x: Array, y: NDArray[np.int64], params: Metaparameters, threads: 
     Each is grown in one thread and they are shared out over `threads`: sums over rows then never depend on the
     number of threads, and neither do the trees.
     """
+    import lightgbm
+
     seeds = np.random.SeedSequence(params.train_seed).generate_state(params.train_ensemble_size) % (2**31 - 1)
+    settings = _settings(params, len(y))
+    # One for all: the bins do not depend on the seed.
+    binned = lightgbm.Dataset(x, label=y, params=settings, free_raw_data=False).construct()
+
+    def grow(seed: int) -> str:
+        grown = lightgbm.train(settings | {"seed": seed}, binned, params.train_num_trees)
+        # What follows repeats the settings, which stand in detector.json.
+        return grown.model_to_string().partition("\nend of trees")[0] + "\nend of trees\n\n"
+
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        texts = list(pool.map(lambda seed: _grow(x, y, params, int(seed)), seeds))
+        texts = list(pool.map(grow, seeds.tolist()))
     return parse_forest("".join(texts), x.shape[1])
 
 
-def _grow(x: Array, y: NDArray[np.int64], params: Metaparameters, seed: int) -> str:
-    import lightgbm
-
-    settings = {
+def _settings(params: Metaparameters, rows: int) -> dict[str, Any]:
+    return {
         "objective": "binary",
         "num_leaves": params.train_num_leaves,
         "learning_rate": params.train_learning_rate,
         "min_data_in_leaf": params.train_min_child_samples,
         "feature_fraction": params.train_feature_fraction,
         # At least two rows: LightGBM stops at an empty bag, which few rows and a small fraction give.
-        "bagging_fraction": min(1.0, max(params.train_bagging_fraction, 2 / len(y))),
+        "bagging_fraction": min(1.0, max(params.train_bagging_fraction, 2 / rows)),
         "bagging_freq": 1,
         "lambda_l1": params.train_lambda_l1,
         "lambda_l2": params.train_lambda_l2,
         "min_gain_to_split": MIN_GAIN,
         "max_bin": MAX_BIN,
         "min_data_in_bin": MIN_DATA_IN_BIN,
-        "seed": seed,
         "deterministic": True,
         "force_col_wise": True,
         "num_threads": 1,
         "verbosity": -1,
     }
-    data = lightgbm.Dataset(x, label=y, params=settings, free_raw_data=False)
-    text: str = lightgbm.train(settings, data, params.train_num_trees).model_to_string()
-    # What follows repeats the settings, which stand in detector.json.
-    return text.partition("\nend of trees")[0] + "\nend of trees\n\n"

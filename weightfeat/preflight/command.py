@@ -6,7 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from weightfeat.container.defaults import REPOSITORY, default
+from weightfeat.arguments import add_parameter_files
+from weightfeat.container.defaults import REPOSITORY
 from weightfeat.errors import WeightfeatError
 
 __all__ = ["add_arguments", "check"]
@@ -20,9 +21,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--model", type=Path, metavar="FILE", help="try it on this model; default: a small one"
     )
-    command.add_argument("--metaparameters", type=Path, default=default("metaparameters_filepath"))
-    command.add_argument("--schema", type=Path, default=default("schema_filepath"))
-    command.add_argument("--learned-parameters", type=Path, default=default("learned_parameters_dirpath"))
+    add_parameter_files(command, learned=True)
     command.add_argument("--seconds", type=float, default=900.0, help="time limit of a trial (default 900)")
 
 
@@ -35,10 +34,8 @@ def check(arguments: argparse.Namespace) -> int:
     from weightfeat.server.isolation import find
     from weightfeat.server.places import Parameters
 
-    files = [
-        path.absolute() for path in (arguments.metaparameters, arguments.schema, arguments.learned_parameters)
-    ]
-    metaparameters, schema, learned = files
+    given = (arguments.metaparameters, arguments.schema, arguments.learned_parameters)
+    metaparameters, schema, learned = (path.absolute() for path in given)
     lines = files_in_place(metaparameters, schema, learned, PROGRAM)
     lines += schema_rules(metaparameters, schema)
     lines += [container_name(arguments.container)] if arguments.container else []
