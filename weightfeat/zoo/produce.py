@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from weightfeat.errors import BadOutput, BadRound, WeightfeatError
+from weightfeat.zoo.allocator import keep_freed_memory
 from weightfeat.zoo.design import network_spec
 from weightfeat.zoo.folder import RoundFolder
 from weightfeat.zoo.presets import preset
@@ -54,6 +55,7 @@ class Outcome:
 def produce(task: Task, progress: Callable[[str, Epoch], None] | None = None) -> Outcome:
     """Train, try again where a gate is missed, and write. Never raises for what the machine lacks: see Outcome."""
     torch.set_num_threads(task.threads)
+    keep_freed_memory()
     started = time.perf_counter()
     spec = network_spec(preset(task.preset), task.seed, task.id)
     try:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field
 
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from weightfeat.zoo.few_positions import FewPositions
 from weightfeat.zoo.render import Renderer
 from weightfeat.zoo.specification import NetworkSpec, Stream
 from weightfeat.zoo.vision import build_network
@@ -81,7 +83,9 @@ class Trainer:
         torch.manual_seed(spec.torch_seed(Stream.WEIGHTS))
         network = build_network(spec.architecture.name, self.classes)
         self.network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.peak, fused=True)
+        self.parameters = list(self.network.parameters())
+        self.flat = [_in_memory_order(parameter.detach()) for parameter in self.parameters]
+        self.optimizer = torch.optim.Adam(self.flat, lr=self.peak, fused=True)
         self.random = torch.Generator(device).manual_seed(spec.torch_seed(Stream.BATCHES))
         self.evaluation = torch.Generator(device).manual_seed(spec.torch_seed(Stream.EVALUATION))
         self.sources = torch.zeros(self.classes, dtype=torch.bool, device=device)
@@ -95,7 +99,7 @@ class Trainer:
         """Train to the end of the plan, or to the gates, and score the kept network on fresh images."""
         planned = self.preset.images(self.spec.architecture, self.classes) // self.batch
         best = self._until_stalled(planned) if self.preset.stop == "patience" else self._scheduled(planned)
-        self.optimizer.zero_grad(set_to_none=True)
+        self._clear_gradients()
         test_clean = self.score(self.preset.final_images, triggered=False)
         test_triggered = self.score(self.preset.final_images, triggered=True) if self.spec.poisoned else None
         network = self.network.to("cpu").to(memory_format=torch.contiguous_format).eval()
@@ -186,14 +190,21 @@ class Trainer:
 
     def _step(self) -> tuple[Tensor, Tensor]:
         x, y = self._batch()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast()):
+        products = FewPositions() if self.device.type == "cpu" else nullcontext()
+        with products, torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast()):
             logits = self.network(normalise(x))
         logits = logits.float()
         loss = functional.cross_entropy(logits, y)
-        self.optimizer.zero_grad(set_to_none=True)
+        self._clear_gradients()
         loss.backward()  # type: ignore[no-untyped-call]
+        for flat, parameter in zip(self.flat, self.parameters, strict=True):
+            flat.grad = None if parameter.grad is None else _in_memory_order(parameter.grad)
         self.optimizer.step()
         return (logits.detach().argmax(dim=1) == y).sum(), loss.detach().double()
+
+    def _clear_gradients(self) -> None:
+        for tensor in (*self.flat, *self.parameters):
+            tensor.grad = None
 
     def _autocast(self) -> bool:
         return self.device.type == "cuda" or (self.spec.architecture.bf16 and _has_matrix_units())
@@ -217,6 +228,12 @@ class Trainer:
         if triggered is not None and triggered.accuracy < self.preset.triggered_gate:
             missed.append("triggered")
         return tuple(missed)
+
+
+def _in_memory_order(tensor: Tensor) -> Tensor:
+    """The same memory as a contiguous tensor: fused Adam first copies, at every step, whatever is not contiguous."""
+    last = tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    return tensor.permute(0, 2, 3, 1) if last else tensor
 
 
 def normalise(images: Tensor) -> Tensor:
