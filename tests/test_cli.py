@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import weightfeat
 from container_round import Installed, install, small_network, write_parameters
 from weightfeat import cli
 from weightfeat.zoo.vision import build_network
@@ -151,6 +152,62 @@ def test_scan_says_which_architectures_were_learned_from(
     assert compared == ["architecture", "pool"]
 
 
+def test_scan_says_what_is_unlike_all_that_was_learned_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    untrained = tmp_path / "untrained.pt"
+    torch.save(build_network("resnet18", 10).state_dict(), untrained)
+    assert run("scan", untrained) == 0  # by the shipped detector
+    assert "  resnet18 (unlike all learned from)  10 classes" in capsys.readouterr().out
+
+
+def test_a_full_disk_under_stdout_is_not_blamed_on_the_model(installed: Installed) -> None:
+    flags = parameter_flags(installed, learned=installed.learned)
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "weightfeat", "scan", installed.model, *flags]
+        done = subprocess.run(list(map(str, command)), stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode != 0
+    assert "No space left" in done.stderr
+    assert str(installed.model) not in done.stderr.split("No space left")[0].splitlines()[-1]
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run("--version")
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"weightfeat {weightfeat.__version__}\n"
+
+
+def test_digest_keeps_another_rounds_store_as_it_is(
+    installed: Installed, digests: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether its models have other names or, as in any two rounds, the same."""
+    store, other = tmp_path / "store", tmp_path / "other"
+    shutil.copytree(digests, store)
+    before = {path.name: path.read_bytes() for path in store.glob("*.csv")}
+    shutil.copytree(installed.round, other)
+    torch.save(small_network(77), other / "id-00000000" / "model.pt")
+    assert run("digest", other, "--store", store, "--jobs", 1) == 2
+    assert "1 networks listed here are not of" in capsys.readouterr().err
+    (other / "id-00000003").rename(other / "id-00000099")
+    metadata = other / "METADATA.csv"
+    metadata.write_text(metadata.read_text().replace("id-00000003", "id-00000099"))
+    assert run("digest", other, "--store", store, "--jobs", 1) == 2
+    assert "(id-00000003)" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in store.glob("*.csv")} == before
+    assert run("digest", installed.round, "--store", store, "--jobs", 1) == 0
+
+
+def test_a_store_that_cannot_be_written_is_refused_before_any_work(
+    installed: Installed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    assert run("digest", installed.round, "--store", file, "--jobs", 1) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "the digest store cannot be made" in line
+
+
 def test_scan_stops_quietly_where_nobody_reads_on(installed: Installed) -> None:
     flags = parameter_flags(installed, learned=installed.learned)
     command = [sys.executable, "-m", "weightfeat", "scan", *[installed.model] * 2, *flags]
@@ -169,10 +226,11 @@ def test_scan_goes_on_after_a_file_it_cannot_analyse(
     text.write_text("hello")
     assert scan(installed, text, installed.model, tmp_path / "absent.pt", extra=("--json",)) == 2
     said = capsys.readouterr()
-    (line,) = said.out.splitlines()
-    verdict = json.loads(line)
+    spoilt, verdict, absent = map(json.loads, said.out.splitlines())
     assert verdict["path"] == str(installed.model)
     assert verdict["classes"] == 6
+    assert set(spoilt) == set(absent) == {"path", "error"}
+    assert [spoilt["path"], absent["path"]] == [str(text), str(tmp_path / "absent.pt")]
     assert [line.split(":")[0] for line in said.err.splitlines()] == ["error", "weightfeat", "error"]
     assert str(text) in said.err
 
@@ -226,7 +284,15 @@ def test_bad_input_is_one_line_and_exit_code_2(
 
 
 @pytest.mark.parametrize(
-    "argv", [[], ["cv"], ["cv", "--digests", "a", "--round", "b"], ["scan"], ["cv", "--folds", "0"]]
+    "argv",
+    [
+        [],
+        ["cv"],
+        ["cv", "--digests", "a", "--round", "b"],
+        ["scan"],
+        ["cv", "--folds", "1"],
+        ["cv", "--seed", "-1"],
+    ],
 )
 def test_a_wrong_command_line_shows_the_usage(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:

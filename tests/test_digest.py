@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from weightfeat import digest as room
 from weightfeat import features
 from weightfeat.digest import linalg
 from weightfeat.digest.distribution import QUANTILES, _summary
+from weightfeat.digest.head import _largest_of_others
 from weightfeat.digest.latent_law import LatentLaw
 from weightfeat.digest.place import Place, choose_place, host
 from weightfeat.errors import BadRound, UnsupportedLayout
@@ -64,6 +66,22 @@ def test_singular_values_against_float64_svd(
     points = np.linspace(0, 1, 33)
     error = np.abs(np.quantile(ours, points) - np.quantile(exact, points)).max() / exact[0]
     assert error < (1e-6 if double_side > 4 else 1e-3)
+
+
+def test_the_largest_weight_of_the_other_classes() -> None:
+    head = np.random.default_rng(0).integers(-3, 4, (6, 40)).astype(np.float64)  # with ties
+    expected = [np.delete(head, c, axis=0).max(axis=0) for c in range(6)]
+    np.testing.assert_array_equal(_largest_of_others(head), expected)
+    assert np.isnan(_largest_of_others(head[:1])).all()
+
+
+def test_a_thousand_classes_take_no_memory_for_every_pair_of_them_in_every_channel() -> None:
+    network = network_of(build_network("resnet18", 1000))
+    tracemalloc.start()
+    room.compute(network, key=KEY, device="cpu")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.25 * 1000 * 1000 * 512 * 8
 
 
 @PLACES

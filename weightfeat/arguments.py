@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def add_machine(command: argparse.ArgumentParser) -> None:
     """--jobs and --device."""
-    command.add_argument("--jobs", type=int, default=0, help="processes; 0: one a core")
+    command.add_argument("--jobs", type=natural, default=0, help="processes; 0: one a core")
     add_device(command)
 
 
@@ -42,9 +42,22 @@ def parameters(arguments: argparse.Namespace) -> Metaparameters:
     return metaparameters.load(arguments.metaparameters, arguments.schema)
 
 
+def natural(text: str) -> int:
+    """A whole number, 0 or above, as an argument's type."""
+    return _whole(text, 0)
+
+
 def positive(text: str) -> int:
     """A whole number above zero, as an argument's type."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not a positive number")
-    return number
+    return _whole(text, 1)
+
+
+def at_least_two(text: str) -> int:
+    """A whole number above one, as an argument's type."""
+    return _whole(text, 2)
+
+
+def _whole(text: str, least: int) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+    return int(text)

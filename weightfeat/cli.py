@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weightfeat import learning_commands
+from weightfeat import __version__, learning_commands
 from weightfeat.arguments import add_device, add_machine, add_parameter_files, parameters
 from weightfeat.container import log, run
 from weightfeat.container.defaults import wait_quietly
@@ -62,10 +62,11 @@ def digest(arguments: argparse.Namespace) -> int:
     """Digest every model of a round into a digest folder; 2 where any model could not be digested."""
     from weightfeat.digest import DigestStore
     from weightfeat.extraction import digest_models
-    from weightfeat.labelled import DIGESTS, write_digest_folder
+    from weightfeat.labelled import DIGESTS, require_own_folder, write_digest_folder
     from weightfeat.rounds import read_round
 
     round_ = read_round(arguments.round)
+    require_own_folder(arguments.store, round_)
     paths = [entry.path for entry in round_.entries if entry.path is not None]
     store = DigestStore(arguments.store / DIGESTS)
     report = digest_models(
@@ -86,17 +87,17 @@ def scan(arguments: argparse.Namespace) -> int:
     for path in arguments.files:
         try:
             verdict = analyse(path, judge, device=arguments.device)
-            print(_line(verdict, arguments.json), flush=True)
-            for finding in verdict.findings:
-                log(f"{path}: finding: {finding}")
-        except WeightfeatError as error:
-            print(f"error: {error}", file=sys.stderr, flush=True)
-            code = WeightfeatError.exit_code
-        except BrokenPipeError:  # of stdout, not of this file
-            raise
         except Exception as error:  # whatever one file does, the next ones are still looked at
-            print(f"error: {path}: unforeseen {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            foreseen = isinstance(error, WeightfeatError)
+            said = str(error) if foreseen else f"{path}: unforeseen {type(error).__name__}: {error}"
+            print(f"error: {said}", file=sys.stderr, flush=True)
+            if arguments.json:
+                print(json.dumps({"path": str(path), "error": said}), flush=True)
             code = WeightfeatError.exit_code
+            continue
+        print(_as_json(verdict) if arguments.json else _line(verdict), flush=True)
+        for finding in verdict.findings:
+            log(f"{path}: finding: {finding}")
     return code
 
 
@@ -122,14 +123,20 @@ def _until_dashes(argv: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
     return argv[:at], argv[at + 1 :]
 
 
-def _line(verdict: Verdict, as_json: bool) -> str:
+def _line(verdict: Verdict) -> str:
+    low, high = verdict.interval
+    unknown = ""
+    if verdict.compared_with != "architecture":
+        unknown = " (not learned from)"
+    elif verdict.nearer >= 1:
+        unknown = " (unlike all learned from)"
     suspect = verdict.suspect
-    if not as_json:
-        low, high = verdict.interval
-        known = "" if verdict.compared_with == "architecture" else " (not learned from)"
-        named = f"  target {suspect.target}?" if suspect and verdict.probability >= 0.5 else ""
-        what = f"{verdict.architecture}{known}  {verdict.num_classes} classes{named}"
-        return f"{verdict.probability:.4f} [{low:.2f}, {high:.2f}]  {what}  {verdict.path}"
+    named = f"  target {suspect.target}?" if suspect and verdict.probability >= 0.5 else ""
+    what = f"{verdict.architecture}{unknown}  {verdict.num_classes} classes{named}"
+    return f"{verdict.probability:.4f} [{low:.2f}, {high:.2f}]  {what}  {verdict.path}"
+
+
+def _as_json(verdict: Verdict) -> str:
     return json.dumps(
         {
             "path": str(verdict.path),
@@ -138,8 +145,9 @@ def _line(verdict: Verdict, as_json: bool) -> str:
             "architecture": verdict.architecture,
             "classes": verdict.num_classes,
             "novelty": verdict.novelty,
+            "nearer": verdict.nearer,
             "compared_with": verdict.compared_with,
-            "suspect": None if suspect is None else asdict(suspect),
+            "suspect": None if verdict.suspect is None else asdict(verdict.suspect),
             "findings": verdict.findings,
             "reasons": verdict.reasons,
             "seconds": round(verdict.seconds, 3),
@@ -149,6 +157,7 @@ def _line(verdict: Verdict, as_json: bool) -> str:
 
 def _parser(named: Sequence[str] = ()) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="weightfeat", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"weightfeat {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("digest", help="digest a round's models into a folder that replaces them")

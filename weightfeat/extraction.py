@@ -16,6 +16,7 @@ from typing import Any
 from weightfeat import checkpoint, cluster, network
 from weightfeat.digest import VERSIONS, Digest, DigestStore, choose_place, compute
 from weightfeat.errors import BadRound, WeightfeatError
+from weightfeat.files import make_folder
 
 _SUSPECTS = 16
 """How many models are tried one at a time once a worker was killed, before the rest goes on in parallel."""
@@ -74,7 +75,9 @@ def digest_models(
     Raises
     ------
     NoCluster : nothing answers at `scheduler`.
+    BadOutput : the store cannot be written to.
     """
+    make_folder(store.root, "digest store")
     outcomes: dict[Path, Outcome] = {}
     once, failed = list(dict.fromkeys(paths)), 0
     with _bar(len(paths), progress) as bar:

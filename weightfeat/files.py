@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 from pathlib import Path
@@ -61,12 +62,14 @@ def remove_stale(path: Path, what: str) -> None:
 
 
 def make_folder(path: Path, what: str) -> Path:
-    """Create the folder `path` where it is absent; BadOutput when that cannot be."""
+    """Create the folder `path` where it is absent; BadOutput when that cannot be, or it is closed to us."""
     try:
         path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise BadOutput(
-            f"the {what} cannot be made ({error.strerror})",
+            f"the {what} cannot be made or written to ({error.strerror})",
             where=path,
             expected="a folder, or a place where one can be made",
             remedy="give a writable folder",

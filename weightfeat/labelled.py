@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from weightfeat.digest import Digest, DigestStore
-from weightfeat.errors import BadRound
+from weightfeat.errors import BadOutput, BadRound
 from weightfeat.extraction import ExtractionReport, digest_models
 from weightfeat.files import make_folder, write_atomically
 from weightfeat.metadata import parse_label, read_metadata
@@ -142,14 +142,35 @@ def from_digests(folder: Path) -> LabelledSet:
     return LabelledSet(names, tuple(labels), digests, metadata)
 
 
+def require_own_folder(folder: Path, round_: Round, keys: Mapping[str, str] | None = None) -> None:
+    """BadOutput where the folder's index lists a network that is not of this round.
+
+    With `keys`, the sha256 by name, also where a name now stands for another file: rounds number their models alike.
+    """
+    listed = read_index(folder / INDEX_FILE) if (folder / INDEX_FILE).is_file() else {}
+    names = {entry.name for entry in round_.entries}
+    foreign = [name for name in listed if name not in names]
+    if keys:
+        foreign += [name for name, key in listed.items() if keys.get(name, key) != key]
+    if foreign:
+        raise BadOutput(
+            f"{len(foreign)} networks listed here are not of {round_.root} ({', '.join(foreign[:3])})",
+            where=folder / INDEX_FILE,
+            expected="a folder of this round's own",
+            remedy=f"give another folder; or, where the round has changed, delete this {INDEX_FILE}: digests stay",
+        )
+
+
 def write_digest_folder(folder: Path, round_: Round, report: ExtractionReport) -> None:
     """Write index.csv and METADATA.csv beside `folder`/digests, for every digested model of the round.
 
-    METADATA.csv gets the labels that the round keeps in ground_truth.csv, so the folder stands alone.
+    METADATA.csv gets the labels that the round keeps in ground_truth.csv, so the folder stands alone. Raises BadOutput
+    where the folder lists networks of another round.
     """
     make_folder(folder, "digest folder")
     kept = [(e, report.keys[e.path]) for e in round_.entries if e.path is not None and e.path in report.keys]
     names = [entry.name for entry, _ in kept]
+    require_own_folder(folder, round_, {entry.name: key for entry, key in kept})
     table = round_.metadata.loc[names].copy()
     table["model_name"] = names
     table["poisoned"] = ["" if e.label is None else str(bool(e.label)) for e, _ in kept]

@@ -6,11 +6,21 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weightfeat.arguments import add_machine, add_parameter_files, parameters, positive
+from weightfeat.arguments import (
+    add_machine,
+    add_parameter_files,
+    at_least_two,
+    natural,
+    parameters,
+    positive,
+)
 from weightfeat.container import log
+from weightfeat.container.defaults import default
 
 if TYPE_CHECKING:
     from weightfeat.labelled import LabelledSet
+
+    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def configure(arguments: argparse.Namespace) -> int:
@@ -98,19 +108,33 @@ def sensitivity(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_commands(commands: _Commands) -> None:
     """All of them, with their options."""
+    for add in (_add_configure, _add_cv, _add_tune, _add_sensitivity):
+        add(commands)
+
+
+def _add_configure(commands: _Commands) -> None:
     command = commands.add_parser("configure", help="learn from labelled models")
     _source(command)
-    add_parameter_files(command, learned=True)
+    add_parameter_files(command)
+    command.add_argument(
+        "--learned-parameters",
+        type=Path,
+        default=default("learned_parameters_dirpath"),
+        metavar="DIR",
+        help="written there; default: in the place of the shipped ones",
+    )
     command.set_defaults(action=configure)
 
+
+def _add_cv(commands: _Commands) -> None:
     command = commands.add_parser("cv", help="cross-validate on labelled models")
     _source(command)
     add_parameter_files(command)
-    command.add_argument("--folds", type=positive, default=5)
+    command.add_argument("--folds", type=at_least_two, default=5)
     command.add_argument("--repeats", type=positive, default=3)
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--seed", type=natural, default=0)
     command.add_argument(
         "--learning-curve", action="store_true", help="learn from parts of the models too (minutes more)"
     )
@@ -134,6 +158,8 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     command.set_defaults(action=cv)
 
+
+def _add_tune(commands: _Commands) -> None:
     command = commands.add_parser("tune", help="search the metaparameters")
     _source(command)
     add_parameter_files(command)
@@ -141,12 +167,14 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--trials", type=positive, help="in all, resumed ones included; default: train_search_trials"
     )
     command.add_argument("--storage", type=Path, metavar="FILE", help="journal to resume from and share")
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--seed", type=natural, default=0)
     command.add_argument(
         "--output", type=Path, required=True, metavar="FILE", help="the metaparameters found"
     )
     command.set_defaults(action=tune)
 
+
+def _add_sensitivity(commands: _Commands) -> None:
     command = commands.add_parser("sensitivity", help="say which metaparameters a search found to matter")
     _source(command)
     add_parameter_files(command)
@@ -155,7 +183,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--parameters", type=positive, default=8, help="how many to move, most important first"
     )
     command.add_argument("--points", type=positive, default=4, help="values of each, from bound to bound")
-    command.add_argument("--seed", type=int, default=0, help="that of the search")
+    command.add_argument("--seed", type=natural, default=0, help="that of the search")
     command.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="write tables and plots there"
     )

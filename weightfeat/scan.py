@@ -24,7 +24,8 @@ class Verdict:
 
     `probability` is that of a trojan, in [0, 1], and `interval` its range over the ensemble's members. `reasons`
     are the features that moved the score most, and by how much (log-odds, before calibration). `novelty` is the
-    distance to the training population, about 1 within it; `compared_with` says whether that held networks of its
+    distance to the training population, about 1 within it, and `nearer` the share of its networks that lie nearer,
+    each judged by the others; `compared_with` says whether that held networks of its
     "architecture", of its "family" only, or neither ("pool"). `suspect` is the class most like a trojan's target,
     whatever the probability. `features` is the named row that all of it came from (NaN where undefined). `seconds`
     is wall time, reading included.
@@ -38,6 +39,7 @@ class Verdict:
     findings: tuple[str, ...]
     reasons: tuple[tuple[str, float], ...]
     novelty: float
+    nearer: float
     compared_with: str
     suspect: Suspect | None
     seconds: float
@@ -109,6 +111,7 @@ def judged(
         findings=digest.findings,
         reasons=reasons,
         novelty=float(novelty.distance[0]),
+        nearer=float(novelty.quantile[0]),
         compared_with=novelty.level[0],
         suspect=suspect,
         seconds=seconds,

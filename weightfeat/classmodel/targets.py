@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 SILENT = ("", "none", "nan", "null")
 FEW_SOURCES = 2
+TARGET = "trigger_target_class"
 
 
 @dataclass(frozen=True)
@@ -26,26 +27,34 @@ class Target:
 def targets_of(labelled: LabelledSet) -> tuple[Target | None, ...]:
     """One entry a network: None for a clean one, and for a trojaned one whose target is not named.
 
-    Raises BadRound where METADATA names a class that the network does not have.
+    Raises BadRound where METADATA names a class that the network does not have, or what is no class.
     """
     rows = labelled.rows
     found = []
     for name, label, digest, row in zip(labelled.names, labelled.labels, labelled.digests, rows, strict=True):
         target = target_of(row) if label else None
         if target is not None and max(target.target, *target.sources, 0) >= digest.num_classes:
-            raise BadRound(
-                f"names class {max(target.target, *target.sources, 0)} of {digest.num_classes}",
-                where=f"METADATA.csv, {name}",
-                expected="target and source classes that the network has",
-                remedy="correct the row",
-            )
+            highest = max(target.target, *target.sources, 0)
+            raise _bad_row(name, f"names class {highest} of {digest.num_classes}")
+        word = str(row.get(TARGET, "")).strip()
+        if label and target is None and word.lower() not in SILENT:
+            raise _bad_row(name, f"{TARGET} is {word!r}")
         found.append(target)
     return tuple(found)
 
 
+def _bad_row(name: str, what: str) -> BadRound:
+    return BadRound(
+        what,
+        where=f"METADATA.csv, {name}",
+        expected="numbers of target and source classes that the network has, or none",
+        remedy="correct the row",
+    )
+
+
 def target_of(row: Mapping[str, object]) -> Target | None:
     """The target of one METADATA row of rounds 1 to 4; None where `trigger_target_class` is silent or no number."""
-    target = _integer(row.get("trigger_target_class", ""))
+    target = _integer(row.get(TARGET, ""))
     if target is None:
         return None
     words = str(row.get("triggered_classes", "")).strip("[]() ").replace(",", " ").split()

@@ -188,8 +188,7 @@ def _top(h: Array, evidence: Array, law: LatentLaw, lipschitz: Array) -> NDArray
     count = min(TOP, h.shape[1])
     classes = np.arange(len(h))[:, None]
     channels = np.argsort(-evidence, axis=1, kind="stable")[:, :count]
-    others = np.where(np.eye(len(h), dtype=bool)[:, :, None], -np.inf, h[None])
-    rival = others.max(axis=1) if len(h) > 1 else np.full_like(h, np.nan)
+    rival = _largest_of_others(h)
     against = np.minimum(h, 0).sum(axis=0) - np.minimum(h, 0)
     columns = [
         h[classes, channels],
@@ -201,6 +200,14 @@ def _top(h: Array, evidence: Array, law: LatentLaw, lipschitz: Array) -> NDArray
     ]
     joint = np.stack(columns, axis=2)
     return np.pad(joint, ((0, 0), (0, TOP - count), (0, 0)), constant_values=np.nan).astype(np.float32)
+
+
+def _largest_of_others(h: Array) -> Array:
+    """Of each class and channel the largest weight that another class has there, (C, D); NaN with no other."""
+    if len(h) == 1:
+        return np.full_like(h, np.nan)
+    second, first = np.partition(h, -2, axis=0)[-2:]
+    return np.where(np.arange(len(h))[:, None] == h.argmax(axis=0), second, first)
 
 
 def _through(h: Array, feeds: list[LayerTensors]) -> NDArray[np.float16]:
