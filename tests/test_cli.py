@@ -65,6 +65,19 @@ def test_digest_says_which_models_failed_and_keeps_the_others(
     assert "id-00000005" not in (tmp_path / "store" / "METADATA.csv").read_text()
 
 
+def test_digest_leaves_out_a_folder_that_no_table_can_name(
+    installed: Installed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    round_ = tmp_path / "round"
+    shutil.copytree(installed.round, round_)
+    shutil.copytree(round_ / "id-00000005", round_ / "id-caf\udce9")
+    assert run("digest", round_, "--store", tmp_path / "store", "--jobs", 1) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == rf"left out: {round_}/id-caf\udce9: its name is not UTF-8; rename it"
+    assert "12 digested, 0 already in the store, 0 failed" in said[-1]
+    assert len((tmp_path / "store" / "index.csv").read_text().splitlines()) == 13
+
+
 def test_digests_teach_what_the_round_teaches(installed: Installed, digests: Path, tmp_path: Path) -> None:
     flags = parameter_flags(installed, learned=tmp_path / "learned")
     assert run("configure", "--digests", digests, *flags, "--jobs", 1) == 0
@@ -233,6 +246,40 @@ def test_scan_goes_on_after_a_file_it_cannot_analyse(
     assert [spoilt["path"], absent["path"]] == [str(text), str(tmp_path / "absent.pt")]
     assert [line.split(":")[0] for line in said.err.splitlines()] == ["error", "weightfeat", "error"]
     assert str(text) in said.err
+
+
+@pytest.mark.parametrize(
+    "name", ["a\n0.0100 [0.01, 0.02]  resnet18  5 classes  model.pt", "\x1b[2K\r.pt", "caf\udce9.pt"]
+)
+def test_a_file_name_forges_nothing_and_loses_no_verdict(
+    name: str, installed: Installed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, text = tmp_path / name, tmp_path / f"text{name}"
+    shutil.copy(installed.model, model)
+    text.write_text("hello")
+    assert scan(installed, model, text) == 2
+    said = capsys.readouterr()
+    (verdict,) = said.out.splitlines()
+    assert verdict.endswith(ascii(name)[1:-1])
+    assert verdict.isprintable()
+    assert all(line.startswith(("weightfeat: ", "error: ")) for line in said.err.splitlines())
+    assert scan(installed, model, text, extra=("--json",)) == 2
+    assert [json.loads(line)["path"] for line in capsys.readouterr().out.splitlines()] == [
+        str(model),
+        str(text),
+    ]
+
+
+def test_a_layer_s_name_forges_nothing(
+    installed: Installed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "model.pt"
+    name = "\x1b]0;pwned\x07\x1b[2K\r0.0100 [0.01, 0.02]  resnet18  5 classes  model.pt.weight"
+    torch.save({**small_network(3).state_dict(), name: torch.full((4, 4), torch.nan)}, model)
+    scan(installed, model)
+    said = capsys.readouterr()
+    assert "pwned" in said.err
+    assert all(line.isprintable() for line in (said.out + said.err).split("\n"))
 
 
 def test_scan_and_detect_agree(

@@ -279,7 +279,7 @@ def test_what_nobody_foresaw_is_one_line_and_a_traceback_only_on_request(
     monkeypatch.setattr(scan, "digest_file", explode)
     code, result = installed.score(installed.model, tmp_path)
     assert code == 1
-    assert error_line(capsys) == "error: unforeseen ZeroDivisionError: division by zero"
+    assert error_line(capsys) == "error: unforeseen ZeroDivisionError: division\\nby zero"
     assert not result.exists()
     monkeypatch.setenv("WEIGHTFEAT_DEBUG", "1")
     assert installed.score(installed.model, tmp_path)[0] == 1

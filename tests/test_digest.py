@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
+import io
+import json
 import tracemalloc
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -205,6 +209,97 @@ def test_a_damaged_digest_is_named(tmp_path: Path, keep: float) -> None:
     path.write_bytes(data[: int(keep if keep > 1 else keep * len(data))])
     with pytest.raises(BadRound, match=r"digest\.npz.*expected a digest"):
         room.Digest.load(path)
+
+
+def _entries(digest: room.Digest, **changed: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(digest.to_bytes())) as archive:
+        return {name: archive.read(name) for name in archive.namelist()} | changed
+
+
+def _rewritten(path: Path, entries: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return path
+
+
+def _npy(shape: tuple[int, ...], data: bytes) -> bytes:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<i4", "fortran_order": False, "shape": shape})
+    return b"<i4".ljust(8) + header.getvalue() + data
+
+
+@pytest.fixture(scope="module")
+def small() -> room.Digest:
+    return room.compute(network_of(plain_cnn()), key=KEY)
+
+
+HEAD = {"format": 1, "key": KEY, "num_classes": 5, "versions": ["layers"], "findings": []}
+FORGED = {
+    "versions in a list": {
+        "head.json": json.dumps(HEAD | dict.fromkeys(("architecture", "family", "fingerprint"), "")).encode()
+    },
+    "deep JSON": {"head.json": b"[" * 100_000},
+    "80 GB by its header": {"norms/width": _npy((20_000_000_000,), b"")},
+    "a layer too many": {"layers/depth": _npy((1000,), bytes(4000))},
+    "no rows": {"spectrum/grid": _npy((), bytes(4))},
+}
+
+
+@pytest.mark.parametrize("forgery", FORGED)
+def test_a_forged_digest_is_named(tmp_path: Path, small: room.Digest, forgery: str) -> None:
+    path = _rewritten(tmp_path / "digest.npz", _entries(small, **FORGED[forgery]))
+    with pytest.raises(BadRound, match=r"digest\.npz: unreadable digest"):
+        room.Digest.load(path)
+
+
+def test_a_digest_whose_stream_is_spoilt_is_named(tmp_path: Path, small: room.Digest) -> None:
+    path = tmp_path / "digest.npz"
+    data = bytearray(small.to_bytes())
+    start = zipfile.ZipFile(io.BytesIO(data)).getinfo("head/gram").header_offset + 30 + len("head/gram")
+    data[start : start + 8] = b"\xff" * 8
+    path.write_bytes(data)
+    with pytest.raises(BadRound, match="unreadable digest"):
+        room.Digest.load(path)
+
+
+def test_a_digest_without_a_block_of_its_versions_is_refused(tmp_path: Path, small: room.Digest) -> None:
+    path = tmp_path / "digest.npz"
+    replace(small, blocks={name: block for name, block in small.blocks.items() if name != "paths"}).save(path)
+    with pytest.raises(BadRound, match="no block paths"):
+        room.Digest.load(path)
+
+
+def _says_it_is_small(data: bytes, name: str) -> bytes:
+    """The archive with another unpacked size, 1, of an entry in its directory."""
+    at = data.rindex(name.encode()) - 46 + 24
+    return data[:at] + (1).to_bytes(4, "little") + data[at + 4 :]
+
+
+@pytest.mark.parametrize("bomb", ["honest", "lying", "bz2"])
+def test_a_digest_is_not_unpacked_beyond_its_bound(
+    tmp_path: Path, small: room.Digest, bomb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = _entries(small)
+    size = 64 << 20
+    monkeypatch.setattr("weightfeat.digest.types.LARGEST", size // 2)
+    compression = zipfile.ZIP_BZIP2 if bomb == "bz2" else zipfile.ZIP_DEFLATED
+    path = _rewritten(tmp_path / "digest.npz", {**entries, "head/bomb": bytes(size)}, compression)
+    if bomb != "honest":
+        path.write_bytes(_says_it_is_small(path.read_bytes(), "head/bomb"))
+    tracemalloc.start()
+    with pytest.raises(BadRound, match="unreadable digest"):
+        room.Digest.load(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < size // 4
+
+
+def test_a_store_gives_no_digest_of_another_file(tmp_path: Path, small: room.Digest) -> None:
+    store = room.DigestStore(tmp_path)
+    small.save(store.path("b" * 64))
+    with pytest.raises(BadRound, match=f"b.npz: the digest of {KEY}"):
+        store.get("b" * 64)
 
 
 def test_another_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from weightfeat.errors import BadRound
 from weightfeat.extraction import Outcome, digest_models, digest_one
 from weightfeat.labelled import DIGESTS, from_digests, from_round, write_digest_folder
 from weightfeat.rounds import read_round
+
+KEY = "a" * 64
 
 torch.set_num_threads(1)  # threads cost more than they bring on networks this small
 
@@ -108,6 +111,21 @@ def test_a_spoilt_digest_is_made_again(models: list[Path], tmp_path: Path, damag
     assert store.path(key).read_bytes() == whole
 
 
+def test_a_forged_digest_is_made_again(models: list[Path], tmp_path: Path) -> None:
+    store = DigestStore(tmp_path)
+    keys = digest_models(models[:2], store, progress=False).keys
+    key, other = (keys[model] for model in models[:2])
+    whole = store.get(key)
+    blocks = {name: block for name, block in whole.blocks.items() if name != "head"}
+    forged = (store.get(other), replace(whole, blocks=blocks))
+    for one in forged:
+        store.path(key).write_bytes(one.to_bytes())
+        report = digest_models(models[:1], store, progress=False)
+        assert report.summary().startswith("1 digested, 0 already")
+        assert report.keys[models[0]] == key
+        assert store.path(key).read_bytes() == whole.to_bytes()
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_bad_files_cost_one_line_each(
     models: list[Path], tmp_path: Path, jobs: int, capsys: pytest.CaptureFixture[str]
@@ -133,7 +151,7 @@ def test_an_unforeseen_error_is_one_failure(
 
     monkeypatch.setattr(extraction, "compute", explode)
     (failure,) = digest_models(models[:1], DigestStore(tmp_path), progress=False).failures
-    assert failure.error == f"{models[0]}: ZeroDivisionError: two lines"
+    assert failure.error == f"{models[0]}: ZeroDivisionError: two\\nlines"
 
 
 def _digest_or_die(path: Path, store: DigestStore, device: str) -> Outcome:
@@ -219,7 +237,13 @@ def test_groups_follow_metadata_and_fall_back_to_names(tmp_path: Path) -> None:
         ("METADATA.csv", None, "METADATA.csv: no such file"),
         ("index.csv", None, "index.csv: no such file"),
         ("index.csv", "model,key\n", "not an index"),
-        ("index.csv", "model_name,sha256\nid-00000000,00\n", r"3 models .* not in the index"),
+        ("index.csv", "", "not an index"),
+        ("index.csv", f"model_name,sha256\nid-00000000,{KEY}\n", r"3 models .* not in the index"),
+        ("index.csv", "model_name,sha256\nid-caf\udce9,00\n", r"index\.csv: not readable as CSV \(.*utf-8"),
+        ("index.csv", f"model_name,sha256\n{'x' * 200_000},{KEY}\n", r"not readable as CSV \(field larger"),
+        ("index.csv", f"model_name,sha256\na,{KEY}\na,{KEY}\n", r"1 model names appear twice \(a\)"),
+        ("index.csv", "model_name,sha256\na,../../../tmp/forged\n", r"1 models have no sha256 \(a\)"),
+        ("index.csv", f"model_name,sha256\na,{KEY.upper()}\nb,{KEY}0\n", r"2 models have no sha256"),
         ("METADATA.csv", "model_name\nid-00000000\n", "no column poisoned"),
         ("METADATA.csv", "model_name,poisoned\nid-00000000,True\nid-00000001,\n", "id-00000001 has no label"),
         ("METADATA.csv", "model_name,poisoned\nid-00000000,True\n", "all 1 labels say poisoned"),
@@ -235,7 +259,7 @@ def test_a_digest_folder_that_is_none_is_refused(
     if text is None:
         (tmp_path / file).unlink()
     else:
-        (tmp_path / file).write_text(text)
+        (tmp_path / file).write_bytes(os.fsencode(text))
     with pytest.raises(BadRound, match=said) as caught:
         from_digests(tmp_path)
     assert "\n" not in str(caught.value)

@@ -154,6 +154,30 @@ def test_a_reference_is_never_fetched(tmp_path: Path, schema: dict) -> None:
         load(VALUES, path)
 
 
+ENDLESS = {
+    "a reference to itself": {"$ref": "#/$defs/endless"},
+    "objects within themselves": {
+        "type": "array",
+        "items": {"type": "object", "properties": {"inner": {"$ref": "#/$defs/endless"}}},
+    },
+}
+
+
+@pytest.mark.parametrize("form", ENDLESS)
+def test_a_schema_without_end_is_said_to_be(form: str, schema: dict, values: dict) -> None:
+    schema["$defs"] = {"endless": ENDLESS[form]}
+    schema["properties"]["infer_clip"] = {"$ref": "#/$defs/endless"}
+    assert any("without end" in line for line in check_schema(schema, values))
+
+
+def test_a_schema_that_refers_to_itself_is_refused(tmp_path: Path, schema: dict) -> None:
+    schema["properties"]["infer_clip"] = {"$ref": "#/properties/infer_clip"}
+    path = tmp_path / "schema.json"
+    path.write_text(json.dumps(schema))
+    with pytest.raises(BadMetaparameters, match="without end"):
+        load(VALUES, path)
+
+
 def drop(*keys: str):
     def change(schema: dict, values: dict) -> None:
         for key in keys:

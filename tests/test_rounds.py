@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from weightfeat.errors import BadRound
-from weightfeat.metadata import parse_label, read_dictionary, read_metadata
+from weightfeat.metadata import parse_label, read_metadata
 from weightfeat.rounds import labelled_entries, read_round
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "metadata"
@@ -98,6 +98,16 @@ def test_folders_without_a_model_name_count_when_they_hold_a_model(tmp_path: Pat
     assert [e.name for e in read_round(tmp_path).entries] == ["id-00000001", "mine"]
 
 
+def test_a_folder_whose_name_is_not_utf8_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = read_round(make_round(tmp_path, BOTH, (*BOTH, "id-caf\udce9", "id-café")))
+    assert [e.name for e in found.entries] == [*BOTH, "id-café"]
+    assert found.left_out == (tmp_path / "id-caf\udce9",)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert r"id-caf\udce9: its name is not UTF-8" in line
+
+
 def test_a_row_without_a_folder_is_named(tmp_path: Path) -> None:
     found = read_round(make_round(tmp_path, {**BOTH, "id-00000007": "True"}, tuple(BOTH)))
     assert found.entries[2].path is None
@@ -163,6 +173,11 @@ def test_a_metadata_file_that_is_none_is_refused(tmp_path: Path, text: str, said
     assert "\n" not in str(caught.value)
 
 
+def test_metadata_that_is_absent_is_said_to_be(tmp_path: Path) -> None:
+    with pytest.raises(BadRound, match=r"nope\.csv: does not exist"):
+        read_metadata(tmp_path / "nope.csv")
+
+
 def test_metadata_that_is_no_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "METADATA.csv"
     path.write_bytes(b"\xff\xfe\x80model_name,poisoned\n\x80\x81,True\n")
@@ -203,13 +218,3 @@ def test_a_real_round_reads_around_its_real_metadata(tmp_path: Path) -> None:
     found = read_round(tmp_path)
     assert [e.name for e, _, _ in labelled_entries(found)] == names
     assert found.entries[0].metadata["img_shape"] == "[256, 256, 3]"
-
-
-@needs_shared
-@pytest.mark.parametrize("file", ["round5", "round11"])
-def test_a_real_dictionary_explains_its_metadata(file: str) -> None:
-    meanings = read_dictionary(REAL / f"{file}_METADATA_DICTIONARY.csv")
-    columns = read_metadata(REAL / f"{file}_METADATA.csv").columns
-    assert sum(column in meanings for column in columns) > 0.6 * len(columns)
-    assert meanings["poisoned"][1] == "bool"
-    assert all(kind for _, kind in meanings.values())

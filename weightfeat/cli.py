@@ -17,7 +17,7 @@ from weightfeat import __version__, learning_commands
 from weightfeat.arguments import add_device, add_machine, add_parameter_files, parameters
 from weightfeat.container import log, run
 from weightfeat.container.defaults import wait_quietly
-from weightfeat.errors import WeightfeatError
+from weightfeat.errors import WeightfeatError, one_line
 from weightfeat.extras import needs
 from weightfeat.preflight.command import add_arguments as check_arguments
 from weightfeat.server.command import add_arguments as evaluation_arguments
@@ -74,7 +74,7 @@ def digest(arguments: argparse.Namespace) -> int:
     )
     write_digest_folder(arguments.store, round_, report)
     log(f"{arguments.store}: {report.summary()}")
-    return WeightfeatError.exit_code if report.failures else 0
+    return WeightfeatError.exit_code if report.failures or round_.left_out else 0
 
 
 def scan(arguments: argparse.Namespace) -> int:
@@ -90,7 +90,7 @@ def scan(arguments: argparse.Namespace) -> int:
         except Exception as error:  # whatever one file does, the next ones are still looked at
             foreseen = isinstance(error, WeightfeatError)
             said = str(error) if foreseen else f"{path}: unforeseen {type(error).__name__}: {error}"
-            print(f"error: {said}", file=sys.stderr, flush=True)
+            print(f"error: {one_line(said)}", file=sys.stderr, flush=True)
             if arguments.json:
                 print(json.dumps({"path": str(path), "error": said}), flush=True)
             code = WeightfeatError.exit_code
@@ -133,7 +133,7 @@ def _line(verdict: Verdict) -> str:
     suspect = verdict.suspect
     named = f"  target {suspect.target}?" if suspect and verdict.probability >= 0.5 else ""
     what = f"{verdict.architecture}{unknown}  {verdict.num_classes} classes{named}"
-    return f"{verdict.probability:.4f} [{low:.2f}, {high:.2f}]  {what}  {verdict.path}"
+    return one_line(f"{verdict.probability:.4f} [{low:.2f}, {high:.2f}]  {what}  {verdict.path}")
 
 
 def _as_json(verdict: Verdict) -> str:

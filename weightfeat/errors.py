@@ -8,6 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+LONGEST_LINE = 1000
+
+
+def one_line(text: str) -> str:
+    """`text` as a terminal may show it, whoever wrote it: one line of printable characters, its middle cut if long.
+
+    A line break or an escape sequence in a file's name, or in a name within the file, could forge a verdict.
+    """
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in _cut(text))
+    return _cut("".join(shown))
+
+
+def _cut(text: str) -> str:
+    half = LONGEST_LINE // 2
+    return text if len(text) <= LONGEST_LINE else f"{text[: half - 3]}...{text[-half:]}"
+
 
 class WeightfeatError(Exception):
     """Root of every error a user can cause; printed as one line, never as a traceback.
@@ -24,7 +40,7 @@ class WeightfeatError(Exception):
 
     def __init__(self, what: str, *, where: object, expected: str, remedy: str) -> None:
         self.what, self.where, self.expected, self.remedy = what, where, expected, remedy
-        super().__init__(f"{where}: {what}; expected {expected}; {remedy}".replace("\n", " "))
+        super().__init__(one_line(f"{where}: {what}; expected {expected}; {remedy}"))
 
     def __reduce__(self) -> tuple[Callable[[], WeightfeatError], tuple[()]]:
         """Pickle by keyword, so that an error raised in a worker process arrives whole."""

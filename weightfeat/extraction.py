@@ -15,7 +15,7 @@ from typing import Any
 
 from weightfeat import checkpoint, cluster, network
 from weightfeat.digest import VERSIONS, Digest, DigestStore, choose_place, compute
-from weightfeat.errors import BadRound, WeightfeatError
+from weightfeat.errors import BadRound, WeightfeatError, one_line
 from weightfeat.files import make_folder
 
 _SUSPECTS = 16
@@ -30,6 +30,10 @@ class Outcome:
     key: str | None = None
     error: str | None = None
     reused: bool = False
+
+    def __post_init__(self) -> None:
+        if self.error is not None:
+            object.__setattr__(self, "error", one_line(self.error))
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ def digest_one(path: Path, store: DigestStore, device: str = "auto", threads: in
     except WeightfeatError as error:
         return Outcome(path, error=str(error))
     except Exception as error:  # a file nobody foresaw must not end a run over a thousand
-        return Outcome(path, error=f"{path}: {type(error).__name__}: {error}".replace("\n", " "))
+        return Outcome(path, error=f"{path}: {type(error).__name__}: {error}")
 
 
 def _known(store: DigestStore, key: str) -> Digest | None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,7 @@ from weightfeat.digest import Digest, DigestStore
 from weightfeat.errors import BadOutput, BadRound
 from weightfeat.extraction import ExtractionReport, digest_models
 from weightfeat.files import make_folder, write_atomically
-from weightfeat.metadata import parse_label, read_metadata
+from weightfeat.metadata import parse_label, read_metadata, require_none
 from weightfeat.rounds import METADATA_FILE, Round, labelled_entries, require_both_classes
 
 INDEX_FILE = "index.csv"
@@ -28,6 +30,7 @@ DIGESTS = "digests"
 LEAST_SHARE = 0.9
 """Share of a round's models that must be readable: with fewer, what is learned is of another population."""
 
+_SHA256 = re.compile(r"[0-9a-f]{64}")  # it becomes a file's name
 _GROUP_COLUMNS = ("group", "base_model", "design_pair", "master_seed")
 
 
@@ -181,17 +184,27 @@ def write_digest_folder(folder: Path, round_: Round, report: ExtractionReport) -
 
 
 def read_index(path: Path) -> dict[str, str]:
-    """index.csv as {model_name: sha256}; BadRound where it is not one."""
-    with path.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.reader(stream))
-    if not rows or rows[0] != ["model_name", "sha256"] or any(len(row) != 2 for row in rows):
+    """index.csv as {model_name: sha256}; BadRound where it is not one, which anyone may have sent."""
+    remedy = "write the digest folder again"
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            header, *rows = list(csv.reader(stream)) or [[]]
+    except (ValueError, csv.Error, OSError) as error:
+        raise BadRound(
+            f"not readable as CSV ({error})", where=path, expected="comma-separated values", remedy=remedy
+        ) from error
+    if header != ["model_name", "sha256"] or any(len(row) != 2 for row in rows):
         raise BadRound(
             "not an index of digests",
             where=path,
             expected="two columns, model_name and sha256",
-            remedy="write the digest folder again",
+            remedy=remedy,
         )
-    return {name: key for name, key in rows[1:]}
+    repeated = [name for name, count in Counter(name for name, _ in rows).items() if count > 1]
+    require_none(repeated, path, "model names appear twice", "one row a model", remedy)
+    keyless = [name for name, key in rows if not _SHA256.fullmatch(key)]
+    require_none(keyless, path, "models have no sha256", "64 hexadecimal digits a model", remedy)
+    return {name: key for name, key in rows}
 
 
 def _label(name: str, metadata: pd.DataFrame, folder: Path) -> int:

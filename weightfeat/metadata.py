@@ -1,4 +1,4 @@
-"""METADATA.csv and METADATA_DICTIONARY.csv of a TrojAI round.
+"""METADATA.csv of a TrojAI round.
 
 Values are kept as the strings they are, because rounds differ in how they write them.
 """
@@ -22,13 +22,17 @@ def read_metadata(path: Path) -> pd.DataFrame:
 
     Raises
     ------
-    BadRound : unreadable, no `model_name` column, no rows, or a name twice.
+    BadRound : absent, unreadable, no `model_name` column, or a name twice.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             header, *rows = [row for row in csv.reader(stream, skipinitialspace=True) if row] or [[]]
         cut = _padless(len(header))
         table = pd.DataFrame([cut(row) for row in rows], columns=[c.strip() for c in header], dtype=str)
+    except FileNotFoundError:
+        raise BadRound(
+            "does not exist", where=path, expected="a round's METADATA.csv", remedy="check the path"
+        ) from None
     except (ValueError, csv.Error, OSError) as error:
         raise BadRound(
             f"not readable as CSV ({error})",
@@ -52,20 +56,6 @@ def read_metadata(path: Path) -> pd.DataFrame:
         "delete one",
     )
     return table.assign(model_name=names).set_index(names.rename(None))
-
-
-def read_dictionary(path: Path) -> dict[str, tuple[str, str]]:
-    """METADATA_DICTIONARY.csv as {column: (explanation, type)}.
-
-    Its explanations hold unquoted commas, so the first and the last comma of a line are the separators.
-    """
-    meanings: dict[str, tuple[str, str]] = {}
-    for line in path.read_text(encoding="utf-8-sig").splitlines()[1:]:
-        column, _, rest = line.partition(",")
-        explanation, _, kind = rest.rpartition(",")
-        if column.strip():
-            meanings[column.strip()] = (explanation.strip().strip('"'), kind.strip())
-    return meanings
 
 
 def parse_label(text: str, where: object) -> int | None:

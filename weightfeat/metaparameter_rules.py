@@ -38,6 +38,7 @@ TEMPLATE_VALUES: dict[str, tuple[str, ...]] = {
 }
 LOWER = ("minimum", "suggested_minimum", "exclusiveMinimum")
 UPPER = ("maximum", "suggested_maximum", "exclusiveMaximum")
+ENDLESS = "the schema refers to itself without end, or is nested too deeply"
 
 
 def check_schema(schema: object, metaparameters: object) -> list[str]:
@@ -60,8 +61,11 @@ def check_schema(schema: object, metaparameters: object) -> list[str]:
         return [*problems, "rule 6: properties is missing"]
     definitions = schema.get("$defs")
     definitions = definitions if isinstance(definitions, dict) else {}
-    for name, rule in properties.items():
-        problems += _property_problems(name, rule, definitions)
+    try:
+        for name, rule in properties.items():
+            problems += _property_problems(name, rule, definitions)
+    except RecursionError:
+        problems.append(f"form: {ENDLESS}")
     return problems + _unmatched(properties, metaparameters, definitions)
 
 
@@ -70,9 +74,9 @@ def violations(schema: Mapping[str, Any], values: Any) -> list[tuple[str, str, s
     import jsonschema
     import referencing
 
-    closed = _closed(schema)
-    validator = jsonschema.validators.validator_for(closed, default=jsonschema.Draft7Validator)
     try:
+        closed = _closed(schema)
+        validator = jsonschema.validators.validator_for(closed, default=jsonschema.Draft7Validator)
         validator.check_schema(closed)
         # An empty registry: a $ref may point into this schema, never to the network.
         found = list(validator(closed, registry=referencing.Registry()).iter_errors(values))
@@ -82,6 +86,8 @@ def violations(schema: Mapping[str, Any], values: Any) -> list[tuple[str, str, s
         return [
             ("", f"the schema refers to {error.ref}, which it does not hold", "references within the schema")
         ]
+    except RecursionError:
+        return [("", ENDLESS, "a schema with an end")]
     order = {name: at for at, name in enumerate(schema.get("properties", {}))}
     found.sort(key=lambda error: order.get(str(next(iter(error.absolute_path), "")), -1))
     return [_described(error) for error in found]

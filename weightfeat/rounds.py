@@ -5,13 +5,14 @@ Rounds 1 to 8 keep the model folders at the root, later ones under `models/`; ME
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from weightfeat.errors import BadRound
+from weightfeat.errors import BadRound, one_line
 from weightfeat.metadata import parse_label, read_metadata, require_none
 
 MODEL_FILE = "model.pt"
@@ -37,19 +38,21 @@ class Round:
     """A round's models in METADATA order (folder order where there is no METADATA).
 
     `metadata` has one row an entry, indexed by model name, in the same order; without METADATA.csv
-    (`has_metadata` says) it has no columns.
+    (`has_metadata` says) it has no columns. `left_out` are model folders that no table could name.
     """
 
     root: Path
     entries: tuple[ModelEntry, ...]
     metadata: pd.DataFrame
     has_metadata: bool
+    left_out: tuple[Path, ...] = ()
 
 
 def read_round(root: Path | str) -> Round:
     """Read the round at `root`, which may be the round's folder or its `models/` folder.
 
-    Nothing is required of the labels here (evaluation rounds have none): see :func:`labelled_entries`.
+    Nothing is required of the labels here (evaluation rounds have none): see :func:`labelled_entries`. A folder whose
+    name is not UTF-8 is left out, and costs a line on stderr.
 
     Raises
     ------
@@ -64,7 +67,11 @@ def read_round(root: Path | str) -> Round:
             remedy="check the path",
         )
     top, holder = _locate(given)
-    folders = {folder.name: folder for folder in _model_folders(holder)}
+    found = tuple(_model_folders(holder))
+    left_out = tuple(folder for folder in found if not _is_utf8(folder.name))
+    for folder in left_out:
+        print(one_line(f"left out: {folder}: its name is not UTF-8; rename it"), file=sys.stderr, flush=True)
+    folders = {folder.name: folder for folder in found if folder not in left_out}
     table_path = top / METADATA_FILE
     has_metadata = table_path.is_file()
     table = read_metadata(table_path) if has_metadata else _bare_table(sorted(folders))
@@ -79,7 +86,7 @@ def read_round(root: Path | str) -> Round:
             remedy="point at the folder of a round",
         )
     entries = tuple(_entry(name, row, folders.get(name), table_path) for name, row in _rows(table))
-    return Round(root=top, entries=entries, metadata=table, has_metadata=has_metadata)
+    return Round(top, entries, table, has_metadata, left_out)
 
 
 def labelled_entries(round_: Round) -> tuple[tuple[ModelEntry, Path, int], ...]:
@@ -145,6 +152,11 @@ def _model_folders(holder: Path) -> Iterator[Path]:
     for folder in sorted(holder.iterdir()):
         if folder.is_dir() and (folder.name.startswith("id-") or (folder / MODEL_FILE).is_file()):
             yield folder
+
+
+def _is_utf8(name: str) -> bool:
+    """Whether no byte of a file's name had to be smuggled into `name` as half a surrogate pair."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _bare_table(names: list[str]) -> pd.DataFrame:

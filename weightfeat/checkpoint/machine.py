@@ -115,7 +115,11 @@ class Machine:
 
 
 def _fill(call: Call, trace: Trace) -> None:
-    """OrderedDict(pairs), Python 2's spelling, is filled at once: the list of pairs may change later, the dict not."""
+    """OrderedDict(pairs), Python 2's spelling, is filled at once: the list of pairs may change later, the dict not.
+
+    Raises Abuse for pairs that Python would find in something else than lists and tuples: what was not understood would
+    be in the dict all the same.
+    """
     function = call.function
     if not isinstance(function, Global) or function.path not in ("collections.OrderedDict", "builtins.dict"):
         return
@@ -123,9 +127,10 @@ def _fill(call: Call, trace: Trace) -> None:
     pairs: object = call.args[0] if call.args else ()
     if isinstance(pairs, Table):
         pairs = [*pairs.entries.items(), *(pairs.odd or ())]
-    if not isinstance(pairs, list | tuple):
-        return
+    if len(call.args) > 1 or not isinstance(pairs, list | tuple):
+        raise Abuse(f"its {function.name} is made of what is no list of pairs")
     trace.spend(len(pairs))
     for pair in pairs:
-        if isinstance(pair, list | tuple) and len(pair) == 2:
-            call.table.put(pair[0], pair[1])
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise Abuse(f"its {function.name} is made of what is no list of pairs")
+        call.table.put(pair[0], pair[1])

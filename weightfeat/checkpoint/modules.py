@@ -12,10 +12,11 @@ from weightfeat.checkpoint.faults import Abuse, Unreadable, Unsupported
 from weightfeat.checkpoint.nodes import Call, Key, Table, attributes, call_path, describe, named_entries
 from weightfeat.checkpoint.storages import TensorReader, is_tensor
 from weightfeat.checkpoint.types import Finding, StoredTensor
-from weightfeat.checkpoint.walk import Budget, Slot, checked_name, is_module, torch_parts, walk
+from weightfeat.checkpoint.walk import Budget, Slot, checked_name, is_module, named, torch_parts, walk
 
 _MOST_NOTES = 10
 _KEYS_KEPT = 6
+_NAMES_SHOWN = 4
 _MOST_PLACES = 2_000_000
 _HOLDERS = (Table, Call, list, tuple)
 
@@ -42,6 +43,7 @@ class _Candidate:
     where: tuple[str, ...]
     slots: list[Slot]
     types: dict[str, str] = field(default_factory=dict)
+    beside: list[str] = field(default_factory=list)
     is_sequence: bool = False
 
     @property
@@ -69,8 +71,18 @@ def find_network(root: object, reader: TensorReader) -> Found:
         raise Unsupported("no tensor of a network was found in it")
     chosen = _choose(candidates)
     tensors, findings = read_slots(chosen.slots, reader)
-    findings += _left_out(chosen, candidates)
+    findings += [*outside_tables(chosen.beside), *_left_out(chosen, candidates)]
     return Found(tuple(tensors), MappingProxyType(chosen.types), tuple(findings))
+
+
+def outside_tables(beside: list[str]) -> list[Finding]:
+    """What modules hold elsewhere than where a network's weights are looked for, though it may compute with it."""
+    if not beside:
+        return []
+    shown = ", ".join(describe(name) for name in beside[:_NAMES_SHOWN])
+    more = ", ..." if len(beside) > _NAMES_SHOWN else ""
+    detail = f"{len(beside)} attributes hold tensors or modules that were not analysed: {shown}{more}"
+    return [Finding("outside-tables", detail)]
 
 
 def _left_out(chosen: _Candidate, candidates: list[_Candidate]) -> list[Finding]:
@@ -110,8 +122,8 @@ def _candidates(root: object) -> Iterator[_Candidate]:
             continue
         seen.add(id(node))
         if is_module(node):
-            slots, types = walk(node, torch_parts, names)
-            yield _Candidate(where, slots, types)
+            walked = walk(node, torch_parts, names)
+            yield _Candidate(where, walked.slots, walked.types, walked.beside)
             continue
         inside = list(_inside(node))
         if any(is_tensor(value) for _, value in inside):
@@ -124,7 +136,7 @@ def _flat_candidate(
     where: tuple[str, ...], node: Table | Call | list[object] | tuple[object, ...]
 ) -> _Candidate:
     """A mapping by its keys; a sequence, or what an instance holds beside items, by position."""
-    held = named_entries(node)
+    held = named(node)
     if held is not None:
         return _Candidate(where, [Slot(checked_name(str(name)), value, False) for name, value in held])
     slots = [Slot(str(index), value, False) for index, (_, value) in enumerate(_inside(node))]

@@ -37,12 +37,12 @@ _VALUE_ATTRIBUTES = frozenset({"data", "real", "imag"})
 
 @dataclass(frozen=True)
 class Declaration:
-    """A storage as a persistent id declares it; `view` is (offset, size) in elements, of the legacy format only."""
+    """A storage as a persistent id declares it; the legacy format's `view` is (key, offset, size), in elements."""
 
     key: str
     dtype: str
     numel: int
-    view: tuple[int, int] | None = None
+    view: tuple[str, int, int] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -87,17 +87,24 @@ def declaration(node: Persistent) -> Declaration | None:
     view = pid[5] if len(pid) == 6 else None
     if view is None:
         return Declaration(key, dtype, numel)
-    if isinstance(view, tuple) and len(view) == 3 and all(is_count(number) for number in view[1:]):
-        return Declaration(key, dtype, numel, (view[1], view[2]))
+    if (
+        isinstance(view, tuple)
+        and len(view) == 3
+        and isinstance(view[0], str)
+        and all(map(is_count, view[1:]))
+    ):
+        return Declaration(key, dtype, numel, view)
     return None
 
 
 def declarations(trace: Trace) -> dict[str, Declaration]:
     """Every storage declared, by key, in the order of the pickle.
 
-    torch believes the first of several declarations of one key, so one that differs is there to mislead: Abuse.
+    torch believes the first of several declarations of one key, a storage's or a view's, so one that differs is there
+    to mislead: Abuse.
     """
     found: dict[str, Declaration] = {}
+    views: dict[str, Declaration] = {}
     for node in trace.persistents:
         declared = declaration(node)
         if declared is None:
@@ -105,6 +112,10 @@ def declarations(trace: Trace) -> dict[str, Declaration]:
         known = found.setdefault(declared.key, declared)
         if (known.dtype, known.numel) != (declared.dtype, declared.numel):
             raise Abuse(f"storage {describe(declared.key)} is declared twice, differently")
+        if declared.view is not None and views.setdefault(declared.view[0], declared) != declared:
+            raise Abuse(f"view {describe(declared.view[0])} is declared twice, differently")
+    for key in views.keys() & found.keys():
+        raise Abuse(f"{describe(key)} names a storage and a view")
     return found
 
 
@@ -130,7 +141,7 @@ class TensorReader:
         raw = self.locate(declared)
         if declared.view is not None:
             item = DTYPES[declared.dtype].itemsize
-            offset, size = declared.view
+            _, offset, size = declared.view
             if offset + size > declared.numel:
                 raise Unreadable("it is a view past the end of its storage")
             raw = raw[offset * item : (offset + size) * item]
@@ -207,14 +218,15 @@ def _reject_changes(node: Call, path: str) -> None:
     for state in node.states or ():
         if not (flags and isinstance(state, tuple) and len(state) == 3 and isinstance(state[0], bool)):
             raise Unreadable("it is given new state after it is made")
-    if node.items or node.table is not None:
-        raise Unreadable("it is given items after it is made")
 
 
 def _reject_values(state: object) -> None:
+    """A tensor's attributes are set one by one; only a plain dict shows that its values are not among them."""
     for part in state if isinstance(state, tuple) else (state,):
-        if isinstance(part, Table) and _VALUE_ATTRIBUTES & part.entries.keys():
-            raise Unreadable("its attributes replace its values")
+        if part is None:
+            continue
+        if not isinstance(part, Table) or part.odd or _VALUE_ATTRIBUTES & part.entries.keys():
+            raise Unreadable("its attributes replace its values, or may do")
 
 
 def _reject_lazy_bits(metadata: tuple[object, ...]) -> None:

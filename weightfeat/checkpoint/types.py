@@ -10,15 +10,20 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-FindingKind = Literal["foreign-callable", "unreadable-tensor", "ambiguous-order", "note"]
+from weightfeat.errors import one_line
+
+FindingKind = Literal["foreign-callable", "unreadable-tensor", "ambiguous-order", "outside-tables", "note"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something about the file its owner should know; never silently dropped."""
+    """Something about the file its owner should know; never silently dropped. `detail` is made one printable line."""
 
     kind: FindingKind
     detail: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "detail", one_line(self.detail))
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,11 +7,24 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 from weightfeat.checkpoint.faults import Abuse
-from weightfeat.checkpoint.nodes import Bag, Call, Key, attributes, call_path, class_path, named_entries
+from weightfeat.checkpoint.nodes import (
+    Bag,
+    Call,
+    Key,
+    Table,
+    attributes,
+    call_path,
+    class_path,
+    describe,
+    named_entries,
+)
+from weightfeat.checkpoint.storages import is_tensor
 
 _DEEPEST_MODULE = 100
 _LONGEST_NAME = 512
 _MOST_HIDDEN = 1000
+_MOST_HELD = 200
+_TABLES = dict.fromkeys(("_parameters", "_buffers", "_modules"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +58,22 @@ class Budget:
 
 @dataclass(frozen=True)
 class Parts:
-    """What one module holds: its class, the tensors of its own, its children."""
+    """What one module holds: its class, the tensors of its own, its children, and the names of its other attributes
+    that hold tensors or modules, or that replace `forward`."""
 
     type: str
     tensors: Sequence[tuple[Key, object]]
     children: Sequence[tuple[Key, object]]
+    beside: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Walked:
+    """A module's slots in depth-first order, classes by dotted path, and the dotted paths of what lies `beside`."""
+
+    slots: list[Slot]
+    types: dict[str, str]
+    beside: list[str]
 
 
 def is_module(node: object) -> TypeGuard[Call]:
@@ -61,7 +85,12 @@ def is_module(node: object) -> TypeGuard[Call]:
 
 
 def torch_parts(node: Call) -> Parts:
-    """Parameters, then persistent buffers, then children: nn.Module.state_dict's order."""
+    """Parameters, then persistent buffers, then children: nn.Module.state_dict's order.
+
+    Raises Abuse where a module may hold something else than that: a state that is no plain dict, items set in it, an
+    attribute that Python would find before the entry of the same name.
+    """
+    refuse_disguise(node)
     held = attributes(node)
     hidden = _strings(held.get("_non_persistent_buffers_set"))
     tensors = registered(held, "_parameters")
@@ -69,15 +98,56 @@ def torch_parts(node: Call) -> Parts:
     children = registered(held, "_modules")
     # A child without a module's attributes is no child to walk, but must not vanish either.
     tensors += [(name, child) for name, child in children if not is_module(child)]
-    return Parts(class_path(node), tensors, [(name, child) for name, child in children if is_module(child)])
+    others = held.keys() - _TABLES.keys()
+    for name in others & {name for table in _TABLES for name, _ in registered(held, table)}:
+        raise Abuse(f"a module has an attribute {describe(name)} before its entry of that name")
+    beside = [
+        str(name) for name in held if name in others and (name == "forward" or holds_network(held[name]))
+    ]
+    modules = [(name, child) for name, child in children if is_module(child)]
+    return Parts(class_path(node), tensors, modules, beside)
+
+
+def refuse_disguise(node: Call) -> None:
+    """Raises Abuse for a module that is given items, or a state that is no plain dict."""
+    if node.items or node.table is not None:
+        raise Abuse("a module is given items after it is made")
+    for state in node.states or ():
+        if state is not None and not (isinstance(state, Table) and not state.odd):
+            raise Abuse("a module's state is no plain dict")
+
+
+def holds_network(node: object) -> bool:
+    """Whether an attribute is or holds a tensor or a module, as far as `_MOST_HELD` objects in it tell."""
+    stack, seen = [node], 0
+    while stack and seen < _MOST_HELD:
+        node, seen = stack.pop(), seen + 1
+        if is_tensor(node) or is_module(node):
+            return True
+        if isinstance(node, list | tuple):
+            stack.extend(node[:_MOST_HELD])
+        stack.extend(value for _, value in (named_entries(node) or ())[:_MOST_HELD])
+        if isinstance(node, Call):
+            stack += [*attributes(node).values(), *node.args, *(node.items or ())[:_MOST_HELD]]
+    return False
 
 
 def registered(held: dict[Key, object], table: str) -> list[tuple[Key, object]]:
     """The items of one of a module's tables; a table that is none stands for itself, so that it gets reported."""
     if table not in held:
         return []
-    items = named_entries(held[table])
+    items = named(held[table])
     return [(table, held[table])] if items is None else items
+
+
+def named(node: object) -> list[tuple[Key, object]] | None:
+    """`named_entries` of a mapping of tensors or modules. Raises Abuse for keys that are made, or float: Python may
+    find them equal to a plain one."""
+    table = node.table if isinstance(node, Call) else node
+    for key, _ in (table.odd or ()) if isinstance(table, Table) else ():
+        if isinstance(key, Call | float):
+            raise Abuse("a key of its tensors is no plain one")
+    return named_entries(node)
 
 
 def _strings(node: object) -> set[str]:
@@ -91,10 +161,11 @@ def _strings(node: object) -> set[str]:
     return {item for item in items if isinstance(item, str)}
 
 
-def walk(root: Call, parts_of: Callable[[Call], Parts], budget: Budget) -> tuple[list[Slot], dict[str, str]]:
-    """Slots in depth-first order and classes by dotted path; shared modules appear under each of their names."""
+def walk(root: Call, parts_of: Callable[[Call], Parts], budget: Budget) -> Walked:
+    """Everything below `root`; shared modules appear under each of their names."""
     slots: list[Slot] = []
     types: dict[str, str] = {}
+    beside: list[str] = []
     known: dict[int, Parts] = {}
     stack: list[tuple[str, int, object]] = [("", 0, root)]
     while stack:
@@ -112,7 +183,8 @@ def walk(root: Call, parts_of: Callable[[Call], Parts], budget: Budget) -> tuple
             (checked_name(prefix + str(name)), value) for name, value in parts.tensors if value is not None
         ]
         slots.extend(Slot(name, value, True) for name, value in held)
+        beside.extend(checked_name(prefix + name) for name in parts.beside)
         stack.extend(
             (checked_name(prefix + str(name)), depth + 1, child) for name, child in reversed(parts.children)
         )
-    return slots, types
+    return Walked(slots, types, beside)

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from weightfeat.container.flags import parse
-from weightfeat.errors import WeightfeatError
+from weightfeat.errors import WeightfeatError, one_line
 
 __all__ = ["main", "run"]
 
@@ -30,19 +30,19 @@ def run(action: Callable[[], int]) -> int:
     except KeyboardInterrupt as error:
         return _refused(error, "interrupted", 130)
     except Exception as error:
-        return _refused(error, f"unforeseen {type(error).__name__}: {error}".replace("\n", " "), 1)
+        return _refused(error, f"unforeseen {type(error).__name__}: {error}", 1)
 
 
 def _refused(error: BaseException, line: str, code: int) -> int:
     if os.environ.get("WEIGHTFEAT_DEBUG") == "1":
         traceback.print_exception(error)
-    print(f"error: {line}", file=sys.stderr, flush=True)
+    print(f"error: {one_line(line)}", file=sys.stderr, flush=True)
     return code
 
 
 def log(line: str) -> None:
     """One line to stderr: the only account of a run that its owners get to see."""
-    print(f"weightfeat: {line}", file=sys.stderr, flush=True)
+    print(f"weightfeat: {one_line(line)}", file=sys.stderr, flush=True)
 
 
 def _dispatch(argv: Sequence[str]) -> int:

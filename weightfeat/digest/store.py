@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from weightfeat.digest.types import Digest
+from weightfeat.errors import BadRound
 
 
 class DigestStore:
@@ -24,8 +25,16 @@ class DigestStore:
         digest.save(self.path(digest.key))
 
     def get(self, key: str) -> Digest:
-        """The digest of the file with this sha256. Raises BadRound where it is absent or unreadable."""
-        return Digest.load(self.path(key))
+        """The digest of the file with this sha256. Raises BadRound where it is absent, unreadable or another's."""
+        found = Digest.load(self.path(key))
+        if found.key != key:
+            raise BadRound(
+                f"the digest of {found.key}",
+                where=self.path(key),
+                expected="that of the file it is named after",
+                remedy="delete it and digest the model again",
+            )
+        return found
 
     def __contains__(self, key: str) -> bool:
         return self.path(key).is_file()

@@ -13,12 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from weightfeat.errors import BadRound
+from weightfeat.errors import BadRound, WeightfeatError
 from weightfeat.files import write_atomically
 
 FORMAT = 1
 """Version of the container (not of the numbers: each block has its own version)."""
+LARGEST = 256 << 20
+"""Bytes of a digest unpacked; 24 C^2 of them, and the head's rows, go with its C classes."""
 _NAME = 8
+# Rows that a layer of the network has in every array of these blocks.
+_ROWS_A_LAYER = {"layers": 1, "spectrum": 1, "distribution": 2, "channels": 1, "alignment": 1}
 
 Block = dict[str, NDArray[Any]]
 
@@ -70,7 +74,8 @@ class Digest:
         """Read a digest. Raises BadRound when the file is not one, or is of another version."""
         try:
             with zipfile.ZipFile(path) as archive:
-                head = json.loads(archive.read("head.json"))
+                _require_small(archive)
+                head = json.loads(_read(archive, archive.getinfo("head.json")))
                 if head["format"] != FORMAT:
                     raise BadRound(
                         f"digest format {head['format']}",
@@ -79,21 +84,25 @@ class Digest:
                         remedy="digest the models again with this version of weightfeat",
                     )
                 blocks: dict[str, Block] = {}
-                for entry in archive.namelist():
-                    block, _, name = entry.partition("/")
+                for entry in archive.infolist():
+                    block, _, name = entry.filename.partition("/")
                     if name:
-                        blocks.setdefault(block, {})[name] = _unpack(archive.read(entry))
-                return Digest(
-                    key=str(head["key"]),
-                    architecture=str(head["architecture"]),
-                    family=str(head["family"]),
-                    fingerprint=str(head["fingerprint"]),
-                    num_classes=int(head["num_classes"]),
-                    blocks=blocks,
-                    versions={str(k): int(v) for k, v in head["versions"].items()},
-                    findings=tuple(str(line) for line in head["findings"]),
-                )
-        except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError, EOFError) as error:
+                        blocks.setdefault(block, {})[name] = _unpack(_read(archive, entry))
+            versions = {str(k): int(v) for k, v in head["versions"].items()}
+            _require_whole(blocks, versions)
+            return Digest(
+                key=str(head["key"]),
+                architecture=str(head["architecture"]),
+                family=str(head["family"]),
+                fingerprint=str(head["fingerprint"]),
+                num_classes=int(head["num_classes"]),
+                blocks=blocks,
+                versions=versions,
+                findings=tuple(str(line) for line in head["findings"]),
+            )
+        except WeightfeatError:
+            raise
+        except Exception as error:  # zlib, memory, recursion...: whatever a forged file makes a parser raise
             raise BadRound(
                 f"unreadable digest ({type(error).__name__}: {error})",
                 where=path,
@@ -104,6 +113,30 @@ class Digest:
 
 def _write(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
     archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), data, zipfile.ZIP_DEFLATED, 9)
+
+
+def _require_small(archive: zipfile.ZipFile) -> None:
+    """Of an archive that says it is small only that much is unpacked: :func:`_read` takes each size at its word."""
+    entries = archive.infolist()
+    if any(entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in entries):
+        raise ValueError("compressed in another way")  # zipfile unpacks bz2 and LZMA whatever the size said
+    if sum(entry.file_size for entry in entries) > LARGEST:
+        raise ValueError(f"more than {LARGEST} bytes unpacked")
+
+
+def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    with archive.open(entry) as stream:
+        return stream.read(entry.file_size)
+
+
+def _require_whole(blocks: Mapping[str, Block], versions: Mapping[str, int]) -> None:
+    if absent := versions.keys() - blocks.keys():
+        raise ValueError(f"no block {min(absent)}")
+    layers = len(blocks["layers"]["name"])
+    for block, rows in _ROWS_A_LAYER.items():
+        for name, array in blocks.get(block, {}).items():
+            if len(array) != rows * layers:
+                raise ValueError(f"{block}/{name} is not of {layers} layers")
 
 
 def _pack(array: NDArray[Any]) -> bytes:

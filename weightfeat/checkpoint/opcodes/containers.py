@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from weightfeat.checkpoint.faults import Malformed
+from weightfeat.checkpoint.faults import Abuse, Malformed
 from weightfeat.checkpoint.machine import Machine
 from weightfeat.checkpoint.nodes import Bag, Call, Table
 from weightfeat.checkpoint.opcodes.registry import OPERATIONS, on
+from weightfeat.checkpoint.storages import is_tensor
 
 
 def _constant(code: bytes, make: Callable[[], object]) -> None:
@@ -78,6 +79,7 @@ def _extend(target: object, items: list[object]) -> None:
     elif isinstance(target, Bag):
         target.items.extend(items)
     elif isinstance(target, Call):
+        _refuse_tensor(target)
         target.items = [] if target.items is None else target.items
         target.items.extend(items)
     else:
@@ -100,9 +102,16 @@ def _table_of(target: object) -> Table:
     if isinstance(target, Table):
         return target
     if isinstance(target, Call):
+        _refuse_tensor(target)
         target.table = target.table or Table()
         return target.table
     raise Malformed("its pickle sets an item of something that is no dict")
+
+
+def _refuse_tensor(target: Call) -> None:
+    """An item set in a tensor is written into its storage, which others may share."""
+    if is_tensor(target):
+        raise Abuse("its pickle writes into a tensor")
 
 
 def _put_all(table: Table, items: list[object]) -> None:
