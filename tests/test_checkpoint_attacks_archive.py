@@ -182,6 +182,24 @@ def test_overlapping_records_are_hostile(tmp_path: Path) -> None:
         read(edited(path, edit))
 
 
+def test_no_byte_is_read_for_two_records(tmp_path: Path) -> None:
+    # Local headers can be long, and a directory may have a hundred thousand entries that point at one.
+    def edit(offset: int) -> Callable[[bytearray], None]:
+        def point(raw: bytearray) -> None:
+            at = raw.index(b"archive/data/1", _central(raw)) - 4
+            raw[at : at + 4] = struct.pack("<I", offset)
+
+        return point
+
+    data = program(dict_of({"a": sound_tensor("0")}))
+    for within in (0, 4):
+        path = with_pickle(tmp_path / "model.pt", data, {"0": SOUND_BYTES, "1": SOUND_BYTES})
+        with zipfile.ZipFile(path) as archive:
+            offset = archive.getinfo("archive/data/0").header_offset + within
+        with pytest.raises(HostileFile, match="overlap"):
+            read(edited(path, edit(offset)))
+
+
 def test_compressed_records_are_not_inflated(tmp_path: Path) -> None:
     contents = {"archive/data.pkl": SOUND, "archive/data/0": SOUND_BYTES}
     with pytest.raises(UnsupportedLayout, match="compressed"):

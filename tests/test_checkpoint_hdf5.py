@@ -27,7 +27,7 @@ LAYERS: Layers = [
         "norm",
         "BatchNormalization",
         {
-            name: values(4, seed=n)
+            name: np.abs(values(4, seed=n))  # a variance is not negative
             for n, name in enumerate(("gamma", "beta", "moving_mean", "moving_variance"))
         },
     ),

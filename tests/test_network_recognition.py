@@ -17,7 +17,7 @@ from network_samples import (
     with_counters,
 )
 from weightfeat.checkpoint.types import StoredTensor
-from weightfeat.errors import NotAClassifier
+from weightfeat.errors import HostileFile, NotAClassifier
 from weightfeat.network import ALIASES, ARCHITECTURES, Network, build, canonical_architecture, family_of
 
 HEADS = {
@@ -106,6 +106,13 @@ def test_densenets_old_names_map() -> None:
     network = build(hollow_checkpoint(old, ordered=False))
     assert network.architecture == "densenet121"
     assert network.layers[1].pairing == "graph"
+
+
+def test_an_old_and_a_modern_name_for_one_place_are_hostile() -> None:
+    shapes = shapes_of(entry_of("densenet121"), 5)
+    name = "features.denseblock1.denselayer1.conv1.weight"
+    with pytest.raises(HostileFile, match=name):
+        build(hollow_checkpoint({**shapes, name.replace("conv1", "conv.1"): shapes[name]}))
 
 
 def test_one_class_is_no_classifier() -> None:

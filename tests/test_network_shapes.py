@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import process_time
 
 import numpy as np
 import pytest
@@ -22,9 +23,10 @@ from network_samples import (
     stored,
 )
 from weightfeat.checkpoint import read
-from weightfeat.checkpoint.types import Checkpoint, Finding
-from weightfeat.errors import NotAClassifier, UnsupportedLayout, WeightfeatError
-from weightfeat.network import Feed, Network, build, non_finite
+from weightfeat.checkpoint.types import Checkpoint, Finding, StoredTensor
+from weightfeat.errors import HostileFile, NotAClassifier, UnsupportedLayout, WeightfeatError
+from weightfeat.network import Feed, Network, build
+from weightfeat.network.tensors import numeric
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "checkpoints"
 
@@ -253,10 +255,105 @@ def test_a_float64_beyond_float32_counts_as_infinite() -> None:
         build(checkpoint(tensors))
 
 
-def test_large_finite_weights_pass_though_their_sum_overflows() -> None:
-    weight = stored("fc.weight", np.full((4, 8), 3e38, np.float32))
-    network = build(checkpoint([hollow("a.weight", (8, 5)), weight]))
-    assert non_finite(network) == ()
+@pytest.mark.parametrize("value", [3.4e38, -1e20])
+@pytest.mark.parametrize("name", ["conv2.weight", "fc2.bias", "bn1.running_mean"])
+def test_weights_too_large_to_compute_with_are_refused_by_name(name: str, value: float) -> None:
+    with pytest.raises(UnsupportedLayout, match=rf"larger than 1e\+15 in {name.rpartition('.')[0]};"):
+        build(_spoilt(name, value))
+
+
+def test_large_weights_that_can_be_computed_with_pass() -> None:
+    assert build(_spoilt("fc2.weight", -1e14)).num_classes == 10
+
+
+def test_negative_running_variances_are_refused_by_name() -> None:
+    with pytest.raises(UnsupportedLayout, match="variances below zero in bn2;"):
+        build(_spoilt("bn2.running_var", -1e-5))
+
+
+def test_more_tensors_than_any_network_has_are_hostile() -> None:
+    with pytest.raises(HostileFile, match="10,001 tensors"):
+        build(hollow_checkpoint({f"l{n}.weight": (2, 2) for n in range(10_001)}))
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_time_grows_with_the_layers_and_not_with_their_square(ordered: bool) -> None:
+    layers = {f"a{n}x.weight": (7, 9) for n in range(3000)}
+    vectors = {f"b{n}x.{leaf}": (8,) for n in range(1500) for leaf in ("weight", "running_var")}
+    started = process_time()
+    network = build(hollow_checkpoint({**layers, **vectors, "z.weight": (3, 7)}, ordered=ordered))
+    assert process_time() - started < 3
+    assert network.layers[network.head].name == "z"
+
+
+LARGE = {**conv("conv1", 16, 3), **conv("conv2", 32, 16), **linear("fc", 10, 32)}
+
+
+def replaced(stem: str, *parts: StoredTensor) -> Checkpoint:
+    """The tensors of LARGE, others in the place of one weight."""
+    tensors: list[StoredTensor] = []
+    for name, shape in LARGE.items():
+        tensors += parts if name == f"{stem}.weight" else [hollow(name, shape)]
+    return checkpoint(tensors)
+
+
+def parts(stem: str, *leaves: str) -> list[StoredTensor]:
+    return [hollow(f"{stem}.{leaf}", LARGE[f"{stem}.weight"]) for leaf in leaves]
+
+
+@pytest.mark.parametrize(
+    "leaves",
+    [
+        ("weight_orig", "weight_mask"),
+        ("weight_g", "weight_v"),
+        ("parametrizations.weight.original0", "parametrizations.weight.original1"),
+        ("kernel",),
+    ],
+)
+def test_weights_of_no_layer_are_noted_and_refused_where_they_are_most(leaves: tuple[str, ...]) -> None:
+    network = build(replaced("conv1", *parts("conv1", *leaves)))
+    size = 432 * len(leaves)
+    assert names(network) == ["conv2", "fc"]
+    assert (
+        f"{len(leaves)} tensors with {size} elements belong to no layer analysed"
+        in network.findings[-1].detail
+    )
+    assert leaves[0] in network.findings[-1].detail
+    with pytest.raises(UnsupportedLayout, match=f"belong to no layer analysed: 'conv2.{leaves[0]}'"):
+        build(replaced("conv2", *parts("conv2", *leaves)))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "complex64"])
+def test_weights_that_are_no_floats_count_as_weights(dtype: str) -> None:
+    def changed(stem: str) -> Checkpoint:
+        name = f"{stem}.weight"
+        return replaced(stem, stored(name, np.zeros(LARGE[name], dtype)))
+
+    assert "1 tensors with 432 elements" in build(changed("conv1")).findings[-1].detail
+    with pytest.raises(UnsupportedLayout, match="quantisation"):
+        build(changed("conv2"))
+
+
+def test_masks_of_a_network_pruned_throughout_are_not_taken_for_layers() -> None:
+    pruned = [
+        p for name in LARGE if name.endswith("weight") for p in parts(name[:-7], "weight_orig", "weight_mask")
+    ]
+    with pytest.raises(UnsupportedLayout, match="pruning"):
+        build(checkpoint(pruned))
+
+
+def test_names_like_those_of_parts_are_weights_where_their_partners_are_absent() -> None:
+    shapes = {"attention_v.weight": (8, 8), "a.weight_v": (8, 8), "a.weight_u": (8, 8), **linear("fc", 3, 8)}
+    tensors = hollow_checkpoint(shapes).tensors
+    assert numeric(checkpoint(tensors)) == tensors
+
+
+def test_small_constants_and_counters_are_not_noted() -> None:
+    beside = {"mean": (1, 3, 1, 1), "scale": (16,), "bn1.num_batches_tracked": ()}
+    network = build(hollow_checkpoint({**SMALL, **beside}))
+    assert [finding.detail for finding in network.findings] == [
+        "unknown architecture: layers and partners read from shapes"
+    ]
 
 
 def test_the_files_own_findings_are_carried_over() -> None:

@@ -110,9 +110,14 @@ def reported(trace: Trace) -> Iterator[None]:
 
 def foreign_callables(trace: Trace) -> tuple[Finding, ...]:
     """One finding for each different foreign use, the first fifty in full."""
-    details = list(dict.fromkeys(_details(trace)))
-    if len(details) > _MOST_FINDINGS:
-        details[_MOST_FINDINGS:] = [f"and {len(details) - _MOST_FINDINGS} more foreign callables"]
+    details: list[str] = []
+    seen: set[int] = set()  # hashes: a million instructions may have as many long details
+    for detail in _details(trace):
+        if hash(detail) not in seen and len(details) < _MOST_FINDINGS:
+            details.append(detail)
+        seen.add(hash(detail))
+    if len(seen) > len(details):
+        details.append(f"and {len(seen) - len(details)} more foreign callables")
     return tuple(Finding("foreign-callable", detail) for detail in details)
 
 

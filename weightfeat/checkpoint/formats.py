@@ -14,6 +14,7 @@ from weightfeat.checkpoint.hdf5_file import SIGNATURE, read_hdf5
 from weightfeat.checkpoint.legacy import MAGIC, Opened, open_bare, open_legacy
 from weightfeat.checkpoint.machine import Trace
 from weightfeat.checkpoint.modules import Found, find_network
+from weightfeat.checkpoint.pickle_machine import run
 from weightfeat.checkpoint.prefixes import without_wrappers
 from weightfeat.checkpoint.safetensors_file import read_safetensors
 from weightfeat.checkpoint.torch_zip import open_zip
@@ -23,6 +24,8 @@ from weightfeat.checkpoint.zip_archive import LOCAL_SIGNATURE, ZipArchive
 
 # Long enough for a tar header.
 HEAD_BYTES = 512
+_MOST_SHARED = 4
+"""How many times the file's own size its tensors may have together: those of tied layers have several names."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,9 @@ def _read_zip(path: Path, data: memoryview) -> Contents:
     with reported(trace):
         if CONSTANTS in archive:  # the test torch.load makes
             found, notes = read_torchscript(archive, trace)
-            return _contents("torchscript", found, trace, notes)
+            return _contents("torchscript", found, trace, notes, data)
         opened, notes = open_zip(archive, trace)
-        return _contents("torch-zip", find_network(opened.root, opened.reader), trace, notes)
+        return _contents("torch-zip", find_network(opened.root, opened.reader), trace, notes, data)
 
 
 def _read_legacy(path: Path, data: memoryview) -> Contents:
@@ -67,7 +70,7 @@ def _read_stream(name: str, opener: Callable[[memoryview, Trace], Opened], data:
     trace = Trace()
     with reported(trace):
         opened = opener(data, trace)
-        return _contents(name, find_network(opened.root, opened.reader), trace, _surplus(opened, data))
+        return _contents(name, find_network(opened.root, opened.reader), trace, _surplus(opened, data), data)
 
 
 def _surplus(opened: Opened, data: memoryview) -> list[Finding]:
@@ -75,19 +78,39 @@ def _surplus(opened: Opened, data: memoryview) -> list[Finding]:
     return [Finding("note", f"{extra} bytes follow the end of the model")] if extra else []
 
 
-def _contents(name: str, found: Found, trace: Trace, notes: list[Finding]) -> Contents:
+def _contents(name: str, found: Found, trace: Trace, notes: list[Finding], data: memoryview) -> Contents:
+    _refuse_shared(found.tensors, len(data))
     plain = without_wrappers(found)
     findings = (*foreign_callables(trace), *found.findings, *notes)
     ordered = not any(finding.kind == "ambiguous-order" for finding in findings)
     return Contents(name, plain.tensors, findings, plain.module_types, ordered)
 
 
+def _refuse_shared(tensors: tuple[StoredTensor, ...], size: int) -> None:
+    """Raises Abuse where many names for few bytes would fill the memory once each has an array of its own."""
+    named = sum(tensor.data.nbytes for tensor in tensors)
+    if named > _MOST_SHARED * size:
+        raise Abuse(f"its tensors share their bytes: together they have {named:,}, the file {size:,}")
+
+
 def _read_safetensors(path: Path, data: memoryview) -> Contents:
+    if _is_pickle(bytes(data[:2]), len(data)) and _runs(data):
+        raise Abuse("it is a safetensors file and a pickle at once")
     tensors, findings = read_safetensors(path, data)
     if not tensors:
         raise Unsupported("it has no tensor that can be read")
     found = without_wrappers(Found(tensors, MappingProxyType({}), findings))
     return Contents("safetensors", found.tensors, found.findings, ordered=False)
+
+
+def _runs(data: memoryview) -> bool:
+    """Whether a pickle machine gets to the end or to anything it would import."""
+    trace = Trace()
+    try:
+        run(data, 0, trace)
+    except (Abuse, Malformed):
+        return bool(trace.references)
+    return True
 
 
 def _read_hdf5(path: Path, data: memoryview) -> Contents:
@@ -138,9 +161,10 @@ def _is_safetensors(head: bytes, size: int) -> bool:
 FORMATS = (
     Format("zip", lambda head, size: head.startswith(LOCAL_SIGNATURE), _read_zip),
     Format("tar and pickle", _is_both, _read_both),
+    # Before the pickles, for the length of a header may look like the beginning of one.
+    Format("safetensors", _is_safetensors, _read_safetensors),
     Format("torch-legacy", _is_legacy, _read_legacy),
     Format("pickle", _is_pickle, _read_pickle),
-    Format("safetensors", _is_safetensors, _read_safetensors),
     Format("hdf5", lambda head, size: head.startswith(SIGNATURE), _read_hdf5),
     Format("torch-tar", _is_tar, _refused("it is a tar archive, as torch 0.1 wrote, which is not read")),
 )

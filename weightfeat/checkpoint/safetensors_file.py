@@ -9,6 +9,7 @@ from pathlib import Path
 from weightfeat.checkpoint.faults import Malformed, Unreadable
 from weightfeat.checkpoint.tensors import contiguous, tensor_array
 from weightfeat.checkpoint.types import Finding, StoredTensor
+from weightfeat.checkpoint.walk import checked_name
 
 # The format's names: torch's, and bits an element. Those numpy lacks have no torch name here.
 _DTYPES = {
@@ -41,7 +42,7 @@ def read_safetensors(path: Path, data: memoryview) -> tuple[tuple[StoredTensor, 
     """Every tensor, mapped, sorted by name with numbers in their natural order.
 
     The library guarantees that tensors lie one after the other in order of their offsets and end with the file, so
-    sizes alone give their places. Raises Malformed for what it refuses.
+    sizes alone give their places. Raises Malformed for what it refuses, Abuse for a name of absurd length.
     """
     entries = _entries(path)
     sizes = [(prod(shape) * _DTYPES[dtype][1] + 7) // 8 for _, dtype, shape in entries]
@@ -78,6 +79,7 @@ def _entries(path: Path) -> list[tuple[str, str, tuple[int, ...]]]:
     except Exception as error:  # the library's own error class, and whatever else its header parser raises
         raise Malformed(f"the safetensors library refuses it ({error})") from None
     for name, dtype, _ in entries:
+        checked_name(name)
         if dtype not in _DTYPES:
             raise Malformed(f"tensor {name!r} has the unknown type {dtype}")
     return entries

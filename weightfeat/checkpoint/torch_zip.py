@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weightfeat.checkpoint.faults import Unreadable, Unsupported
+from weightfeat.checkpoint.faults import Abuse, Unreadable, Unsupported
 from weightfeat.checkpoint.legacy import Opened, open_nested
 from weightfeat.checkpoint.machine import Trace
 from weightfeat.checkpoint.nodes import describe
@@ -43,8 +43,13 @@ def open_zip(
 
 
 def _is_big_endian(archive: ZipArchive) -> bool:
-    """Archives without the record are older than it, and little-endian."""
+    """Archives without the record are older than it, and little-endian.
+
+    Raises Abuse for a record of that name but for its case, which torch would find and other readers not.
+    """
     if "byteorder" not in archive:
+        if any(name.lower() == "byteorder" for name in archive.records):
+            raise Abuse("its record byteorder is written in another case")
         return False
     try:
         order = bytes(archive.read("byteorder"))

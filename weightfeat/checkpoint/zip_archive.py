@@ -41,9 +41,21 @@ class Record:
     name: str
     stored: bool
     crc: int
-    header: int
     start: int
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What the directory says of a record, of `packed` bytes in the archive and `size` once unpacked."""
+
+    name: bytes
+    flags: int
+    method: int
+    crc: int
+    packed: int
+    size: int
+    header: int
 
 
 class ZipArchive:
@@ -56,9 +68,7 @@ class ZipArchive:
     def __init__(self, data: memoryview) -> None:
         self._data = data
         start, end, count = _directory(data)
-        records = _entries(data, start, end, count)
-        _refuse_overlaps(records, start)
-        self.records = _below_top_folder(records)
+        self.records = _below_top_folder(_records(data, _entries(data, start, end, count), start))
 
     def __contains__(self, name: str) -> bool:
         return name in self.records
@@ -115,8 +125,8 @@ def _end64(data: memoryview, locator: int) -> tuple[int, tuple[int, int, int, in
     return at, (this_disk, first_disk, here, count, length, start)
 
 
-def _entries(data: memoryview, start: int, end: int, count: int) -> list[Record]:
-    records = []
+def _entries(data: memoryview, start: int, end: int, count: int) -> list[_Entry]:
+    entries = []
     at = start
     for _ in range(count):
         if at + _CENTRAL.size > end:
@@ -134,16 +144,31 @@ def _entries(data: memoryview, start: int, end: int, count: int) -> list[Record]
             raise Abuse("the archive has records marked as encrypted, which torch would read all the same")
         if disk not in (0, _FULL16):
             raise Abuse("the archive claims to be split over several disks")
-        stored = method == 0
-        if stored and packed != size:
+        if method == 0 and packed != size:
             raise Abuse("the archive has a stored record of two sizes")
-        content = _content_start(data, header, raw_name, flags, method, packed, size)
-        if content + packed > start:
-            raise Abuse("a record of the archive reaches into its directory")
-        records.append(Record(_name(raw_name), stored, crc, header, content, packed))
+        entries.append(_Entry(raw_name, flags, method, crc, packed, size, header))
     if at != end:
         raise Abuse("the archive's directory holds more than its entries")
-    return records
+    return entries
+
+
+def _records(data: memoryview, entries: list[_Entry], directory: int) -> list[Record]:
+    """The records in the directory's order, each beginning where the one before it in the file has ended or later."""
+    contents: dict[int, int] = {}
+    reached = 0
+    # In the file's order, so that no byte is read for two records: a local header can be long.
+    for entry in sorted(entries, key=lambda entry: entry.header):
+        if entry.header < reached:
+            raise Abuse("records of the archive overlap")
+        content = _content_start(data, entry)
+        reached = content + entry.packed
+        if reached > directory:
+            raise Abuse("a record of the archive reaches into its directory")
+        contents[entry.header] = content
+    return [
+        Record(_name(entry.name), entry.method == 0, entry.crc, contents[entry.header], entry.packed)
+        for entry in entries
+    ]
 
 
 def _widened(extra: memoryview, size: int, packed: int, header: int) -> tuple[int, int, int]:
@@ -174,28 +199,26 @@ def _zip64_extra(extra: memoryview) -> memoryview:
     return memoryview(b"") if found is None else found
 
 
-def _content_start(
-    data: memoryview, header: int, name: bytes, flags: int, method: int, packed: int, size: int
-) -> int:
+def _content_start(data: memoryview, entry: _Entry) -> int:
     """Where a record's content begins, its local header having agreed with the directory in every field."""
-    names = header + _LOCAL.size
+    names = entry.header + _LOCAL.size
     if names > len(data):
         raise Malformed("a record of the archive lies past its end")
-    fields = _LOCAL.unpack_from(data, header)
+    fields = _LOCAL.unpack_from(data, entry.header)
     signature, _, local_flags, local_method, _, _, _, local_packed, local_size, name_length, extra_length = (
         fields
     )
     content: int = names + name_length + extra_length
     if signature != LOCAL_SIGNATURE or content > len(data):
         raise Malformed("a record of the archive has no header")
-    if bytes(data[names : names + name_length]) != name:
+    if bytes(data[names : names + name_length]) != entry.name:
         raise Abuse("a record of the archive has two names")
-    if local_method != method or (local_flags ^ flags) & (_ENCRYPTED | _SIZES_FOLLOW):
+    if local_method != entry.method or (local_flags ^ entry.flags) & (_ENCRYPTED | _SIZES_FOLLOW):
         raise Abuse("a record of the archive is described in two ways")
-    if not flags & _SIZES_FOLLOW:
+    if not entry.flags & _SIZES_FOLLOW:
         extra = data[names + name_length : content]
         local_size, local_packed, _ = _widened(extra, local_size, local_packed, 0)
-        if (local_packed, local_size) != (packed, size):
+        if (local_packed, local_size) != (entry.packed, entry.size):
             raise Abuse("a record of the archive has two sizes")
     return content
 
@@ -211,16 +234,6 @@ def _name(raw: bytes) -> str:
     if ".." in parts or name[0] in "/\\" or (len(name) > 1 and name[1] == ":"):
         raise Abuse("the archive has a record whose path leads out of it")
     return name
-
-
-def _refuse_overlaps(records: list[Record], directory: int) -> None:
-    reached = 0
-    for record in sorted(records, key=lambda record: record.header):
-        if record.header < reached:
-            raise Abuse("records of the archive overlap")
-        reached = record.start + record.size
-    if reached > directory:
-        raise Abuse("a record of the archive reaches into its directory")
 
 
 def _below_top_folder(records: list[Record]) -> dict[str, Record]:

@@ -1,6 +1,6 @@
 """Checkpoint to Network: ordered layers with kind, role and norm partners, the head, and the architecture by shape."""
 
-from weightfeat.network.builder import build, non_finite
+from weightfeat.network.builder import build
 from weightfeat.network.names import ALIASES, ARCHITECTURES, FAMILIES, canonical_architecture, family_of
 from weightfeat.network.types import Feed, Layer, Network, Norm
 
@@ -15,5 +15,4 @@ __all__ = [
     "build",
     "canonical_architecture",
     "family_of",
-    "non_finite",
 ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 
 from weightfeat.network.types import Layer
 
@@ -27,48 +29,63 @@ def find_head(layers: Sequence[Layer], normed: Sequence[bool], *, ordered: bool)
     if ordered:
         linear, pointwise = linear[-1:], [place for place in pointwise if place == len(layers) - 1]
     candidates = [*pointwise, *linear]
+    readers = _readers(layers, ordered=ordered)
+    narrowest = list(accumulate((layer.weight.shape[0] for layer in layers), min))
     return next(
         (
             place
             for place in reversed(candidates)
-            if not normed[place] and _classifies(layers, place, ordered)
+            if not normed[place]
+            and _classifies(layers[place], place, readers)
+            and not _reconstructs(layers, place, narrowest)
         ),
         None,
     )
 
 
-def _classifies(layers: Sequence[Layer], place: int, ordered: bool) -> bool:
-    layer, later = layers[place], layers[place + 1 :]
-    if not 2 <= layer.weight.shape[0] <= MAX_CLASSES or max(layer.weight.shape[2:], default=1) > 1:
-        return False
+@dataclass(frozen=True)
+class _Readers:
+    """Where layers lie that may take a layer's outputs, by how many they take.
+
+    `last` is the last of all, `linear` the first linear one, `unfolding` the last that may be a decoder's transposed
+    kernel (inputs first) on outputs folded into maps.
+    """
+
+    last: dict[int, int]
+    linear: dict[int, int]
+    unfolding: dict[int, int]
+
+
+def _readers(layers: Sequence[Layer], *, ordered: bool) -> _Readers:
+    taking = [place for place, layer in enumerate(layers) if layer.kind not in ("embedding", "other")]
     # Names may put a network's later layers first, so without an order the earlier ones count too; but not their
     # convolutions, some of which take as many channels as there are classes by chance.
-    earlier = [] if ordered else [other for other in layers[:place] if other.kind == layer.kind == "linear"]
-    read = any(_reads(other, layer) for other in (*earlier, *later))
-    unfolded = any(_unfolds(other, layer) for other in later)
-    return not read and not unfolded and not _reconstructs(layers, place)
+    linear = [] if ordered else [place for place in reversed(taking) if layers[place].kind == "linear"]
+    shapes = [layer.weight.shape for layer in layers]
+    unfolding = {s[0]: place for place, s in enumerate(shapes) if s[0] > 1 and max(s[2:], default=1) > 1}
+    return _Readers(_by_inputs(layers, taking), _by_inputs(layers, linear), unfolding)
 
 
-def _reads(other: Layer, layer: Layer) -> bool:
-    """Whether `other` takes as many inputs as `layer` gives."""
-    takes = other.weight.shape[1] * other.groups
-    return other.kind not in ("embedding", "other") and takes == layer.weight.shape[0]
+def _by_inputs(layers: Sequence[Layer], places: Iterable[int]) -> dict[int, int]:
+    """The last of the places with each number of inputs."""
+    return {layers[place].weight.shape[1] * layers[place].groups: place for place in places}
 
 
-def _unfolds(other: Layer, layer: Layer) -> bool:
-    """Whether `other` may be a decoder's transposed kernel (inputs first) on `layer`'s outputs folded into maps."""
-    kernel = other.weight.shape
-    return (
-        len(kernel) > 2 and max(kernel[2:]) > 1 and kernel[0] > 1 and layer.weight.shape[0] % kernel[0] == 0
-    )
+def _classifies(layer: Layer, place: int, readers: _Readers) -> bool:
+    width = layer.weight.shape[0]
+    if not 2 <= width <= MAX_CLASSES or max(layer.weight.shape[2:], default=1) > 1:
+        return False
+    read = readers.last.get(width, place) > place
+    read_before = layer.kind == "linear" and readers.linear.get(width, place) < place
+    unfolded = any(last > place and width % inputs == 0 for inputs, last in readers.unfolding.items())
+    return not read and not read_before and not unfolded
 
 
-def _reconstructs(layers: Sequence[Layer], place: int) -> bool:
+def _reconstructs(layers: Sequence[Layer], place: int, narrowest: Sequence[int]) -> bool:
     """An autoencoder's last layer gives what the first took: past a narrower one, or, in maps, as its mirror."""
     first, last = layers[0].weight.shape, layers[place].weight.shape
     if place == 0 or first[1] != last[0]:
         return False
     if len(first) > 2 or len(last) > 2:
         return len(first) == len(last) and last[1] <= first[0]
-    narrowest = min(layer.weight.shape[0] for layer in layers[:place])
-    return bool(narrowest < last[0])
+    return bool(narrowest[place - 1] < last[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from itertools import groupby, pairwise
 
@@ -17,9 +18,10 @@ def norms_after(layers: Mapping[int, Layer], norms: Mapping[int, Norm], *, order
     """
     usable = {place: norm for place, norm in norms.items() if norm.var is not None}
     pairs = _by_kin(layers, usable, ordered=ordered)
+    taken = set(pairs.values())
     for layer_run, norm_run in _runs(layers, norms):
         free = {place: layers[place] for place in layer_run if place not in pairs}
-        left = {place: usable[place] for place in norm_run if place in usable and place not in pairs.values()}
+        left = {place: usable[place] for place in norm_run if place in usable and place not in taken}
         pairs |= _last_with_last(free, left)
     return {place: usable[partner] for place, partner in pairs.items()}
 
@@ -55,12 +57,17 @@ def _runs(layers: Mapping[int, Layer], norms: Mapping[int, Norm]) -> Iterator[tu
 
 def _last_with_last(layers: Mapping[int, Layer], norms: Mapping[int, Norm]) -> dict[int, int]:
     pairs: dict[int, int] = {}
-    waiting = list(layers)
+    waiting: defaultdict[int, list[int]] = defaultdict(list)
+    for place in sorted(layers):
+        waiting[layers[place].weight.shape[0]].append(place)
+    reached = max(layers, default=0) + 1
     for partner in sorted(norms, reverse=True):
-        fitting = [place for place in waiting if _fits(layers[place], norms[partner])]
+        fitting = waiting[channels_of(norms[partner])]
+        while fitting and fitting[-1] >= reached:
+            fitting.pop()
         if fitting:
-            pairs[fitting[-1]] = partner
-            waiting = waiting[: waiting.index(fitting[-1])]
+            reached = fitting.pop()
+            pairs[reached] = partner
     return pairs
 
 

@@ -10,9 +10,7 @@ from functools import cache
 
 from weightfeat.checkpoint.types import StoredTensor
 from weightfeat.network.table import ANY, CLASSES, Entry, LayerRow, NormRow, Shape, entries
-from weightfeat.network.tensors import natural_order
-
-_LARGEST_CONSTANT = 16  # elements of a tensor that may stand beside a network, such as an input's mean
+from weightfeat.network.tensors import LARGEST_CONSTANT, natural_order
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +41,16 @@ def recognise(tensors: Sequence[StoredTensor], *, ordered: bool) -> Match | None
         or next((match for entry in largest_first if (match := _by_position(entry, placed))), None)
         or next((match for match in named if _wiring_holds(match)), None)
     )
+
+
+def clash(tensors: Sequence[StoredTensor]) -> str | None:
+    """The first name that two tensors have once old names are read as torchvision's."""
+    seen: set[str] = set()
+    for name in (_modern(tensor.name) for tensor in tensors):
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def same_shapes(tensors: Sequence[StoredTensor]) -> tuple[Entry, tuple[int, ...]] | None:
@@ -80,7 +88,7 @@ def _by_name(entry: Entry, named: Mapping[str, StoredTensor]) -> Match | None:
             taken = {id(tensor) for tensor in mapped.values()}
             extras = tuple(tensor for tensor in named.values() if id(tensor) not in taken)
             # More weights than the table has: another, larger network with this one's names in it.
-            if all(tensor.data.size <= _LARGEST_CONSTANT for tensor in extras):
+            if all(tensor.data.size <= LARGEST_CONSTANT for tensor in extras):
                 return Match(entry, mapped, _shapes_agree(entry, mapped), extras)
     return None
 

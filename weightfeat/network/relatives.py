@@ -46,9 +46,9 @@ def resnet_kind(layers: Sequence[Layer]) -> str:
 
 def _blocks(names: Sequence[str]) -> int:
     """How many numbered modules ("layer1.0") hold a conv1 and a conv2, as residual blocks do."""
-    found = [match.groups() for name in names if (match := re.match(r"(.*\.\d+)\.conv_?([12])$", name))]
+    found = {match.groups() for name in names if (match := re.match(r"(.*\.\d+)\.conv_?([12])$", name))}
     blocks = {parent for parent, _ in found}
-    return sum({(block, "1"), (block, "2")} <= set(found) for block in blocks)
+    return sum({(block, "1"), (block, "2")} <= found for block in blocks)
 
 
 def _convolutions(layers: Sequence[Layer]) -> list[Layer]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 
 from weightfeat.checkpoint.types import StoredTensor
@@ -59,10 +59,13 @@ def _is_normed(layer: Layer, behind: Norm | None) -> bool:
 
 def _layers(modules: Sequence[Module]) -> list[Layer]:
     layers: list[Layer] = []
-    for module in modules:
+    widths: set[int] = set()
+    dense: int | None = None
+    for place, module in enumerate(modules):
         weight, bias = module.tensors["weight"].float32(), module.tensors.get("bias")
         owns_bias = bias is not None and bias.shape == weight.shape[:1]
-        kind, groups = _kind_and_groups(module.name, weight.shape, owns_bias, layers)
+        given = layers[-1].weight.shape[0] if layers else 0
+        kind, groups = _kind_and_groups(module.name, weight.shape, owns_bias, given, widths)
         layer = Layer(
             name=module.name,
             kind=kind,
@@ -72,14 +75,17 @@ def _layers(modules: Sequence[Module]) -> list[Layer]:
             groups=groups,
             depth=0.0,
         )
-        layers.append(replace(layer, previous=_previous(layer, layers)))
+        fits = dense is not None and _takes(layer, layers[dense].weight.shape[0])
+        layers.append(replace(layer, previous=dense if fits else None))
+        widths.add(weight.shape[0])
+        dense = dense if kind == "depthwise" else place
     return layers
 
 
 def _kind_and_groups(
-    name: str, shape: tuple[int, ...], has_bias: bool, before: Sequence[Layer]
+    name: str, shape: tuple[int, ...], has_bias: bool, given: int, widths: Set[int]
 ) -> tuple[Kind, int]:
-    """Kind and groups by shape.
+    """Kind and groups by shape, by what the layer before gives and by the widths of all before.
 
     A convolution is grouped where it takes a fraction of what the layer before gives and no layer gives just
     that many; depthwise where the fraction is one channel.
@@ -88,9 +94,8 @@ def _kind_and_groups(
         return ("embedding" if "embed" in name.lower() and not has_bias else "linear"), 1
     if len(shape) > 5:
         return "other", 1
-    given = before[-1].weight.shape[0] if before else 0
     of_an_image = shape[1] == _COLOURS or given <= shape[1]
-    if of_an_image or given % shape[1] or any(layer.weight.shape[0] == shape[1] for layer in before):
+    if of_an_image or given % shape[1] or shape[1] in widths:
         return "conv", 1
     groups = given // shape[1]
     # A 1 x 1 kernel on fewer channels reads one branch of several, a larger one may be ResNeXt's.
@@ -99,13 +104,9 @@ def _kind_and_groups(
     return ("depthwise" if shape[1] == 1 else "grouped"), groups
 
 
-def _previous(layer: Layer, before: Sequence[Layer]) -> int | None:
-    """The layer before, past depthwise ones, if it gives as many channels as this one takes."""
-    dense = [place for place, other in enumerate(before) if other.kind != "depthwise"]
-    if not dense or layer.kind in ("embedding", "other"):
-        return None
-    candidate = before[dense[-1]]
-    return dense[-1] if candidate.weight.shape[0] == layer.weight.shape[1] * layer.groups else None
+def _takes(layer: Layer, width: int) -> bool:
+    """Whether a layer takes the outputs of one of this width."""
+    return layer.kind not in ("embedding", "other") and layer.weight.shape[1] * layer.groups == width
 
 
 def _norm(module: Module, counters: Mapping[str, int]) -> Norm:

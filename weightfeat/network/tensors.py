@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from weightfeat.checkpoint.types import Checkpoint, StoredTensor
 
+LARGEST_CONSTANT = 16
+"""Elements of a tensor that may stand beside a network, such as an input's mean."""
+
 _FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
 _COUNTER = "num_batches_tracked"
+# torch.nn.utils computes a weight from these: pruning from _orig and _mask, spectral norm from _orig, _u and _v,
+# weight norm from _g and _v. Each with the parts that prove it is one; its name alone may mean anything.
+_PARTNERS = {"orig": ("mask", "u", "v"), "mask": ("orig",), "u": ("orig",), "g": ("v",), "v": ("g", "orig")}
+_PARAMETRIZED = re.compile(r"(^|\.)parametrizations\.")
 _LEAF_RANK = {"weight": 0, "bias": 1, "running_mean": 2, "running_var": 3}
 _TOP = re.compile(r"^(fc|heads?|classifier|logits?|linear|output|out|predictions?)[0-9]*$")
 
 
 def numeric(checkpoint: Checkpoint) -> tuple[StoredTensor, ...]:
-    """The floating-point tensors of at least one dimension, in file order; batch counters are left out."""
-    return tuple(tensor for tensor in checkpoint.tensors if _is_numeric(tensor))
+    """The floating-point tensors of at least one dimension, in file order.
+
+    Batch counters are left out, and parts that a weight is computed from.
+    """
+    names = {tensor.name for tensor in checkpoint.tensors}
+    return tuple(
+        tensor for tensor in checkpoint.tensors if _is_numeric(tensor) and not _is_part(tensor.name, names)
+    )
+
+
+def unfit(checkpoint: Checkpoint) -> tuple[StoredTensor, ...]:
+    """What may be weights and is not read as such: matrices of other numbers, parts that a weight is computed from."""
+    names = {tensor.name for tensor in checkpoint.tensors}
+    return tuple(
+        tensor
+        for tensor in checkpoint.tensors
+        if (tensor.dtype not in _FLOATS and tensor.data.ndim > 1) or _is_part(tensor.name, names)
+    )
 
 
 def batch_counters(checkpoint: Checkpoint) -> dict[str, int]:
@@ -57,6 +80,12 @@ def _natural_key(path: list[str]) -> tuple[bool, list[list[tuple[int, str]]], in
 def _digits_as_numbers(part: str) -> list[tuple[int, str]]:
     pieces = (piece for piece in re.split(r"([0-9]+)", part) if piece)
     return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in pieces]
+
+
+def _is_part(name: str, names: Set[str]) -> bool:
+    stem, _, leaf = name.rpartition("_")
+    partners = _PARTNERS.get(leaf, ())
+    return _PARAMETRIZED.search(name) is not None or any(f"{stem}_{partner}" in names for partner in partners)
 
 
 def _is_numeric(tensor: StoredTensor) -> bool:
