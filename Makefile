@@ -62,5 +62,6 @@ container: ## build container.simg with apptainer or singularity
 container-check: $(READY) ## prove container.def without apptainer (root, mmdebstrap, bubblewrap)
 	$(RUN) tools/container_check.py
 
-clean: ## remove everything make made
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache
+clean: ## remove what make made, all but zoo/ (hours of training) and files that are in git
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .hypothesis demo sensitivity compare tune.journal container.simg
+	find benchmarks tests tools weightfeat -name __pycache__ -exec rm -rf {} +

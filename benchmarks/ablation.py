@@ -14,7 +14,6 @@ minus the variant's, so a positive CE difference speaks for the variant.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -24,9 +23,10 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import comparison
+from argument_types import metaparameter_change
 from weightfeat import baselines, configure, features
 from weightfeat.baselines.protocol import Rival
-from weightfeat.errors import WeightfeatError
+from weightfeat.container import run
 from weightfeat.labelled import LabelledSet, from_digests
 from weightfeat.metaparameters import BLOCK_PREFIX, Metaparameters, load
 
@@ -34,16 +34,12 @@ Change = dict[str, Any]
 
 
 def main() -> int:
-    """0 when every variant ran; 2 with one line when the digests or a change cannot be used."""
+    """Print the table; 0 when every variant ran."""
     options = _parser().parse_args()
-    try:
-        labelled = from_digests(options.digests)
-        params = load(comparison.ROOT / "metaparameters.json", comparison.ROOT / "metaparameters_schema.json")
-        variants = dict(options.change) if options.change else parts(params)
-        print(_table(labelled, params, variants, options), end="")
-    except WeightfeatError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return WeightfeatError.exit_code
+    labelled = from_digests(options.digests)
+    params = load(comparison.ROOT / "metaparameters.json", comparison.ROOT / "metaparameters_schema.json")
+    variants = dict(options.change) if options.change else parts(params)
+    print(_table(labelled, params, variants, options), end="")
     return 0
 
 
@@ -81,18 +77,8 @@ def _row(digest: Any, blocks: tuple[str, ...]) -> dict[str, float]:
     return features.row(digest, blocks)
 
 
-def _change(text: str) -> tuple[str, Change]:
-    """`NAME=VALUE,NAME=VALUE` with JSON values; a word that is not JSON is text."""
-    change = {}
-    for part in text.split(","):
-        name, found, value = part.partition("=")
-        if not found or name not in Metaparameters.names():
-            raise argparse.ArgumentTypeError(f"{part!r} is not METAPARAMETER=VALUE")
-        try:
-            change[name] = json.loads(value)
-        except ValueError:
-            change[name] = value
-    return text, change
+def _variant(text: str) -> tuple[str, Change]:
+    return text, metaparameter_change(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -100,9 +86,9 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     comparison.add_options(parser)
-    parser.add_argument("--change", type=_change, action="append", metavar="NAME=VALUE,...")
+    parser.add_argument("--change", type=_variant, action="append", metavar="NAME=VALUE,...")
     return parser
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run(main))

@@ -29,7 +29,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from compare_report import report
-from weightfeat.errors import BadRound, WeightfeatError
+from weightfeat.arguments import positive
+from weightfeat.container import run
+from weightfeat.errors import BadRound
 from weightfeat.files import make_folder, write_atomically
 from weightfeat.metadata import parse_label, read_metadata
 
@@ -62,21 +64,17 @@ class Chosen:
 
 
 def main() -> int:
-    """0 when every run ended and the report is written; 2 with one line where one failed."""
+    """0 when every run ended and the report is written."""
     options = _parser().parse_args()
-    try:
-        make_folder(options.out, "output folder")
-        chosen = choose(options.reference, options.round, options.count, options.out / "networks.txt")
-        methods = {name: said for name, said in SETTINGS.items() if name in ("weightfeat", *options.methods)}
-        tasks = [(network, method) for method in methods for network in chosen if _applies(network, method)]
-        with ThreadPoolExecutor(options.jobs) as pool:
-            done = pool.map(lambda task: run(task[0], task[1], options.out), tasks)
-            for _ in tqdm(done, total=len(tasks), unit="run", desc="comparing"):
-                pass
-        write_atomically(options.out / "README.md", report(chosen, options.out, options.reference, methods))
-    except WeightfeatError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    make_folder(options.out, "output folder")
+    chosen = choose(options.reference, options.round, options.count, options.out / "networks.txt")
+    methods = {name: said for name, said in SETTINGS.items() if name in ("weightfeat", *options.methods)}
+    tasks = [(network, method) for method in methods for network in chosen if _applies(network, method)]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        done = pool.map(lambda task: run_once(task[0], task[1], options.out), tasks)
+        for _ in tqdm(done, total=len(tasks), unit="run", desc="comparing"):
+            pass
+    write_atomically(options.out / "README.md", report(chosen, options.out, options.reference, methods))
     print((options.out / "README.md").read_text(), end="")
     return 0
 
@@ -108,7 +106,7 @@ def choose(reference: Path, round_: Path, count: int, kept: Path) -> list[Chosen
     return [*clean, *trojaned]
 
 
-def run(network: Chosen, method: str, out: Path) -> None:
+def run_once(network: Chosen, method: str, out: Path) -> None:
     """Run one method on one network and keep what it said, its seconds and its peak memory; once.
 
     Raises BadRound where the process fails.
@@ -177,11 +175,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--round", type=Path, default=ROOT / "zoo")
     parser.add_argument("--reference", type=Path, default=ROOT / "reference")
     parser.add_argument("--out", type=Path, default=ROOT / "compare")
-    parser.add_argument("--count", type=int, default=24)
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--count", type=positive, default=24)
+    parser.add_argument("--jobs", type=positive, default=2)
     parser.add_argument("--methods", nargs="+", choices=SETTINGS, default=tuple(SETTINGS), metavar="METHOD")
     return parser
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run(main))

@@ -9,7 +9,9 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
+from pictures import GREY, on_grey
 from weightfeat import configure
 from weightfeat.detector.calibration import fit_calibration, sigmoid
 from weightfeat.evaluation.crossval import cross_validate
@@ -96,16 +98,14 @@ def calibrated(scores: Array, y: NDArray[np.int64]) -> Array:
 
 
 def sheet(chosen: Sequence[Network], out: Path) -> bool:
-    """Draw true trigger, reversed trigger and its mask side by side, a row a trojaned network; False where none is."""
-    from PIL import Image
-
+    """Draw name, true trigger, reversed trigger and its mask, a row a trojaned network; False where there is none."""
     rows = []
     for network in (n for n in chosen if n.trojaned):
         target = _config(network)["TRIGGER_TARGET_CLASS"]
         found = out / network.name / "neural-cleanse"
         paths = [network.folder / "trigger.png"]
         paths += [found / f"{what}_class_{target}.png" for what in ("trigger", "mask")]
-        rows.append([_tile(path) for path in paths])
+        rows.append([_label(network.name), *map(_tile, paths)])
     if not rows:
         return False
     Image.fromarray(np.vstack([np.hstack(row) for row in rows])).save(out / SHEET)
@@ -113,12 +113,16 @@ def sheet(chosen: Sequence[Network], out: Path) -> bool:
 
 
 def _tile(path: Path) -> NDArray[np.uint8]:
-    from PIL import Image
-
     if not path.exists():  # filters have no picture of their own; only flagged classes are drawn
-        return np.full((TILE, TILE, 3), 128, dtype=np.uint8)
+        return np.full((TILE, TILE, 3), GREY, dtype=np.uint8)
     with Image.open(path) as image:
-        return np.asarray(image.convert("RGB").resize((TILE, TILE)), dtype=np.uint8)
+        return np.asarray(Image.fromarray(on_grey(image)).resize((TILE, TILE)), dtype=np.uint8)
+
+
+def _label(name: str) -> NDArray[np.uint8]:
+    tile = Image.new("RGB", (TILE, TILE), "white")
+    ImageDraw.Draw(tile).text((TILE / 2, TILE / 2), name, "black", ImageFont.load_default(13), anchor="mm")
+    return np.asarray(tile)
 
 
 def _line(method: str, scores: Array, chosen: Sequence[Network], y: NDArray[np.int64], out: Path) -> str:

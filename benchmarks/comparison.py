@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from weightfeat.arguments import at_least_two, natural, positive
 from weightfeat.baselines.comparison import as_markdown, compare
 from weightfeat.baselines.protocol import Rival
 from weightfeat.evaluation.crossval import CrossValidation
@@ -21,9 +22,9 @@ ROOT = Path(__file__).resolve().parents[1]
 def add_options(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
     """The options that `drawn` reads, and --digests and --jobs; returns the group that --learned-from belongs to."""
     parser.add_argument("--digests", type=Path, default=ROOT / "reference")
-    parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folds", type=at_least_two, default=5)
+    parser.add_argument("--repeats", type=positive, default=3)
+    parser.add_argument("--seed", type=natural, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     earlier = parser.add_mutually_exclusive_group()
     earlier.add_argument(

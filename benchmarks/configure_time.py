@@ -21,6 +21,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pandas as pd
 
+from weightfeat.arguments import positive
+from weightfeat.container import run
 from weightfeat.files import write_atomically
 from weightfeat.judge import Judge
 from weightfeat.labelled import DIGESTS, INDEX_FILE, from_digests, read_index
@@ -32,11 +34,11 @@ ROOT = Path(__file__).resolve().parents[1]
 VERDICTS = 50
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--networks", type=int, default=1104, help="as many as Round 2 has to train on")
+    parser.add_argument("--networks", type=positive, default=1104, help="as many as Round 2 has to train on")
     parser.add_argument("--digests", type=Path, default=ROOT / "reference")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
@@ -53,6 +55,7 @@ def main() -> None:
     print(
         f"verdict of a digest: {statistics.median(seconds):.3f} s, at most {seconds[-1]:.3f} ({len(seconds)})"
     )
+    return 0
 
 
 def repeat(source: Path, folder: Path, count: int) -> None:
@@ -79,4 +82,4 @@ def verdicts(source: Path, learned: Path) -> list[float]:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run(main))

@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weightfeat import configure
-from weightfeat.errors import BadRound, WeightfeatError
+from weightfeat.container import run
+from weightfeat.errors import BadRound
 from weightfeat.evaluation.crossval import CrossValidation, cross_validate
 from weightfeat.evaluation.folds import Fold
 from weightfeat.evaluation.intervals import bootstrap, paired_bootstrap
@@ -35,20 +36,16 @@ KNOWN = (0, 1, 2)
 
 
 def main() -> int:
-    """0 with the tables printed; an error's exit code and one line where something cannot be used."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--digests", type=Path, default=ROOT / "reference", help="a digest folder")
     parser.add_argument("--jobs", type=int, default=2, help="processes; 0: one a core")
     options = parser.parse_args()
-    try:
-        labelled = from_digests(options.digests)
-        params = load(ROOT / "metaparameters.json", ROOT / "metaparameters_schema.json")
-        print(report(tested(labelled, params, options.jobs)), end="")
-    except WeightfeatError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    labelled = from_digests(options.digests)
+    params = load(ROOT / "metaparameters.json", ROOT / "metaparameters_schema.json")
+    print(report(tested(labelled, params, options.jobs)), end="")
     return 0
 
 
@@ -122,4 +119,4 @@ def report(cv: CrossValidation) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run(main))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,7 +26,8 @@ from weightfeat.classmodel import targets_of
 from weightfeat.classmodel.evidence import Suspect
 from weightfeat.classmodel.measure import as_markdown as recovery_markdown
 from weightfeat.classmodel.measure import recoveries
-from weightfeat.errors import BadRound, WeightfeatError
+from weightfeat.container import run
+from weightfeat.errors import BadRound
 from weightfeat.evaluation.control import CONTROLS, control_features
 from weightfeat.evaluation.crossval import CrossValidation, Estimator, fit_and_score
 from weightfeat.evaluation.metrics import elementwise_cross_entropy
@@ -40,7 +40,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> int:
-    """0 with the tables printed; an error's exit code and one line where something cannot be used."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -48,13 +48,9 @@ def main() -> int:
     parser.add_argument("--holdout", type=Path, default=ROOT / "holdout")
     parser.add_argument("--learned-parameters", type=Path, default=ROOT / "learned_parameters")
     options = parser.parse_args()
-    try:
-        known, fresh = from_digests(options.reference), from_digests(options.holdout)
-        require_apart(known, fresh, options.holdout)
-        print(report(known, fresh, Judge.load(options.learned_parameters)), end="")
-    except WeightfeatError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    known, fresh = from_digests(options.reference), from_digests(options.holdout)
+    require_apart(known, fresh, options.holdout)
+    print(report(known, fresh, Judge.load(options.learned_parameters)), end="")
     return 0
 
 
@@ -173,4 +169,4 @@ def each(ours: CrossValidation, suspects: list[Suspect | None], fresh: LabelledS
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run(main))

@@ -26,8 +26,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 import torch
 
+from weightfeat.arguments import positive
+from weightfeat.container import run
 from weightfeat.digest import DigestStore
 from weightfeat.extraction import digest_models
+from weightfeat.zoo.architectures import architecture
 from weightfeat.zoo.vision import build_network
 
 RUN = """
@@ -48,14 +51,15 @@ def main() -> int:
     parser.add_argument("--architecture", default="squeezenet1_1")
     commands = parser.add_subparsers(required=True)
     command = commands.add_parser("line")
-    command.add_argument("--counts", type=int, nargs="+", default=[50, 100, 200])
+    command.add_argument("--counts", type=positive, nargs="+", default=[50, 100, 200])
     command.set_defaults(action=line)
     command = commands.add_parser("kill")
-    command.add_argument("--count", type=int, default=40)
+    command.add_argument("--count", type=positive, default=40)
     command.add_argument("--kills", type=int, default=10)
     command.add_argument("--seed", type=int, default=0)
     command.set_defaults(action=kill)
     options = parser.parse_args()
+    options.architecture = architecture(options.architecture).name
     with tempfile.TemporaryDirectory() as folder:
         return int(options.action(options, Path(folder)))
 
@@ -135,10 +139,10 @@ def contents(store: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(store.glob("*.npz"))}
 
 
-def make_models(folder: Path, architecture: str, count: int) -> list[Path]:
+def make_models(folder: Path, name: str, count: int) -> list[Path]:
     """Files of one architecture, each with weights of its own."""
     torch.manual_seed(0)
-    state = build_network(architecture, 10).state_dict()
+    state = build_network(name, 10).state_dict()
     paths = [folder / f"{number:05}.pt" for number in range(count)]
     for number, path in enumerate(paths):
         torch.save({name: value * (1 + number / 1000) for name, value in state.items()}, path)
@@ -146,4 +150,4 @@ def make_models(folder: Path, architecture: str, count: int) -> list[Path]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run(main))

@@ -1,5 +1,10 @@
 """The classifier alone on weight statistics that others published of real TrojAI Round 11 models.
 
+    python benchmarks/r11_statistics.py [ARCHITECTURE ...] [--data DIR] [--repeats 5] [--nested] [--set NAME=VALUE]
+
+DIR holds train_X_ARCHITECTURE.npy (models x columns) and train_y_ARCHITECTURE.npy (1: poisoned) of 96 mobilenet_v2 and
+96 resnet50 training models, as https://github.com/jsong2333333/TrojAI_Summary has them on its branch round11 (MIT).
+
 Repeated stratified 6-fold cross-validation of `weightfeat.detector` per architecture: cross-entropy with the scorer's
 95 % interval over models (each model's mean over the repeats), Brier score and AUC. `--nested` chooses among a few
 metaparameter settings inside each outer training fold, by the cross-entropy of its own calibrated out-of-fold
@@ -9,7 +14,6 @@ probabilities; without it metaparameters.json holds throughout.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -18,8 +22,12 @@ from typing import Any
 
 import numpy as np
 
+from argument_types import metaparameter_change
+from weightfeat.arguments import positive
 from weightfeat.configure import with_few_bags
+from weightfeat.container import run
 from weightfeat.detector import Detector
+from weightfeat.errors import BadRound
 from weightfeat.evaluation.metrics import cross_entropy, elementwise_cross_entropy, half_width
 from weightfeat.metaparameters import Metaparameters, load
 
@@ -49,64 +57,88 @@ def fitted(x: np.ndarray, y: np.ndarray, params: Metaparameters, nested: bool) -
     return Detector(params.replace(**CANDIDATES[at])).fit(x, y), at
 
 
-def one_fold(job: tuple[str, int, int, Metaparameters, bool]) -> tuple[np.ndarray, np.ndarray, int]:
-    """Held-out positions, their probabilities and the chosen setting of one (architecture, repeat, fold)."""
+def one_fold(job: tuple[Path, str, int, int, Metaparameters, bool]) -> tuple[np.ndarray, np.ndarray, int]:
+    """Held-out positions, their probabilities and the chosen setting of one (data, architecture, repeat, fold)."""
     from sklearn.model_selection import StratifiedKFold
 
-    architecture, repeat, fold, params, nested = job
-    x, y = read(architecture)
+    data, architecture, repeat, fold, params, nested = job
+    x, y = read(data, architecture)
     split = list(StratifiedKFold(6, shuffle=True, random_state=repeat).split(x, y))[fold]
     detector, chosen = fitted(x[split[0]], y[split[0]], params, nested)
     return split[1], detector.predict_proba(x[split[1]])[:, 1], chosen
 
 
-def read(architecture: str) -> tuple[np.ndarray, np.ndarray]:
-    """(models, columns) and labels."""
-    x = np.load(DATA / f"train_X_{architecture}.npy", allow_pickle=False)
-    return x, np.load(DATA / f"train_y_{architecture}.npy", allow_pickle=False).astype(np.int64)
+def read(data: Path, architecture: str) -> tuple[np.ndarray, np.ndarray]:
+    """(models, columns) and labels. Raises BadRound where the files are not there."""
+    if architecture not in RIVALS:
+        raise BadRound(
+            "no statistics of such networks were published",
+            where=architecture,
+            expected=" or ".join(RIVALS),
+            remedy="name one of them, or none for both",
+        )
+    paths = [data / f"train_{what}_{architecture}.npy" for what in "Xy"]
+    try:
+        x, y = (np.load(path, allow_pickle=False) for path in paths)
+    except (OSError, ValueError) as error:
+        raise BadRound(
+            f"cannot be read ({error})",
+            where=data,
+            expected=" and ".join(path.name for path in paths),
+            remedy="fetch the published statistics that --help names, and give their folder with --data",
+        ) from error
+    return x, y.astype(np.int64)
 
 
 def main() -> int:
     """Print one line an architecture."""
-    from sklearn.metrics import roc_auc_score
-
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("architectures", nargs="*", default=list(RIVALS), help=" and ".join(RIVALS))
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--data", type=Path, default=DATA, metavar="DIR", help=f"default: {DATA}")
+    parser.add_argument("--repeats", type=positive, default=5)
     parser.add_argument("--nested", action="store_true")
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--jobs", type=positive, default=2)
     parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="change a metaparameter"
+        "--set",
+        type=metaparameter_change,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change a metaparameter",
     )
     args = parser.parse_args()
-    if not DATA.is_dir():
-        print(f"skipped: {DATA} is not here", file=sys.stderr)
-        return 0
+    labels = {name: read(args.data, name)[1] for name in args.architectures}
     params = load(ROOT / "metaparameters.json", ROOT / "metaparameters_schema.json")
-    for name, value in (item.split("=", 1) for item in args.set):
-        params = params.replace(
-            **{name: value if name == "train_calibration" else type(getattr(params, name))(value)}
-        )
-    for architecture in args.architectures:
-        start = time.perf_counter()
-        _, y = read(architecture)
-        jobs = [(architecture, r, f, params, args.nested) for r in range(args.repeats) for f in range(6)]
-        p, chosen = np.full((args.repeats, len(y)), np.nan), []
-        with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
-            for job, (held, probability, at) in zip(jobs, pool.map(one_fold, jobs), strict=True):
-                p[job[1], held] = probability
-                chosen.append(at)
-        losses = elementwise_cross_entropy(y, p)
-        aucs = [roc_auc_score(y, row) for row in p]
-        picks = f"  picks {np.bincount(chosen, minlength=len(CANDIDATES)).tolist()}" if args.nested else ""
-        print(
-            f"{architecture:13} CE {losses.mean():.3f} +- {half_width(losses):.3f}  AUC {np.mean(aucs):.3f} "
-            f"(repeats {min(aucs):.3f}-{max(aucs):.3f})  Brier {((p - y) ** 2).mean():.3f}  "
-            f"rival CE {RIVALS[architecture]:.3f}  {time.perf_counter() - start:.0f} s{picks}",
-            flush=True,
-        )
+    for changed in args.set:
+        params = params.replace(**changed)
+    for architecture, y in labels.items():
+        print(measured(architecture, y, params, args), flush=True)
     return 0
 
 
+def measured(architecture: str, y: np.ndarray, params: Metaparameters, args: argparse.Namespace) -> str:
+    """An architecture's figures in a line."""
+    from sklearn.metrics import roc_auc_score
+
+    start = time.perf_counter()
+    order = [(repeat, fold) for repeat in range(args.repeats) for fold in range(6)]
+    jobs = [(args.data, architecture, *place, params, args.nested) for place in order]
+    p, chosen = np.full((args.repeats, len(y)), np.nan), []
+    with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
+        for (repeat, _), (held, probability, at) in zip(order, pool.map(one_fold, jobs), strict=True):
+            p[repeat, held] = probability
+            chosen.append(at)
+    losses = elementwise_cross_entropy(y, p)
+    aucs = [roc_auc_score(y, row) for row in p]
+    picks = f"  picks {np.bincount(chosen, minlength=len(CANDIDATES)).tolist()}" if args.nested else ""
+    return (
+        f"{architecture:13} CE {losses.mean():.3f} +- {half_width(losses):.3f}  AUC {np.mean(aucs):.3f} "
+        f"(repeats {min(aucs):.3f}-{max(aucs):.3f})  Brier {((p - y) ** 2).mean():.3f}  "
+        f"rival CE {RIVALS[architecture]:.3f}  {time.perf_counter() - start:.0f} s{picks}"
+    )
+
+
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run(main))

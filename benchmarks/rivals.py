@@ -29,8 +29,8 @@ from weightfeat.baselines.protocol import Rival
 from weightfeat.classmodel import class_rows, targets_of
 from weightfeat.classmodel.measure import recovery_table
 from weightfeat.classmodel.pipeline import WithClassEvidence
+from weightfeat.container import run
 from weightfeat.detector import Detector
-from weightfeat.errors import WeightfeatError
 from weightfeat.evaluation.crossval import CrossValidation, cross_validate
 from weightfeat.evaluation.folds import Fold
 from weightfeat.labelled import LabelledSet, from_digests
@@ -40,22 +40,18 @@ Results = tuple[CrossValidation, list[tuple[Rival, CrossValidation]]]
 
 
 def main() -> int:
-    """0 when every rival ran; 2 with one line when the digests cannot be used."""
+    """Print the tables; 0 when every rival ran."""
     arguments = _parser().parse_args()
-    try:
-        labelled = from_digests(arguments.digests)
-        params = load(comparison.ROOT / "metaparameters.json", comparison.ROOT / "metaparameters_schema.json")
-        folds, shown = comparison.drawn(labelled, arguments)
-        later = None if arguments.since is None else labelled.since(arguments.since)
-        ours, theirs = _tried(labelled, params, folds, arguments)
-        print(comparison.table(labelled, ours, theirs, shown, arguments), end="")
-        if later is not None:
-            print("\n" + comparison.table(labelled, ours, theirs, later, arguments), end="")
-        if arguments.classes:
-            print("\n" + recovery_table(labelled), end="")
-    except WeightfeatError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return WeightfeatError.exit_code
+    labelled = from_digests(arguments.digests)
+    params = load(comparison.ROOT / "metaparameters.json", comparison.ROOT / "metaparameters_schema.json")
+    folds, shown = comparison.drawn(labelled, arguments)
+    later = None if arguments.since is None else labelled.since(arguments.since)
+    ours, theirs = _tried(labelled, params, folds, arguments)
+    print(comparison.table(labelled, ours, theirs, shown, arguments), end="")
+    if later is not None:
+        print("\n" + comparison.table(labelled, ours, theirs, later, arguments), end="")
+    if arguments.classes:
+        print("\n" + recovery_table(labelled), end="")
     return 0
 
 
@@ -119,4 +115,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run(main))

@@ -32,8 +32,10 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from speed_floor import Rates, measure
+from weightfeat.arguments import positive
+from weightfeat.container import run
 from weightfeat.files import write_atomically
-from weightfeat.zoo.architectures import NAMES
+from weightfeat.zoo.architectures import NAMES, architecture
 from weightfeat.zoo.vision import build_network
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,8 +60,9 @@ print([os.waitstatus_to_exitcode(status), wall, processor, usage.ru_maxrss])
 """
 
 
-def main() -> None:
+def main() -> int:
     options = _parser().parse_args()
+    names = [architecture(name).name for name in options.architectures]
     if options.cpu:
         os.environ.update(ONE_THREAD)
     lines, shares = [], []
@@ -69,7 +72,7 @@ def main() -> None:
             rates = measure(_zeros(Path(folder) / "zeros"), clock)
         about = machine(rates, options)
         print(about, "\n\n" + header(), sep="", flush=True)
-        for name in options.architectures:
+        for name in names:
             found = measured(name, Path(folder), rates, options)
             lines.append(row(name, found))
             shares.append(share_row(name, found))
@@ -77,6 +80,7 @@ def main() -> None:
             if options.output is not None:
                 write_atomically(options.output, page(about, lines, shares), "table")
     print("", share_header(), *shares, sep="\n")
+    return 0
 
 
 def measured(name: str, folder: Path, rates: Rates, options: argparse.Namespace) -> dict[str, Any]:
@@ -223,7 +227,7 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("architectures", nargs="*", default=list(NAMES), help="default: Round 2's 23")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=positive, default=3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument(
         "--cpu", action="store_true", help="one thread's processor time: for a machine others use"
@@ -234,4 +238,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run(main))

@@ -29,6 +29,7 @@ from threadpoolctl import threadpool_limits
 
 from speed_floor import Rates, floor
 from weightfeat import checkpoint, network
+from weightfeat.container import run
 from weightfeat.container.defaults import default
 from weightfeat.digest import compute
 from weightfeat.digest.channels import channels
@@ -50,7 +51,7 @@ SLOW = 20.0
 """Seconds after which a rival is timed once only."""
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -67,6 +68,7 @@ def main() -> None:
     if options.rivals:
         measured |= rivals(options.architecture, options.file, median)
     print(json.dumps(measured))
+    return 0
 
 
 def ours(file: Path, device: str, rates: Rates, median: Median) -> dict[str, Any]:
@@ -157,4 +159,4 @@ def median_of(clock: Callable[[], float], repeats: int, work: Callable[[], objec
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run(main))

@@ -14,7 +14,6 @@ import contextlib
 import io
 import logging
 import os
-import sys
 import warnings
 from pathlib import Path
 
@@ -23,7 +22,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from tqdm import tqdm
 
 from weightfeat.baselines.weightwatcher import FOLDER
-from weightfeat.errors import WeightfeatError
+from weightfeat.container import run
 from weightfeat.execution import rebuild
 from weightfeat.files import make_folder, write_atomically
 from weightfeat.labelled import INDEX_FILE, read_index
@@ -37,17 +36,13 @@ def main() -> int:
     parser.add_argument("--round", type=Path, default=ROOT / "zoo")
     parser.add_argument("--reference", type=Path, default=ROOT / "reference")
     options = parser.parse_args()
-    folder = make_folder(options.reference / FOLDER, "folder of tables")
     index = read_index(options.reference / INDEX_FILE)
+    folder = make_folder(options.reference / FOLDER, "folder of tables")
     missing = {name: key for name, key in index.items() if not (folder / f"{key}.csv").exists()}
     models = {name: options.round / name / "model.pt" for name in missing}
     present = [name for name in sorted(missing) if models[name].exists()]
     for name in tqdm(present, unit="net"):
-        try:
-            write_atomically(folder / f"{missing[name]}.csv", table(models[name]), "table")
-        except WeightfeatError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return error.exit_code
+        write_atomically(folder / f"{missing[name]}.csv", table(models[name]), "table")
     absent = len(missing) - len(present)
     print(f"{folder}: {len(index) - absent} tables, {absent} networks without a model in {options.round}")
     return int(absent > 0)
@@ -67,4 +62,4 @@ def table(model: Path) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run(main))

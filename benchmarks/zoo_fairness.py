@@ -11,20 +11,22 @@ folds would know the label of what is tested as the one they lack.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from weightfeat.errors import BadRound, WeightfeatError
+from weightfeat.arguments import at_least_two, positive
+from weightfeat.container import run
+from weightfeat.errors import BadRound
 from weightfeat.evaluation.control import MetadataControl
 from weightfeat.evaluation.crossval import cross_validate
 from weightfeat.evaluation.folds import stratified_folds
 from weightfeat.evaluation.intervals import Estimate, bootstrap
 from weightfeat.files import write_atomically
-from weightfeat.metadata import parse_label, read_metadata
+from weightfeat.metadata import parse_label, read_metadata, require_none
+from weightfeat.rounds import METADATA_FILE
 from weightfeat.zoo.reference import REJECTIONS_FILE, TIMING_COLUMNS, TIMINGS_FILE
 from zoo_outcomes import accuracies, gates_by_architecture, gates_by_cell, markdown, seconds
 
@@ -48,34 +50,43 @@ OUTCOMES = (
     "training_images / planned",
     "attempt",
 )
+COLUMNS = (
+    *("poisoned", "design_pair", "design_cell", "preset", "number_training_samples", *NUMBERS, *NAMES),
+    *("final_triggered_data_test_acc", *(column.split(" /")[0] for column in OUTCOMES)),
+)
+"""What the tables are made of."""
 LEAST = 8  # networks of each label: with fewer an interval says nothing
 SEED = 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """0 when the tables could be made; 2 with one line when the folder cannot be read."""
+    """Print the tables, and write them where asked."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--reference", type=Path, default=Path("reference"), metavar="DIR")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the tables there too")
-    parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--folds", type=at_least_two, default=5)
+    parser.add_argument("--repeats", type=positive, default=3)
     options = parser.parse_args(argv)
-    try:
-        text = report(options.reference, options.folds, options.repeats)
-        if options.output is not None:
-            write_atomically(options.output, text)
-    except WeightfeatError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    text = report(options.reference, options.folds, options.repeats)
+    if options.output is not None:
+        write_atomically(options.output, text)
     print(text, end="")
     return 0
 
 
 def report(reference: Path, folds: int, repeats: int) -> str:
-    """All tables of a reference set. Raises BadRound where METADATA.csv is absent or says no label."""
-    table = read_metadata(reference / "METADATA.csv")
+    """All tables of a reference set. Raises BadRound where METADATA.csv is absent, or no zoo's."""
+    table = read_metadata(reference / METADATA_FILE)
+    lacking = [column for column in COLUMNS if column not in table.columns]
+    require_none(
+        lacking,
+        reference / METADATA_FILE,
+        "columns are absent",
+        "those of a zoo",
+        "give a zoo's reference set",
+    )
     y = labels(table, reference)
     rejected = _table(reference / REJECTIONS_FILE, ("model_name", "attempt", "missed", "design_cell"))
     timings = _table(reference / TIMINGS_FILE, TIMING_COLUMNS)
@@ -94,8 +105,6 @@ def report(reference: Path, folds: int, repeats: int) -> str:
 
 def labels(table: pd.DataFrame, where: Path) -> np.ndarray:
     """0/1 (n,), one a row."""
-    if "poisoned" not in table.columns:
-        raise BadRound("no column poisoned", where=where, expected="a label a row", remedy="add the column")
     found = [parse_label(word, f"{where}, {name}") for name, word in table["poisoned"].items()]
     if None in found:
         raise BadRound("a label is missing", where=where, expected="a label a row", remedy="add the label")
@@ -202,4 +211,4 @@ def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run(main))

@@ -25,7 +25,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # processes that wait activ
 
 import torch
 
+from weightfeat.arguments import positive
+from weightfeat.container import run
 from weightfeat.files import write_atomically
+from weightfeat.zoo.allocator import keep_freed_memory
 from weightfeat.zoo.architectures import NAMES, architecture
 from weightfeat.zoo.design import network_spec, select_ids
 from weightfeat.zoo.presets import preset
@@ -43,16 +46,17 @@ class Rate:
     drawing: float
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("architectures", nargs="*", default=NAMES, metavar="ARCHITECTURE")
     parser.add_argument("--preset", default="cpu")
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--jobs", type=positive, default=2)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
+    names = [architecture(name).name for name in options.architectures]
     what = "an epoch" if preset(options.preset).stop == "patience" else "a try"
     head = (
         f"{options.jobs} processes of one thread, torch {torch.__version__}, {platform.machine()}, "
@@ -63,17 +67,19 @@ def main() -> None:
     print(head, flush=True)
     lines = []
     with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for name in options.architectures:
+        for name in names:
             work = [(name, options.preset, options.seconds)] * options.jobs
             lines.append(_line(name, options.preset, list(pool.map(measure, *zip(*work, strict=True)))))
             print(lines[-1], flush=True)
     if options.output is not None:
         write_atomically(options.output, "\n".join([head, *lines]) + "\n")
+    return 0
 
 
 def measure(name: str, preset_name: str, seconds: float) -> Rate:
     """Train one architecture's first network of the design for some seconds."""
     torch.set_num_threads(1)
+    keep_freed_memory()
     trainer = Trainer(network_spec(preset(preset_name), SEED, select_ids(1, (name,))[0]), torch.device("cpu"))
     trainer.network.train()
     for _ in range(WARM_UP):
@@ -100,4 +106,4 @@ def _line(name: str, preset_name: str, rates: list[Rate]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run(main))

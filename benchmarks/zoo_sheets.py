@@ -18,6 +18,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from pictures import on_grey
+from weightfeat.arguments import natural
+from weightfeat.container import run
 from weightfeat.files import make_folder
 from weightfeat.zoo import scenes, signs, triggers, weather
 from weightfeat.zoo.design import network_spec
@@ -41,7 +44,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", type=Path, default=Path("docs/images"), metavar="DIR")
-    parser.add_argument("--seed", type=int, default=2020)
+    parser.add_argument("--seed", type=natural, default=2020)
     options = parser.parse_args()
     torch.set_num_threads(1)
     folder = make_folder(options.output, "folder of sheets")
@@ -76,7 +79,7 @@ def sign_sheet(seed: int) -> list[list[Cell]]:
         sign = signs.Sign(
             shapes[i % len(shapes)], schemes[(i + 5 * (i // len(shapes))) % len(schemes)], symbol
         )
-        drawn = _on_grey(signs.draw(sign, PIXELS))
+        drawn = on_grey(signs.draw(sign, PIXELS))
         cells += [(f"{sign.shape}, {sign.scheme}", drawn)]
     return [cells[i : i + 8] for i in range(0, len(cells), 8)]
 
@@ -92,7 +95,7 @@ def trigger_sheet(seed: int) -> list[list[Cell]]:
         assert large.corners is not None
         share = f"{spec.trigger.size_min:.0%}-{spec.trigger.size_max:.0%}"
         picture = triggers.picture(large.corners, spec.trigger.color, PIXELS)
-        rows[0].append((f"{sides} sides, {share}", _on_grey(picture)))
+        rows[0].append((f"{sides} sides, {share}", on_grey(picture)))
         source = torch.tensor(spec.trigger.sources[:1] * 2)
         for row, image in zip((1, 2), _draw(large, source, seed, stamped=True), strict=True):
             rows[row].append((f"on class {int(source[0])}", image))
@@ -233,10 +236,5 @@ def _enlarged(picture: Picture) -> Picture:
     return np.repeat(np.repeat(picture, 2, axis=0), 2, axis=1)
 
 
-def _on_grey(image: Image.Image) -> Picture:
-    ground = Image.new("RGBA", image.size, (128, 134, 140, 255))
-    return np.asarray(Image.alpha_composite(ground, image).convert("RGB"))
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run(main))

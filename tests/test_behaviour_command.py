@@ -145,6 +145,29 @@ def test_the_guard_prints_a_number_an_image(folder: Path, capsys: pytest.Capture
     assert numbers[0] in (int(predicted((image - 0.5) / 0.25).argmax()), CLASSES)
 
 
+def test_the_guard_judges_the_others_where_an_image_cannot_be_read(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.png").write_text("no picture")
+    first, second = sorted(str(path) for path in (folder / "example_data").glob("*.png"))[:2]
+    words = ["--image", first, str(tmp_path / "text.png"), second, "--set", "overlays=2", "--quiet"]
+    assert cli.main(["guard", *paths(folder), *words]) == 2
+    said = capsys.readouterr()
+    assert [line.split("  ")[1] for line in said.out.splitlines()] == [first, second]
+    errors = [line for line in said.err.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert "text.png: image cannot be read" in errors[0]
+
+
+@pytest.mark.parametrize("text", ["x", "0", "1.5", "nan"])
+def test_what_is_no_rate_is_told_what_one_is(
+    text: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["guard", *paths(folder), "--image", "any.png", "--frr", text])
+    assert f"{text!r} is not a rate, a number between 0 and 1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -155,7 +178,11 @@ def test_the_guard_prints_a_number_an_image(folder: Path, capsys: pytest.Capture
         (["repair", "--method", "prune", "--trigger", "none", "--output", "{tmp}"], "flags no class"),
         (
             ["repair", "--method", "prune", "--target", "9", "--output", "{tmp}"],
-            "no reversed trigger of class 9",
+            "no class 9; expected a class from 0 to 2",
+        ),
+        (
+            ["repair", "--method", "prune", "--target", "-1", "--trigger", "{tmp}", "--output", "{tmp}"],
+            "no class -1; expected a class from 0 to 2",
         ),
     ],
 )

@@ -14,6 +14,8 @@ from PIL import Image
 
 import zoo_fairness as fairness
 import zoo_sheets as sheets
+from weightfeat.container import run
+from weightfeat.errors import BadRound
 from weightfeat.metadata import read_metadata
 from weightfeat.zoo import metadata, render
 from weightfeat.zoo.design import network_spec, pair_number
@@ -189,8 +191,15 @@ def test_the_command_writes_what_it_prints_and_says_errors_in_a_line(
     arguments = ["--reference", str(tmp_path), "--folds", "2", "--repeats", "1"]
     assert fairness.main([*arguments, "--output", str(tmp_path / "fair.md")]) == 0
     assert capsys.readouterr().out == (tmp_path / "fair.md").read_text()
-    assert fairness.main(["--reference", str(tmp_path / "nowhere")]) == 2
+    assert run(lambda: int(fairness.main(["--reference", str(tmp_path / "nowhere")]))) == 2
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_a_set_that_is_no_zoos_is_refused(tmp_path: Path) -> None:
+    rows = [_row(s) for s in _specs(2)]
+    _write(tmp_path, rows, lambda row: {k: v for k, v in row.items() if k not in ("design_pair", "preset")})
+    with pytest.raises(BadRound, match=r"2 columns are absent \(design_pair, preset\)"):
+        fairness.report(tmp_path, 3, 1)
 
 
 @cache

@@ -206,10 +206,35 @@ def test_journal_of_other_data_or_of_something_else_is_refused(tmp_path: Path) -
     search(4, tmp_path / "j.log")
     with pytest.raises(BadOutput, match="other models"):
         search(4, tmp_path / "j.log", seed=5)
-    (tmp_path / "text.log").write_text("not a journal\n")
-    for path in (tmp_path, tmp_path / "text.log", tmp_path / "text.log" / "j.log"):
+    for path in (tmp_path, tmp_path / "j.log" / "j.log"):
         with pytest.raises(BadOutput):
             search(4, path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "not a journal\n",
+        "0.128",
+        '{"train_seed": 1}\n',
+        '{"op_code": 0, "worker_id": "w", "study_name": "another program\'s", "directions": [1]}\n',
+        "[" * 10_000,
+        "\ufeff\n",
+    ],
+)
+def test_a_file_that_is_no_journal_is_refused_and_kept(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.txt"
+    path.write_text(text)
+    with pytest.raises(BadOutput, match=r"mine\.txt: cannot be used as a search journal"):
+        open_study(path)
+    assert path.read_text() == text
+
+
+def test_a_search_that_is_there_is_opened_without_writing(tmp_path: Path) -> None:
+    search(4, tmp_path / "j.log")
+    before = (tmp_path / "j.log").read_bytes()
+    assert search(4, tmp_path / "j.log") == search(4)
+    assert (tmp_path / "j.log").read_bytes() == before
 
 
 def test_space_without_a_usable_point_is_refused() -> None:

@@ -173,6 +173,14 @@ def test_behaviour_of_a_detector(text: str, found: list[str], tmp_path: Path) ->
         assert "a test without one" in shown(lines[-1])
 
 
+def test_a_model_that_is_absent_is_a_line_of_its_own(tmp_path: Path) -> None:
+    command = server_detectors.command(tmp_path, "result.write_text('0.5')")
+    (only,) = behaviour(command, Parameters(), BARE, tmp_path / "nope.pt")
+    assert problems([only]) == ["the model can be read"]
+    assert "nope.pt" in only.found
+    assert "--model" in only.remedy
+
+
 def test_a_small_model_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
     first, same, other = (small_model(tmp_path / f"{n}.pt", n // 2).stat().st_size for n in range(3))
     assert first == same == other

@@ -377,6 +377,8 @@ def test_written_networks_are_whole_modules_that_know_the_examples(
         ({"architectures": ("alexnet",)}, "unknown architecture"),
         ({"device": "abacus"}, "device not available"),
         ({"ids": (5, 2)}, "ids 5 to 2"),
+        ({"seed": -4}, "seed of -4"),
+        ({"threads": 0, "jobs": 0}, "0 threads"),
     ],
 )
 def test_bad_options_are_refused_before_anything_is_written(
@@ -389,12 +391,28 @@ def test_bad_options_are_refused_before_anything_is_written(
 
 def test_another_design_in_the_folder_is_refused_and_kept(tmp_path: Path) -> None:
     make_round(_options(tmp_path / "out", 1))
+    (tmp_path / "out" / ".lock").unlink()
     before = _contents(tmp_path / "out")
     with pytest.raises(BadRound, match="another design"):
         make_round(_options(tmp_path / "out", 1, seed=1))
     assert _contents(tmp_path / "out") == before
     (tmp_path / "out" / "design.json").unlink()
     with pytest.raises(BadRound, match=r"without a design\.json"):
+        make_round(_options(tmp_path / "out", 1))
+    assert not (tmp_path / "out" / ".lock").exists()
+
+
+def test_a_design_begun_while_the_folder_was_opened_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mkdir = Path.mkdir
+
+    def begin(self: Path, **options: bool) -> None:
+        monkeypatch.setattr(Path, "mkdir", mkdir)
+        make_round(_options(tmp_path / "out", 1, seed=1))
+
+    monkeypatch.setattr(Path, "mkdir", begin)
+    with pytest.raises(BadRound, match="another design"):
         make_round(_options(tmp_path / "out", 1))
 
 

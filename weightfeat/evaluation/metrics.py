@@ -8,7 +8,6 @@ ships.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -151,16 +150,3 @@ def reliability_table(labels: ArrayLike, probabilities: ArrayLike, bins: int = B
 def bin_numbers(probabilities: Floats, bins: int = BINS) -> Ints:
     """Which of equal-width bins [low, high) each probability falls into; 1 falls into the last."""
     return np.minimum((probabilities * bins).astype(np.int64), bins - 1)
-
-
-def as_probabilities(results: Iterable[str | float | None]) -> Floats:
-    """Result files' first lines as the scorer takes them: what is absent, unparsable or NaN becomes 0.5."""
-    return np.array([_parsed(result) for result in results], dtype=np.float64)
-
-
-def _parsed(result: str | float | None) -> float:
-    try:
-        value = float(result.strip() if isinstance(result, str) else result)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return MISSING
-    return MISSING if np.isnan(value) else value

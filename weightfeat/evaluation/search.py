@@ -84,16 +84,7 @@ def tune(
     claim(study, fingerprint(y, architectures, groups, folds), storage_path)
     offer(study, start)
     table = lru_cache(maxsize=2 * BATCH)(features_by_blocks)
-
-    def task(params: P, fold: Fold) -> Task:
-        try:
-            X = table(params.blocks)
-        except WeightfeatError as error:
-            return partial(str, str(error))
-        return partial(
-            _try, make_detector, params, X, y, architectures, families, groups, fold.train, fold.test
-        )
-
+    task = partial(_task, table, make_detector, (y, architectures, families, groups))
     while (missing := trials - finished(study)) > 0:
         _run_batch(study, space, task, y, folds, min(BATCH, missing), jobs)
         if progress is not None:
@@ -188,6 +179,21 @@ def _record(
     else:
         run.losses.append(elementwise_cross_entropy(truth, result))
         run.trial.report(run.loss, step)
+
+
+def _task(
+    table: Callable[[tuple[str, ...]], pd.DataFrame],
+    make_detector: Callable[[P], Estimator],
+    models: tuple[Any, ...],
+    params: P,
+    fold: Fold,
+) -> Task:
+    """Scores of one fold, to be had in another process; features are made in this one."""
+    try:
+        X = table(params.blocks)
+    except WeightfeatError as error:
+        return partial(str, str(error))
+    return partial(_try, make_detector, params, X, *models, fold.train, fold.test)
 
 
 def _try(make_detector: Callable[[P], Estimator], params: P, *data: Any) -> NDArray[np.float64] | str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
@@ -22,23 +23,26 @@ CHANCE = 0.05  # of leaving the start for a trial that is no better
 
 
 def open_study(storage_path: Path | None, seed: int = 0, name: str = STUDY) -> optuna.Study:
-    """The search's study, or another `name`: in memory, or in the journal at `storage_path`, made where absent."""
+    """The search's study, or another `name`: in memory, or in the journal at `storage_path`, made where absent.
+
+    A journal that holds the study is only read. Raises BadOutput, with nothing written, for a file of another kind.
+    """
     import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if storage_path is not None:
-        make_folder(storage_path.parent, "folder of the search journal")
+    how: dict[str, Any] = {
+        "study_name": name,
+        "sampler": _per_trial_sampler(seed),
+        "pruner": optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1),
+    }
+    if storage_path is None:
+        return optuna.create_study(direction="minimize", **how)
+    make_folder(storage_path.parent, "folder of the search journal")
     try:
-        return optuna.create_study(
-            study_name=name,
-            storage=None if storage_path is None else JournalStorage(JournalFileBackend(str(storage_path))),
-            load_if_exists=True,
-            direction="minimize",
-            sampler=_per_trial_sampler(seed),
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1),
-        )
+        storage = _journal(storage_path)
+        if name in optuna.get_all_study_names(storage):
+            return optuna.load_study(storage=storage, **how)
+        return optuna.create_study(storage=storage, load_if_exists=True, direction="minimize", **how)
     except (OSError, ValueError) as error:
         raise BadOutput(
             f"cannot be used as a search journal ({error})",
@@ -46,6 +50,28 @@ def open_study(storage_path: Path | None, seed: int = 0, name: str = STUDY) -> o
             expected="a journal of an earlier search, or a path where one can be made",
             remedy="choose another path",
         ) from error
+
+
+def _journal(path: Path) -> optuna.storages.JournalStorage:
+    """The journal at `path`. ValueError for a file that is none: Optuna would append to it before it looked."""
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    if path.exists():
+        with path.open("rb") as stream:
+            line = stream.readline()
+        if line and not _begins_a_journal(line):
+            raise ValueError("its first line is not one of a search's")
+    return JournalStorage(JournalFileBackend(str(path)))
+
+
+def _begins_a_journal(line: bytes) -> bool:
+    """Whether a line is the entry that made a study of ours, with which every journal of a search begins."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(entry, dict) and "op_code" in entry and entry.get("study_name") in (STUDY, SENSITIVITY)
 
 
 def finished(study: optuna.Study) -> int:
@@ -99,14 +125,16 @@ def offer(study: optuna.Study, start: dict[str, Any] | None) -> None:
 
 def claim(study: optuna.Study, fingerprint: str, storage_path: Path | None) -> None:
     """Mark the study as one on these data; BadOutput where it was begun on others."""
-    if study.user_attrs.setdefault("data", fingerprint) != fingerprint:
+    begun = study.user_attrs.get("data")
+    if begun is None:
+        study.set_user_attr("data", fingerprint)
+    elif begun != fingerprint:
         raise BadOutput(
             "the search journal was begun with other models, folds or another seed",
             where=storage_path,
             expected="a new file, or the same data again",
             remedy="choose another path",
         )
-    study.set_user_attr("data", fingerprint)
 
 
 def best(study: optuna.Study) -> optuna.trial.FrozenTrial:

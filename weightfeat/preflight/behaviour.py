@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from weightfeat.errors import UnreadableFile
 from weightfeat.extras import needs
 from weightfeat.preflight.lines import Line, State, line
 from weightfeat.server.isolation import Isolation
@@ -43,14 +44,22 @@ def behaviour(
     *,
     seconds: float = 900.0,
 ) -> list[Line]:
-    """Run the detector on one model (a small one where none is given), three times, and say what was seen."""
+    """Run the detector on one model (a small one where none is given), three times, and say what was seen.
+
+    Where the model cannot be read, one line says so: nothing is run.
+    """
     with tempfile.TemporaryDirectory(prefix="weightfeat-check-") as folder:
         top = Path(folder)
         chosen = model or small_model(top / "model.pt")
         space, logs = Workspace.on_host(top / "work"), (top / "stdout", top / "stderr")
         verdicts = []
         for api, variables in (("10", {}), ("infer", {}), ("10", {"OMP_NUM_THREADS": "1"})):
-            space.lay_out(chosen)
+            try:
+                space.lay_out(chosen)
+            except UnreadableFile as error:
+                return [
+                    line("the model can be read", [f"{chosen}: {error.what}"], "give another with --model")
+                ]
             program = Program(command, api, parameters, variables)
             verdicts.append(trial(program, space, isolation, Limits(seconds), mark=folder, logs=logs)[1])
         space.clear()

@@ -34,7 +34,7 @@ class RoundFolder:
 
     @contextmanager
     def opened(self) -> Iterator[RoundFolder]:
-        """Create or check the folder and keep other runs out of it.
+        """Create or check the folder and keep other runs out of it; a refused folder stays as it was.
 
         Raises
         ------
@@ -42,6 +42,7 @@ class RoundFolder:
         BadRound : it holds another design, or something else altogether.
         """
         try:
+            self._has_begun()
             self.root.mkdir(parents=True, exist_ok=True)
             lock = (self.root / ".lock").open("w")
         except OSError as error:
@@ -56,32 +57,37 @@ class RoundFolder:
                     expected="one run a folder",
                     remedy="wait for it, or give it more processes with --jobs",
                 ) from error
-            self._check_design()
+            if not self._has_begun():  # asked again: before the lock another run may have begun its own
+                design = json.dumps(self._design(), indent=2) + "\n"
+                write_atomically(self.root / DESIGN_FILE, design, DESIGN_FILE)
             for leftover in self.root.glob("*" + PARTIAL):
                 shutil.rmtree(leftover, ignore_errors=True)
             yield self
 
-    def _check_design(self) -> None:
-        path = self.root / DESIGN_FILE
-        mine = {
+    def _design(self) -> dict[str, Any]:
+        return {
             "preset": self.preset.name,
             "seed": self.seed,
             "fingerprint": fingerprint(self.preset, self.seed),
         }
+
+    def _has_begun(self) -> bool:
+        """Whether the folder holds this design already; BadRound where it holds anything else."""
+        path = self.root / DESIGN_FILE
         if not path.exists():
             if any(self.root.glob("id-*")) or (self.root / "METADATA.csv").exists():
                 raise _other_design(self.root, "a round without a design.json")
-            write_atomically(path, json.dumps(mine, indent=2) + "\n", DESIGN_FILE)
-            return
+            return False
         try:
             found = json.loads(path.read_text())
         except (OSError, ValueError) as error:
             raise _other_design(self.root, f"an unreadable {DESIGN_FILE}") from error
-        if found != mine:
+        if found != self._design():
             described = (
                 f"{found.get('preset')!r} with seed {found.get('seed')}" if isinstance(found, dict) else found
             )
             raise _other_design(self.root, f"another design ({described}, or another version of the program)")
+        return True
 
     def finished(self) -> list[Path]:
         """Folders of the finished networks, by id."""

@@ -64,7 +64,7 @@ def make_round(options: Options) -> Summary:
 
     Raises
     ------
-    BadRound : a count below one, an unknown preset or architecture, a folder with another design, no memory.
+    BadRound : an option out of its bounds, an unknown preset or architecture, a folder with another design, no memory.
     UnsupportedLayout : a device torch does not have.
     BadOutput : the folder cannot be written, is in use, or the disk is full.
     """
@@ -93,23 +93,24 @@ def make_round(options: Options) -> Summary:
 
 
 def _wanted(options: Options) -> tuple[int, ...]:
+    if options.seed < 0:
+        raise _bad("--seed", f"a seed of {options.seed}", "0 or more", "choose another seed")
+    if options.threads < 1:
+        raise _bad("--threads", f"{options.threads} threads", "at least one", "say how many a process has")
     if options.count is None and options.ids is None:
-        raise _bad_count("no count", "--count N or --ids FIRST-LAST")
+        raise _bad("--count", "no count", "--count N or --ids FIRST-LAST", "say how many networks to make")
     if options.count is not None and options.count < 1:
-        raise _bad_count(f"a count of {options.count}", "at least one network")
+        raise _bad(
+            "--count", f"a count of {options.count}", "at least one network", "say how many networks to make"
+        )
     first, last = options.ids or (0, None)
     if last is not None and last < first:
-        raise BadRound(
-            f"ids {first} to {last}",
-            where="--ids",
-            expected="first <= last",
-            remedy="give the smaller id first",
-        )
+        raise _bad("--ids", f"ids {first} to {last}", "first <= last", "give the smaller id first")
     return select_ids(options.count, options.architectures, first, last)
 
 
-def _bad_count(what: str, expected: str) -> BadRound:
-    return BadRound(what, where="--count", expected=expected, remedy="say how many networks to make")
+def _bad(option: str, what: str, expected: str, remedy: str) -> BadRound:
+    return BadRound(what, where=option, expected=expected, remedy=remedy)
 
 
 def _outcomes(options: Options, todo: list[int], bar: Any) -> Iterator[Outcome]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import math
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,8 @@ from weightfeat.baselines.behaviour.strip import Strip
 from weightfeat.baselines.behaviour.subjects import read_subject
 from weightfeat.baselines.behaviour.triggers import Trigger
 from weightfeat.baselines.behaviour.unlearning import Unlearning, unlearn
-from weightfeat.errors import UnreadableFile
+from weightfeat.container.flags import BadCommandLine
+from weightfeat.errors import UnreadableFile, WeightfeatError
 from weightfeat.execution import Examples, read_examples, read_image
 from weightfeat.files import make_folder
 
@@ -107,6 +110,7 @@ def repair(arguments: argparse.Namespace, log: Log) -> int:
     """Repair a network and say what it was worth, before and after."""
     make_folder(arguments.output, "output folder")
     subject, key = read_subject(arguments.model, arguments.examples, arguments.device, arguments.input)
+    _require_class(arguments.target, subject.num_classes)
     stamped = None if arguments.stamped is None else read_examples(arguments.stamped, subject.num_classes)
     trigger = _trigger(arguments, subject, key)
     teaching, held = _shared_out(arguments, subject)
@@ -131,16 +135,21 @@ def repair(arguments: argparse.Namespace, log: Log) -> int:
 
 
 def guard(arguments: argparse.Namespace, log: Log) -> int:
-    """Print an image's class, or the number of classes where it seems to carry a trigger; with several, a line each."""
+    """Print an image's class, or the number of classes where it seems to carry a trigger; with several, a line each.
+
+    2 where any image could not be used, after the others were judged.
+    """
     subject, key = read_subject(arguments.model, arguments.examples, arguments.device, arguments.input)
-    images = [_of_size(path, subject) for path in arguments.image]
     work = _work(arguments, key, None)
-    keeper = guard_of(subject, settings_from(Strip, work.settings), work.seed)
-    classes = keeper.judge(torch.stack(images)).tolist()
-    for path, label in zip(arguments.image, classes, strict=True):
-        print(label if len(classes) == 1 else f"{label}  {path}")
-    log(f"refused: {classes.count(subject.num_classes)} of {len(classes)}")
-    return 0
+    how = settings_from(Strip, work.settings)
+    images = list(_usable(arguments.image, subject))
+    if images:
+        keeper = guard_of(subject, how, work.seed)
+        classes = keeper.judge(torch.stack([image for _, image in images])).tolist()
+        for (path, _), label in zip(images, classes, strict=True):
+            print(label if len(arguments.image) == 1 else f"{label}  {path}")
+        log(f"refused: {classes.count(subject.num_classes)} of {len(classes)}")
+    return 0 if len(images) == len(arguments.image) else WeightfeatError.exit_code
 
 
 def _subject_arguments(command: argparse.ArgumentParser) -> None:
@@ -173,6 +182,16 @@ def _work(arguments: argparse.Namespace, key: str, output: Path | None) -> Work:
     return Work(output, key, settings, arguments.seed, not arguments.quiet)
 
 
+def _require_class(target: int | None, classes: int) -> None:
+    if target is not None and not 0 <= target < classes:
+        raise BadCommandLine(
+            f"the network has no class {target}",
+            where="--target",
+            expected=f"a class from 0 to {classes - 1}",
+            remedy="name one of them, or leave it out",
+        )
+
+
 def _trigger(arguments: argparse.Namespace, subject: Subject, key: str) -> Trigger:
     """The trigger to repair against: read from a Neural Cleanse output, or reversed now and kept in ours."""
     source = arguments.trigger
@@ -181,7 +200,7 @@ def _trigger(arguments: argparse.Namespace, subject: Subject, key: str) -> Trigg
         work = Work(source, key, {}, arguments.seed, not arguments.quiet)
         if arguments.target is None:
             write_outcome(source, "neural-cleanse", neural_cleanse.score(subject, work), {})
-        elif 0 <= arguments.target < subject.num_classes:
+        else:
             neural_cleanse.reverse_one(subject, arguments.target, work, Reversal())
     return _fitting(chosen_trigger(source, arguments.target), subject, source)
 
@@ -220,6 +239,15 @@ def _repaired(
     return module, {"settings": asdict(teaching), "seed": arguments.seed}
 
 
+def _usable(paths: Sequence[Path], subject: Subject) -> Iterator[tuple[Path, Tensor]]:
+    """The images that can be judged; of each of the others a line on stderr."""
+    for path in paths:
+        try:
+            yield path, _of_size(path, subject)
+        except UnreadableFile as error:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+
+
 def _of_size(path: Path, subject: Subject) -> Tensor:
 
     image, wanted = read_image(path), subject.examples.images.shape[1:]
@@ -241,7 +269,10 @@ def _setting(text: str) -> tuple[str, str]:
 
 
 def _rate(text: str) -> float:
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
     if not 0 < number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a rate, a number between 0 and 1")
     return number
