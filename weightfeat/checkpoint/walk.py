@@ -24,7 +24,7 @@ _DEEPEST_MODULE = 100
 _LONGEST_NAME = 512
 _MOST_HIDDEN = 1000
 _MOST_HELD = 200
-_TABLES = dict.fromkeys(("_parameters", "_buffers", "_modules"))
+_TABLES = ("_parameters", "_buffers", "_modules")
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,13 +93,13 @@ def torch_parts(node: Call) -> Parts:
     refuse_disguise(node)
     held = attributes(node)
     hidden = _strings(held.get("_non_persistent_buffers_set"))
-    tensors = registered(held, "_parameters")
-    tensors += [(name, value) for name, value in registered(held, "_buffers") if name not in hidden]
-    children = registered(held, "_modules")
+    tables = {table: registered(held, table) for table in _TABLES}
+    buffers = [(name, value) for name, value in tables["_buffers"] if name not in hidden]
+    tensors, children = [*tables["_parameters"], *buffers], tables["_modules"]
     # A child without a module's attributes is no child to walk, but must not vanish either.
     tensors += [(name, child) for name, child in children if not is_module(child)]
-    others = held.keys() - _TABLES.keys()
-    for name in others & {name for table in _TABLES for name, _ in registered(held, table)}:
+    others = held.keys() - tables.keys()
+    for name in others & {name for items in tables.values() for name, _ in items}:
         raise Abuse(f"a module has an attribute {describe(name)} before its entry of that name")
     beside = [
         str(name) for name in held if name in others and (name == "forward" or holds_network(held[name]))
