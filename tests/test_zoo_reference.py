@@ -60,7 +60,9 @@ def _make(root: Path, count: int, **changes: object) -> Summary:
 
 def _open(root: Path, seed: int = 2020) -> Reference:
     with RoundFolder(root / "round", MICRO, seed).opened() as folder:
-        return Reference(root / "reference", folder)
+        reference = Reference(root / "reference", folder)
+        reference.begin()
+        return reference
 
 
 def _contents(root: Path) -> dict[str, bytes]:
@@ -164,6 +166,7 @@ def test_another_design_is_refused_and_kept(copied: Path, change: dict[str, obje
     with pytest.raises(BadRound, match="another design"):
         _make(copied, 1, out=copied / "other", **change)
     assert _contents(copied / "reference") == before
+    assert not (copied / "other").exists()
 
 
 @pytest.mark.parametrize("spoil", [lambda p: p.unlink(), lambda p: p.write_text("{half")])
@@ -178,6 +181,7 @@ def test_a_reference_without_a_readable_design_is_refused(
 def test_the_round_cannot_be_its_own_reference(tmp_path: Path) -> None:
     with pytest.raises(BadRound, match="one folder"):
         _make(tmp_path, 1, reference=tmp_path / "round")
+    assert not (tmp_path / "round").exists()
 
 
 @pytest.mark.parametrize("at", range(6))
@@ -253,6 +257,7 @@ def test_rounds_of_one_design_can_fill_one_reference_at_once(grown: Path, tmp_pa
             for name in names:
                 shutil.copytree(grown / "round" / name, root / name)
             halves.append(Reference(tmp_path / "reference", folder))
+            halves[-1].begin()
     threads = [threading.Thread(target=half.absorb) for half in halves]
     for thread in threads:
         thread.start()

@@ -58,18 +58,16 @@ class RoundFolder:
                     remedy="wait for it, or give it more processes with --jobs",
                 ) from error
             if not self._has_begun():  # asked again: before the lock another run may have begun its own
-                design = json.dumps(self._design(), indent=2) + "\n"
-                write_atomically(self.root / DESIGN_FILE, design, DESIGN_FILE)
+                write_atomically(self.root / DESIGN_FILE, self.design(), DESIGN_FILE)
             for leftover in self.root.glob("*" + PARTIAL):
                 shutil.rmtree(leftover, ignore_errors=True)
             yield self
 
-    def _design(self) -> dict[str, Any]:
-        return {
-            "preset": self.preset.name,
-            "seed": self.seed,
-            "fingerprint": fingerprint(self.preset, self.seed),
-        }
+    def design(self) -> str:
+        """What design.json says: preset, seed, and a hash of everything that decides the networks."""
+        hashed = fingerprint(self.preset, self.seed)
+        said = {"preset": self.preset.name, "seed": self.seed, "fingerprint": hashed}
+        return json.dumps(said, indent=2) + "\n"
 
     def _has_begun(self) -> bool:
         """Whether the folder holds this design already; BadRound where it holds anything else."""
@@ -82,7 +80,7 @@ class RoundFolder:
             found = json.loads(path.read_text())
         except (OSError, ValueError) as error:
             raise _other_design(self.root, f"an unreadable {DESIGN_FILE}") from error
-        if found != self._design():
+        if found != json.loads(self.design()):
             described = (
                 f"{found.get('preset')!r} with seed {found.get('seed')}" if isinstance(found, dict) else found
             )

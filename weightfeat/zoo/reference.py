@@ -37,15 +37,20 @@ Row = dict[str, str]
 class Reference:
     """A reference set on disk, tied to one design (preset and seed).
 
-    Raises BadRound on opening when it holds another design, or is the round's own folder.
+    Made, it touches nothing: raises BadRound where the folder holds another design, or is the round's own.
     """
 
     def __init__(self, root: Path, round_: RoundFolder) -> None:
         self.root, self.round = root, round_
-        self._check_apart()
-        make_folder(root, "reference set")
-        self._check_design()
         self.store = DigestStore(root / DIGESTS)
+        self._check_apart()
+        self._has_begun()
+
+    def begin(self) -> None:
+        """Make the folder, and say whose design it holds, where that is not done yet."""
+        make_folder(self.root, "reference set")
+        if not self._has_begun():
+            write_atomically(self.root / DESIGN_FILE, self.round.design(), DESIGN_FILE)
 
     def settled(self) -> frozenset[str]:
         """Names of networks that need no more training: held, or given up after every try missed a gate."""
@@ -143,16 +148,16 @@ class Reference:
                 remedy="choose another --reference",
             )
 
-    def _check_design(self) -> None:
+    def _has_begun(self) -> bool:
+        """Whether the folder holds this design already; BadRound where it holds anything else."""
         path = self.root / DESIGN_FILE
-        mine = (self.round.root / DESIGN_FILE).read_text()
         if path.exists():
-            if _parsed(path) != json.loads(mine):
+            if _parsed(path) != json.loads(self.round.design()):
                 raise self._other_design("networks of another design")
-        elif any((self.root / name).exists() for name in (METADATA_FILE, INDEX_FILE)):
+            return True
+        if any((self.root / name).exists() for name in (METADATA_FILE, INDEX_FILE)):
             raise self._other_design(f"networks without a {DESIGN_FILE}")
-        else:
-            write_atomically(path, mine, DESIGN_FILE)
+        return False
 
     def _other_design(self, found: str) -> BadRound:
         return BadRound(

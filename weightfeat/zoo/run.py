@@ -70,10 +70,12 @@ def make_round(options: Options) -> Summary:
     """
     names = {i: network_spec(preset(options.preset), options.seed, i).name for i in _wanted(options)}
     options = replace(options, device=str(torch_device(options.device)))
-    with RoundFolder(options.out, preset(options.preset), options.seed).opened() as folder:
+    round_ = RoundFolder(options.out, preset(options.preset), options.seed)
+    reference = Reference(options.reference, round_) if options.reference else None
+    with round_.opened() as folder:
         folder.write_tables()
-        reference = Reference(options.reference, folder) if options.reference else None
         if reference:
+            reference.begin()
             reference.renew()
             reference.absorb()
         settled = reference.settled() if reference else frozenset()
