@@ -36,7 +36,7 @@ from weightfeat.digest.channels import channels
 from weightfeat.digest.distribution import distribution
 from weightfeat.digest.head import head
 from weightfeat.digest.latents import latents
-from weightfeat.digest.layers import LayerSummary
+from weightfeat.digest.layers import Feeding
 from weightfeat.digest.linalg import gram, load_single_precision, singular_values
 from weightfeat.digest.place import HOST
 from weightfeat.digest.spectrum import spectrum
@@ -106,9 +106,9 @@ def parts(found: Network) -> dict[str, float]:
     with threadpool_limits(1, user_api="blas"):
         grams = timed("products", lambda: [gram(layer.matrix) for layer in tensors])
         decomposed = timed("spectra", lambda: list(map(spectrum, tensors, grams)))
-        values = timed("quantiles", lambda: list(map(distribution, tensors)))
+        timed("quantiles", lambda: list(map(distribution, tensors)))
         by_channel = timed("channels", lambda: list(map(channels, tensors)))
-        fed = {i: LayerSummary(decomposed[i], values[i], by_channel[i], grams[i]) for i in feeding}
+        fed = {i: Feeding(grams[i], by_channel[i], decomposed[i].left) for i in feeding}
         timed("head", lambda: head(found, fed, HOST))
         timed("latents", lambda: latents(found))
     return seconds

@@ -91,6 +91,38 @@ def test_many_classes_take_no_memory_for_every_pair_of_them_in_every_channel() -
     assert peak < classes * classes * channels * 8 / 4
 
 
+@pytest.mark.parametrize("large", [False, True])
+def test_a_block_by_itself_is_what_it_is_among_all(large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if large:  # the way of large layers
+        monkeypatch.setattr("weightfeat.digest.layers.DOUBLE_SIDE", 8)
+    network = network_of(plain_cnn())
+    whole = room.compute(network, key=KEY, device="cpu")
+    for name in room.VERSIONS:
+        alone = room.compute(network, key=KEY, device="cpu", blocks=[name])
+        assert alone.versions == {part: room.VERSIONS[part] for part in ("layers", name)}
+        assert alone.blocks.keys() == alone.versions.keys()
+        expected = dict(whole.blocks[name])
+        if name == "head":
+            assert alone.blocks[name]["left"].shape == (len(expected["left"]), 0)
+            expected["left"] = alone.blocks[name]["left"]
+        assert alone.blocks[name].keys() == expected.keys()
+        for array in expected:
+            np.testing.assert_array_equal(
+                alone.blocks[name][array], expected[array], err_msg=f"{name}/{array}"
+            )
+
+
+def test_what_is_not_wanted_is_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for work in ("spectrum", "distribution"):
+        monkeypatch.setattr(f"weightfeat.digest.layers.{work}", None)
+    assert "head" in room.compute(network_of(plain_cnn()), key=KEY, device="cpu", blocks=["head"]).blocks
+
+
+def test_an_unknown_block_is_named() -> None:
+    with pytest.raises(ValueError, match="unknown block 'nosuch'"):
+        room.compute(network_of(plain_cnn()), key=KEY, blocks=["nosuch"])
+
+
 @PLACES
 def test_rank_deficient_and_zero_matrices_give_finite_values(place: Place) -> None:
     low_rank = place.upload(_spiked(30, 2) @ _spiked(2, 50))

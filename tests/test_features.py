@@ -57,11 +57,22 @@ def test_blocks_partition_the_names() -> None:
     assert features.names(reversed(features.BLOCKS)) == features.names()
 
 
+@pytest.mark.parametrize("block", features.BLOCKS)
+def test_a_block_reads_what_it_says_of_a_digest(block: str) -> None:
+    network = network_of(plain_cnn())
+    part = digest.compute(network, key=KEY, blocks=features.reads([block]))
+    whole = digest.compute(network, key=KEY)
+    assert features.reads([block]) < digest.VERSIONS.keys()
+    np.testing.assert_array_equal(
+        list(features.row(part, [block]).values()), list(features.row(whole, [block]).values())
+    )
+
+
 def test_unknown_block_is_named() -> None:
     with pytest.raises(ValueError, match="unknown feature block 'nosuch'"):
         features.names(["nosuch"])
     with pytest.raises(ValueError, match="registered twice"):
-        feature_block("head", ["a"], relative=True)(lambda _: [0.0])
+        feature_block("head", ["a"], relative=True, reads=())(lambda _: [0.0])
 
 
 def test_table_keeps_order_and_columns() -> None:

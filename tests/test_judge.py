@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from container_round import QUICK
 from labelled_samples import small_sample
-from weightfeat import classmodel, configure, metaparameters
+from networks import plain_cnn
+from weightfeat import classmodel, configure, features, metaparameters
 from weightfeat.errors import BadLearnedParameters
+from weightfeat.extraction import digest_file
 from weightfeat.judge import Judge
 from weightfeat.labelled import LabelledSet
-from weightfeat.scan import Verdict, judged
+from weightfeat.scan import Verdict, analyse, judged
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -48,6 +52,24 @@ def test_a_verdict_names_a_class_and_carries_every_column(labelled: LabelledSet,
     assert 0 <= verdict.suspect.target < verdict.num_classes
     assert set(classmodel.NAMES) < set(verdict.features)
     assert set(verdict.features) == set(judge.detector.feature_names_)
+
+
+@pytest.mark.parametrize("blocks", [(), ("spectrum", "alignment"), ("channels", "moments")])
+def test_a_scan_digests_what_its_verdict_is_made_from(
+    labelled: LabelledSet, tmp_path: Path, blocks: tuple[str, ...]
+) -> None:
+    chosen = {f"train_block_{name}": name in ("head", *blocks) for name in features.BLOCKS}
+    judge = configure.learn(labelled, _params(**chosen), tmp_path, log=lambda line: None)
+    torch.save(plain_cnn().state_dict(), tmp_path / "model.pt")
+    whole, _ = digest_file(tmp_path / "model.pt", device="cpu")
+    said = judged(tmp_path / "model.pt", whole, judge, start=0.0)
+    found = analyse(tmp_path / "model.pt", judge, device="cpu")
+    assert judge.reads == {"head", "latents"} | features.reads(blocks)
+    assert {name: str(value) for name, value in found.features.items()} == {
+        name: str(value) for name, value in said.features.items()
+    }
+    same = {"seconds": 0.0, "features": {}}
+    assert dataclasses.replace(found, **same) == dataclasses.replace(said, **same)
 
 
 def test_loaded_it_says_what_it_said(labelled: LabelledSet, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ it reports. So a run that is killed, or a worker that is, loses only the models 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -102,11 +102,16 @@ def digest_models(
 
 
 def digest_file(
-    path: Path, *, device: str = "auto", threads: int = 0, store: DigestStore | None = None
+    path: Path,
+    *,
+    device: str = "auto",
+    threads: int = 0,
+    store: DigestStore | None = None,
+    blocks: Collection[str] | None = None,
 ) -> tuple[Digest, bool]:
     """Read one model file and digest it; (digest, True) where `store` already knew its content.
 
-    On a processor it takes `threads` (0: one a core).
+    On a processor it takes `threads` (0: one a core). `blocks` are those wanted of it, None: all, as a store asks for.
 
     Raises
     ------
@@ -119,7 +124,9 @@ def digest_file(
     built = network.build(loaded)
     findings = dict.fromkeys((*loaded.findings, *built.findings))
     lines = tuple(f"{finding.kind}: {finding.detail}" for finding in findings)
-    return compute(built, key=loaded.sha256, device=device, threads=threads, findings=lines), False
+    return compute(
+        built, key=loaded.sha256, device=device, threads=threads, findings=lines, blocks=blocks
+    ), False
 
 
 def digest_one(path: Path, store: DigestStore, device: str = "auto", threads: int = 0) -> Outcome:

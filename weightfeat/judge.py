@@ -24,6 +24,12 @@ class Judge:
     detector: Detector
     evidence: ClassEvidence | None
 
+    @property
+    def reads(self) -> frozenset[str]:
+        """The blocks of a digest that a verdict is made from."""
+        seen = features.reads(self.detector.params.blocks)
+        return seen if self.evidence is None else seen | classmodel.READ
+
     def row(self, digest: Digest) -> tuple[dict[str, float], Suspect | None]:
         """Every column the detector learned from, by name, and the suspected target class."""
         row = features.row(digest, self.detector.params.blocks)

@@ -66,7 +66,7 @@ def analyse(
     WeightfeatError : the file cannot be read, or is no classifier.
     """
     start = time.perf_counter()
-    digest, _ = digest_file(path, device=device)
+    digest, _ = digest_file(path, device=device, blocks=judge.reads)
     log(f"architecture {digest.architecture} (family {digest.family}), {digest.num_classes} classes")
     for finding in digest.findings:
         log(f"finding: {finding}")

@@ -5,10 +5,12 @@ from weightfeat.classmodel.rows import ClassRows, class_rows
 from weightfeat.classmodel.settings import ClassSettings
 from weightfeat.classmodel.summary import NAMES, ODDS
 from weightfeat.classmodel.targets import Target, targets_of
+from weightfeat.features.classes import READ
 
 __all__ = [
     "NAMES",
     "ODDS",
+    "READ",
     "ClassEvidence",
     "ClassRows",
     "ClassSettings",

@@ -1,7 +1,8 @@
 """Every class, and every ordered pair of classes, of a network as a row of statistics. No label is seen here.
 
-A row holds differences from the network's mean class, or pair, in the statistics' own units. What a large difference
-is, `scales` decides: among the handful of classes of one network their own spread is too uncertain a measure.
+A row holds differences from the network's mean class, or pair. Statistics that grow with the head are measured in the
+head's own unit (`statistics.unit`): a head multiplied by a number answers as before, and has the same rows. What a
+large difference is, `scales` decides: among the few classes of one network their own spread is too uncertain a measure.
 
 Columns of a class are those of `features.classes` and:
 
@@ -65,6 +66,12 @@ CLASS_COLUMNS = (
     *_SWITCH,
     "log_classes",
 )
+_GROWS = (
+    "mean", "norm", "centred_norm", "std", "max", "min", "bias", "positive_sum", "negative_sum", "evidence",
+    "inhibition", "composed_norm", "composed_active_norm", "through_mean",
+    *(f"{moment}.{kind}" for moment in ("logit", "deviation") for kind in KINDS),
+)  # fmt: skip
+_GROWING = [CLASS_COLUMNS.index(name) for name in _GROWS]
 _TARGETWARD = [CLASS_COLUMNS.index(name) for name in TARGETWARD]
 PAIR_OWN = ("cosine", "composed", "active", *_SEATS, *_SWITCH)
 PAIR_COLUMNS = (
@@ -108,14 +115,16 @@ def class_rows(digest: Digest) -> ClassRows:
     centre, spread = head["centre"].astype(np.float64), head["spread"].astype(np.float64)
     law = LatentLaw(centre, spread, np.ones(len(centre), np.bool_))
     inactive = 1 - law.active
-    switches = statistics.switches(head["matrix"].astype(np.float64), inactive)
+    unit = statistics.unit(head["matrix"].astype(np.float64) * spread)
+    matrix = head["matrix"].astype(np.float64) / unit
+    switches = statistics.switches(matrix, inactive)
     raw = np.concatenate(
         [
             raw_table(digest),
             head["table"][:, [STATISTICS.index(name) for name in _HEAD]],
             statistics.latents(digest),
             statistics.top(head["top"].astype(np.float64)),
-            statistics.rare(head["matrix"].astype(np.float64), law.mean, inactive, spread),
+            statistics.rare(matrix, law.mean, inactive, spread),
             statistics.through(head["through"].astype(np.float64)),
             np.stack(
                 [
@@ -128,6 +137,7 @@ def class_rows(digest: Digest) -> ClassRows:
         ],
         axis=1,
     )
+    raw[:, _GROWING] /= unit
     differences, scale = _differences(raw)
     classes = np.pad(differences, ((0, 0), (0, 1)), constant_values=np.log(digest.num_classes))
     class_scale = np.append(scale, 1.0)

@@ -12,6 +12,14 @@ SELDOM = 0.15
 _TINY = 1e-12
 
 
+def unit(weighted: Array) -> float:
+    """The head's own unit, from its rows times the spreads of its inputs (C, D): the standard deviation that the
+    inputs give a class's logit, less the mean logit of all classes, in the median over classes. 1 where it is none."""
+    deviations = np.linalg.norm(weighted - weighted.mean(axis=0), axis=1)
+    middle = float(np.median(deviations)) if len(deviations) else 0.0
+    return middle if np.isfinite(middle) and middle > _TINY else 1.0
+
+
 def latents(digest: Digest) -> Array:
     block = digest.blocks["latents"]
     second = np.log(block["second"].astype(np.float64).T + 1e-4)

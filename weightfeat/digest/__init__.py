@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,7 @@ from weightfeat.digest import (
     paths,
     spectrum,
 )
-from weightfeat.digest.layers import LayerSummary
-from weightfeat.digest.place import choose_place
+from weightfeat.digest.place import Place, choose_place
 from weightfeat.digest.store import DigestStore
 from weightfeat.digest.tensors import LayerTensors, at_place
 from weightfeat.digest.types import Block, Digest
@@ -44,66 +43,72 @@ VERSIONS = {
 
 
 def compute(
-    network: Network, *, key: str, device: str = "auto", threads: int = 0, findings: Sequence[str] = ()
+    network: Network,
+    *,
+    key: str,
+    device: str = "auto",
+    threads: int = 0,
+    findings: Sequence[str] = (),
+    blocks: Collection[str] | None = None,
 ) -> Digest:
     """Digest one network. `key` is the sha256 of its file; `findings` travel with the digest.
 
     `device` is what `choose_place` takes, `threads` how many to use on a processor (0: one a core). The same network
-    gives the same numbers to 1e-5 (of each array's own scale) on any device, and the same bytes on any thread count.
+    gives the same numbers to 1e-5 (of each array's own scale) on any device, the same bytes on any thread count.
+
+    `blocks` names what is wanted of `VERSIONS`; None: everything. What a block holds does not depend on which others
+    are made with it, but for `left` of `head`.
     """
+    wanted = frozenset(VERSIONS if blocks is None else {"layers", *blocks})
+    if unknown := sorted(wanted - VERSIONS.keys()):
+        raise ValueError(f"unknown block {unknown[0]!r}; there are {', '.join(VERSIONS)}")
     place = choose_place(device)
-    tensors = [at_place(layer, place) for layer in network.layers]
-    feeding = {feed.layer for feed in network.head_feeds}
-    if place.is_host and any(map(layers.is_large, tensors)):
+    every = range(len(network.layers))
+    feeding = {feed.layer for feed in network.head_feeds} if "head" in wanted else set()
+    at_work = feeding if layers.BLOCKS.isdisjoint(wanted) else every
+    tensors = {index: at_place(network.layers[index], place) for index in at_work}
+    if place.is_host and any(map(layers.is_large, tensors.values())):
         linalg.load_single_precision()
     with workers(place, threads) as pool:
-        work = layers.LayerWork(tensors, feeding, pool)
-        latent_block = pool.submit(latents.latents, network)
-        paths_block = pool.submit(paths.paths, network, place)
+        work = layers.LayerWork(tensors, feeding, wanted, pool)
+        others = {
+            name: pool.submit(make, network, place) for name, make in _OF_NETWORK.items() if name in wanted
+        }
         first, rest = _order(tensors, feeding)
         work.begin(first)
-        head_block = pool.submit(
-            lambda: head.head(network, {index: work.result(index) for index in feeding}, place)
-        )
+        if "head" in wanted:
+            others["head"] = pool.submit(
+                lambda: head.head(network, {index: work.feeding(index) for index in feeding}, place)
+            )
         work.begin(rest)
-        summaries = [work.result(index) for index in range(len(tensors))]
-        overlaps = [_overlap(layer, summaries, index) for index, layer in enumerate(network.layers)]
-    norms, moments = channels.norms(network.norms)
-    blocks: dict[str, Block] = {
-        "layers": _layer_table(network.layers),
-        "spectrum": spectrum.block([s.spectrum for s in summaries]),
-        "distribution": distribution.block([s.values for s in summaries]),
-        "channels": channels.block([s.channels for s in summaries]),
-        "norms": norms,
-        "moments": moments,
-        "alignment": alignment.block(overlaps),
-        "head": head_block.result(),
-        "latents": latent_block.result(),
-        "paths": paths_block.result(),
-    }
+        made = {name: put(network, work) for name, put in _OF_LAYERS.items() if name in wanted}
+    made |= {name: block.result() for name, block in others.items()}
     return Digest(
         key=key,
         architecture=network.architecture,
         family=network.family,
         fingerprint=network.fingerprint,
         num_classes=network.num_classes,
-        blocks=blocks,
-        versions=dict(VERSIONS),
+        blocks={name: made[name] for name in VERSIONS if name in made},
+        versions={name: version for name, version in VERSIONS.items() if name in made},
         findings=tuple(findings),
     )
 
 
-def _order(tensors: Sequence[LayerTensors], feeding: Collection[int]) -> tuple[list[int], list[int]]:
+def _order(tensors: Mapping[int, LayerTensors], feeding: Collection[int]) -> tuple[list[int], list[int]]:
     """What others wait for, from small to large: all workers make the panels of one large Gram matrix while a worker
     finds the eigenvalues of the one before. Then the rest, from large to small, so that the last worker ends soon."""
-    by_size = sorted(range(len(tensors)), key=lambda index: tensors[index].layer.weight.size)
+    by_size = sorted(tensors, key=lambda index: tensors[index].layer.weight.size)
     first = [index for index in by_size if index in feeding or layers.is_large(tensors[index])]
     return first, [index for index in reversed(by_size) if index not in first]
 
 
-def _overlap(layer: Layer, summaries: Sequence[LayerSummary], index: int) -> NDArray[np.float32]:
-    previous = None if layer.previous is None else summaries[layer.previous].spectrum.left
-    return alignment.overlap(previous, summaries[index].spectrum.right, layer.weight.shape[1])
+def _alignment(network: Network, work: layers.LayerWork) -> Block:
+    def overlap(index: int, layer: Layer) -> NDArray[np.float32]:
+        previous = None if layer.previous is None else work.spectrum(layer.previous).left
+        return alignment.overlap(previous, work.spectrum(index).right, layer.weight.shape[1])
+
+    return alignment.block([overlap(index, layer) for index, layer in enumerate(network.layers)])
 
 
 def _layer_table(layers: Sequence[Layer]) -> Block:
@@ -124,3 +129,22 @@ def _layer_table(layers: Sequence[Layer]) -> Block:
             [-1 if layer.previous is None else layer.previous for layer in layers], np.int32
         ),
     }
+
+
+_OF_NETWORK: dict[str, Callable[[Network, Place], Block]] = {
+    "layers": lambda network, _: _layer_table(network.layers),
+    "norms": lambda network, _: channels.norms(network.norms),
+    "moments": lambda network, _: channels.moments(network.norms),
+    "latents": lambda network, _: latents.latents(network),
+    "paths": paths.paths,
+}
+"""Blocks that are made of the network as a whole."""
+_OF_LAYERS: dict[str, Callable[[Network, layers.LayerWork], Block]] = {
+    "spectrum": lambda network, work: spectrum.block([work.spectrum(i) for i in range(len(network.layers))]),
+    "distribution": lambda network, work: distribution.block(
+        [work.values(i) for i in range(len(network.layers))]
+    ),
+    "channels": lambda network, work: channels.block([work.channels(i) for i in range(len(network.layers))]),
+    "alignment": _alignment,
+}
+"""Blocks that are put together from what every layer gives."""

@@ -91,23 +91,24 @@ def _by_channel(tensors: LayerTensors) -> tuple[NDArray[np.float64], NDArray[np.
     return statistics, np.sqrt(host(columns).reshape(weight.shape[1:]).sum(axis=1))
 
 
-def norms(every: Sequence[Norm]) -> tuple[Block, Block]:
-    """Blocks `norms` and `moments` of all norm layers, paired with a convolution or not."""
-    shape = [_norm_rows(norm) for norm in every]
-    data = [_moment_rows(norm) for norm in every]
+def norms(every: Sequence[Norm]) -> Block:
+    """Block `norms` of all norm layers, paired with a convolution or not."""
+    rows = [_norm_rows(norm) for norm in every]
     width = [0 if norm.gamma is None else len(norm.gamma) for norm in every]
+    return {
+        "grid": np.stack(rows) if rows else np.zeros((0, 3, len(QUANTILES)), np.float32),
+        "width": np.array(width, np.int32),
+    }
+
+
+def moments(every: Sequence[Norm]) -> Block:
+    """Block `moments` of the same."""
+    rows = [_moment_rows(norm) for norm in every]
     batches = [np.nan if norm.batches is None else float(norm.batches) for norm in every]
-    points = len(QUANTILES)
-    return (
-        {
-            "grid": np.stack(shape) if shape else np.zeros((0, 3, points), np.float32),
-            "width": np.array(width, np.int32),
-        },
-        {
-            "grid": np.stack(data) if data else np.zeros((0, 2, points), np.float32),
-            "batches": np.array(batches, np.float64),
-        },
-    )
+    return {
+        "grid": np.stack(rows) if rows else np.zeros((0, 2, len(QUANTILES)), np.float32),
+        "batches": np.array(batches, np.float64),
+    }
 
 
 def threshold(norm: Norm) -> NDArray[np.float64]:

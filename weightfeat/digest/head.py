@@ -12,7 +12,8 @@ block-diagonal over feeds.
   constant, largest weight for any other class, summed negative weight for the others
 - `through` (C, n) float16: H F summed over taps, where one layer feeds the head; `feeds` (C, feeds) float32:
   norm of the evidence through each feed
-- `left` (C, 8) float32: squared cosine of each class's row with the feeding layer's leading left directions
+- `left` (C, 8) float32: squared cosine of each class's row with the feeding layer's leading left directions; (C, 0)
+  where several layers feed the head, or singular values were not asked for
 
 Evidence of class c through channel d is relu(H_cd) E[activation_d].
 """
@@ -26,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weightfeat.digest.latent_law import LatentLaw, head_matrix, latent_law
-from weightfeat.digest.layers import LayerSummary
+from weightfeat.digest.layers import Feeding
 from weightfeat.digest.linalg import gram_dtype
 from weightfeat.digest.place import Array, Place, host, namespace
 from weightfeat.digest.tensors import LayerTensors, at_place
@@ -43,19 +44,19 @@ STATISTICS = (
 _TINY = 1e-30
 
 
-def head(network: Network, summaries: Mapping[int, LayerSummary], place: Place) -> Block:
-    """The whole block, from what each layer that feeds the head gave by itself."""
+def head(network: Network, feeding: Mapping[int, Feeding], place: Place) -> Block:
+    """The whole block, from what each layer that feeds the head gave by itself, by its index."""
     matrix = head_matrix(network)
     layer = network.layers[network.head]
     bias = np.zeros(len(matrix)) if layer.bias is None else layer.bias.astype(np.float64)
     law = latent_law(network)
     feeds = [at_place(network.layers[feed.layer], place) for feed in network.head_feeds]
-    grams = [summaries[feed.layer].gram for feed in network.head_feeds]
+    grams = [feeding[feed.layer].gram for feed in network.head_feeds]
     k = feed_gram(network, feeds, grams, place)
-    left = summaries[network.head_feeds[0].layer].spectrum.left if len(feeds) == 1 else None
+    left = feeding[network.head_feeds[0].layer].left if len(feeds) == 1 else None
     evidence = np.maximum(matrix, 0) * law.mean
     composed, active = _compose(matrix, k), _compose(matrix * law.active, k)
-    carriers = _carriers(network, summaries, matrix.shape[1])
+    carriers = _carriers(network, feeding, matrix.shape[1])
     return {
         "matrix": matrix.astype(np.float16),
         "bias": bias,
@@ -174,11 +175,11 @@ def _cosines(rows: Array) -> Array:
     return np.asarray(unit @ unit.T)
 
 
-def _carriers(network: Network, summaries: Mapping[int, LayerSummary], width: int) -> Array:
+def _carriers(network: Network, feeding: Mapping[int, Feeding], width: int) -> Array:
     """(D, 2): row norm and Lipschitz constant of the channel of a feeding layer behind each head input."""
     out = np.full((width, 2), np.nan)
     for feed in network.head_feeds:
-        statistics = summaries[feed.layer].channels.statistics
+        statistics = feeding[feed.layer].channels.statistics
         if len(statistics) == feed.stop - feed.start:
             out[feed.start : feed.stop] = statistics[:, [0, 3]]
     return out

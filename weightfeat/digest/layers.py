@@ -6,7 +6,7 @@ queued behind it, so that whatever it waits for has begun.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -17,26 +17,34 @@ from weightfeat.digest.place import Array
 from weightfeat.digest.spectrum import Spectrum, spectrum
 from weightfeat.digest.tensors import LayerTensors
 
-Decomposed = tuple[Spectrum, Array | None]
+DECOMPOSED = frozenset({"spectrum", "alignment"})
+BLOCKS = DECOMPOSED | {"distribution", "channels"}
+"""Blocks of the digest that every layer has a share of; `DECOMPOSED` need its singular values."""
+
+Decomposed = tuple[Spectrum | None, Array | None]
 
 
 @dataclass(frozen=True, eq=False)
-class LayerSummary:
-    """One layer's share of three blocks, and its Gram matrix where that was asked for."""
+class Feeding:
+    """What the block `head` asks of a layer that feeds the head: the Gram matrix of its rows, where they are no more
+    than its columns, its channels, and its leading left directions, where it is decomposed."""
 
-    spectrum: Spectrum
-    values: tuple[Distribution, Distribution]
-    channels: Channels
     gram: Array | None
+    channels: Channels
+    left: Array | None
 
 
 class LayerWork:
-    """The layers' summaries in the making. Gram matrices are kept of the layers in `gram_wanted`."""
+    """The layers' shares of the blocks in `wanted`, in the making, and what `head` asks of those in `feeding`."""
 
     def __init__(
-        self, tensors: Sequence[LayerTensors], gram_wanted: Collection[int], pool: ThreadPoolExecutor
+        self,
+        tensors: Mapping[int, LayerTensors],
+        feeding: Collection[int],
+        wanted: Collection[str],
+        pool: ThreadPoolExecutor,
     ) -> None:
-        self._tensors, self._gram_wanted, self._pool = tensors, gram_wanted, pool
+        self._tensors, self._feeding, self._wanted, self._pool = tensors, feeding, wanted, pool
         self._decomposed: dict[int, Future[Decomposed]] = {}
         self._values: dict[int, Future[tuple[Distribution, Distribution]]] = {}
         self._channels: dict[int, Future[Channels]] = {}
@@ -44,17 +52,34 @@ class LayerWork:
     def begin(self, indices: Iterable[int]) -> None:
         """Hand the work on these layers to the pool, in this order."""
         for index in indices:
-            layer, keep = self._tensors[index], index in self._gram_wanted
-            begin = _begin_large if is_large(layer) else _begin
-            self._decomposed[index] = begin(layer, keep, self._pool)
-            self._values[index] = self._pool.submit(distribution, layer)
-            self._channels[index] = self._pool.submit(channels, layer)
+            layer, feeds = self._tensors[index], index in self._feeding
+            decompose, keep = not DECOMPOSED.isdisjoint(self._wanted), feeds and _is_wide(layer)
+            if decompose or keep:
+                self._decomposed[index] = _begin(layer, decompose, keep, self._pool)
+            if "distribution" in self._wanted:
+                self._values[index] = self._pool.submit(distribution, layer)
+            if feeds or "channels" in self._wanted:
+                self._channels[index] = self._pool.submit(channels, layer)
 
-    def result(self, index: int) -> LayerSummary:
-        """Wait for one layer that was begun."""
-        found, gram_matrix = self._decomposed[index].result()
-        values, by_channel = self._values[index].result(), self._channels[index].result()
-        return LayerSummary(found, values, by_channel, gram_matrix)
+    def spectrum(self, index: int) -> Spectrum:
+        """Wait for a layer's singular values; KeyError where none were wanted."""
+        found, _ = self._decomposed[index].result()
+        if found is None:
+            raise KeyError(index)
+        return found
+
+    def values(self, index: int) -> tuple[Distribution, Distribution]:
+        """Wait for the distributions of a layer's weight and bias."""
+        return self._values[index].result()
+
+    def channels(self, index: int) -> Channels:
+        """Wait for a layer's channels."""
+        return self._channels[index].result()
+
+    def feeding(self, index: int) -> Feeding:
+        """Wait for all that `head` asks of a layer."""
+        found, plain = self._decomposed[index].result() if index in self._decomposed else (None, None)
+        return Feeding(plain, self.channels(index), None if found is None else found.left)
 
 
 def is_large(layer: LayerTensors) -> bool:
@@ -63,22 +88,21 @@ def is_large(layer: LayerTensors) -> bool:
     return bool(min(rows, columns) > DOUBLE_SIDE)
 
 
-def _begin(layer: LayerTensors, keep: bool, pool: ThreadPoolExecutor) -> Future[Decomposed]:
-    def decompose() -> Decomposed:
-        plain = gram(layer.matrix)
-        return spectrum(layer, plain), plain if keep else None
-
-    return pool.submit(decompose)
+def _is_wide(layer: LayerTensors) -> bool:
+    """Whether the Gram matrix, which is of the smaller side, is that of the rows."""
+    rows, columns = layer.matrix.shape[-2:]
+    return bool(rows <= columns)
 
 
-def _begin_large(layer: LayerTensors, keep: bool, pool: ThreadPoolExecutor) -> Future[Decomposed]:
-    """All workers make the Gram matrix's panels, then one decomposes it."""
-    plain, pieces = gram_pieces(layer.matrix)
+def _begin(layer: LayerTensors, decompose: bool, keep: bool, pool: ThreadPoolExecutor) -> Future[Decomposed]:
+    """The Gram matrix, of a large layer in panels that all workers make, and its decomposition where asked for."""
+    plain, pieces = gram_pieces(layer.matrix) if is_large(layer) else (None, [])
     panels = [pool.submit(piece) for piece in pieces]
 
-    def decompose() -> Decomposed:
+    def finish() -> Decomposed:
         for panel in panels:
             panel.result()
-        return spectrum(layer, plain), plain if keep else None
+        whole = gram(layer.matrix) if plain is None else plain
+        return spectrum(layer, whole) if decompose else None, whole if keep else None
 
-    return pool.submit(decompose)
+    return pool.submit(finish)

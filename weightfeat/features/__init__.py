@@ -15,7 +15,7 @@ from weightfeat.features.registry import REGISTRY
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["BLOCKS", "names", "relative_names", "row", "table"]
+__all__ = ["BLOCKS", "names", "reads", "relative_names", "row", "table"]
 
 BLOCKS: tuple[str, ...] = tuple(REGISTRY)
 """Every feature block, in the order its columns appear."""
@@ -33,6 +33,12 @@ def relative_names(blocks: Iterable[str] = BLOCKS) -> tuple[str, ...]:
     """Names of the features whose raw values mean the same in every architecture."""
     wanted = _checked(blocks)
     return tuple(n for b in BLOCKS if b in wanted and REGISTRY[b].relative for n in REGISTRY[b].names)
+
+
+def reads(blocks: Iterable[str] = BLOCKS) -> frozenset[str]:
+    """The blocks of a digest that these blocks of features are made from."""
+    wanted = _checked(blocks)
+    return frozenset(block for name in wanted for block in REGISTRY[name].reads)
 
 
 def row(digest: Digest, blocks: Iterable[str] = BLOCKS) -> dict[str, float]:

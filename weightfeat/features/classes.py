@@ -20,9 +20,10 @@ _FROM_HEAD = (
 COLUMNS = (
     *_FROM_HEAD,
     *(f"share.{kind}" for kind in KINDS),
-    *(f"softmax.{kind}" for kind in KINDS),
     *(f"logit.{kind}" for kind in KINDS),
 )
+READ = frozenset({"head", "latents"})
+"""The blocks of a digest that the table is made from."""
 TARGETWARD = ("mean", "bias", "evidence", "share.half_normal", "share.law", "share.sparse", "logit.law")
 """Columns that relabelling in place pushes up at the target class, from theory rather than from any fit."""
 
@@ -32,9 +33,8 @@ def raw_table(digest: Digest) -> Array:
     head, latents = digest.blocks["head"], digest.blocks["latents"]
     table = head["table"][:, [STATISTICS.index(name) for name in _FROM_HEAD]].astype(np.float64)
     shares = np.log(latents["share"].astype(np.float64).T + 1e-4)
-    softmax = np.log(latents["softmax"].astype(np.float64).T + 1e-4)
     logits = latents["logit"][:, :, 0].astype(np.float64).T
-    return np.concatenate([table, shares, softmax, logits], axis=1)
+    return np.concatenate([table, shares, logits], axis=1)
 
 
 def class_table(digest: Digest) -> Array:

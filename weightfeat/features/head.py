@@ -8,7 +8,7 @@ import numpy as np
 
 from weightfeat.digest.latents import KINDS
 from weightfeat.digest.types import Digest
-from weightfeat.features.classes import COLUMNS, TARGETWARD, centred_cosines, class_table, raw_table
+from weightfeat.features.classes import COLUMNS, READ, TARGETWARD, centred_cosines, class_table, raw_table
 from weightfeat.features.registry import feature_block
 from weightfeat.features.summaries import Array, expected_largest, outlier, outlier_names
 
@@ -20,7 +20,7 @@ _LATENT = ("largest", "entropy", "gap", "dixon", "margin")
 _PAIR = ("cosine", "composed", "composed_active")
 
 
-@feature_block("head", ["log_classes", *outlier_names(_HEAD)], relative=True)
+@feature_block("head", ["log_classes", *outlier_names(_HEAD)], relative=True, reads=READ)
 def head(digest: Digest) -> Sequence[float]:
     """log of the class count, and how the extreme class stands out in each statistic of the head's rows."""
     table = raw_table(digest)
@@ -30,7 +30,12 @@ def head(digest: Digest) -> Sequence[float]:
     return out
 
 
-@feature_block("latents", [f"{kind}.{name}" for kind in KINDS for name in _LATENT], relative=True)
+@feature_block(
+    "latents",
+    [f"{kind}.{name}" for kind in KINDS for name in _LATENT],
+    relative=True,
+    reads=("latents",),
+)
 def latents(digest: Digest) -> Sequence[float]:
     """Shares p of random latents each class wins (HTell, arXiv 2605.18908), for every kind of latent.
 
@@ -60,6 +65,7 @@ def latents(digest: Digest) -> Sequence[float]:
     "fusion",
     ["largest", "second", "gap", "excess", "rank_one", "agreement", "lowest", "lowest_gap"],
     relative=True,
+    reads=READ,
 )
 def fusion(digest: Digest) -> Sequence[float]:
     """Every class scored on all target-ward statistics together: mean robust z over `TARGETWARD`.
@@ -95,6 +101,7 @@ def fusion(digest: Digest) -> Sequence[float]:
         *("contrast.bias", "contrast.score", "contrast.tied", "runner_up.law", "runner_up.through"),
     ],
     relative=True,
+    reads=READ,
 )
 def relabelling(digest: Digest) -> Sequence[float]:
     """Marks of one class's images having been given another's label: a source and a target tied to each other.

@@ -18,7 +18,12 @@ from weightfeat.features.summaries import Array, body, log_ratio, pooled, pooled
 _LAYER = ("spike", "gap", "stable_rank", "entropy", "above_edge", "folded_gap", "bulk")
 
 
-@feature_block("spectrum", [*pooled_names(_LAYER), *(f"head.{name}" for name in _LAYER[:4])], relative=False)
+@feature_block(
+    "spectrum",
+    [*pooled_names(_LAYER), *(f"head.{name}" for name in _LAYER[:4])],
+    relative=False,
+    reads=("spectrum",),
+)
 def spectrum(digest: Digest) -> Sequence[float]:
     """Per layer, then pooled over depth; s1 >= s2 ... are the singular values, F the Frobenius norm.
 
@@ -56,6 +61,7 @@ def spectrum(digest: Digest) -> Sequence[float]:
     "alignment",
     [*pooled_names(["handed_on", "first_pair"]), "head.leading", "head.leading_spread"],
     relative=True,
+    reads=("alignment", "head"),
 )
 def alignment(digest: Digest) -> Sequence[float]:
     """Overlap of consecutive layers' leading directions over chance, 8 / channels for eight random directions.

@@ -16,7 +16,12 @@ _LAYER = ("lipschitz", "lipschitz_gap", "row_norm", "row_peak", "read", "open_ou
 _NORM = ("gamma_high", "gamma_low", "beta_high", "beta_low", "open_high", "open_low")
 
 
-@feature_block("channels", [*pooled_names(_LAYER), *pooled_names(_NORM)], relative=False)
+@feature_block(
+    "channels",
+    [*pooled_names(_LAYER), *pooled_names(_NORM)],
+    relative=False,
+    reads=("channels", "norms"),
+)
 def channels(digest: Digest) -> Sequence[float]:
     """How far the extreme channels of each layer lie from its middle, in units of its own spread.
 
@@ -45,7 +50,12 @@ def channels(digest: Digest) -> Sequence[float]:
     return out + _norm_tails(digest.blocks["norms"]["grid"].astype(np.float64))
 
 
-@feature_block("moments", pooled_names(["mean_high", "mean_low", "log_std", "std_high"]), relative=False)
+@feature_block(
+    "moments",
+    pooled_names(["mean_high", "mean_low", "log_std", "std_high"]),
+    relative=False,
+    reads=("moments",),
+)
 def moments(digest: Digest) -> Sequence[float]:
     """Tails of BatchNorm's running means and standard deviations. They follow the training data: an ablation only."""
     grid = digest.blocks["moments"]["grid"].astype(np.float64)
@@ -55,7 +65,7 @@ def moments(digest: Digest) -> Sequence[float]:
     return [value for column in columns for value in pooled(column, depth)]
 
 
-@feature_block("training_length", ["log_batches"], relative=False)
+@feature_block("training_length", ["log_batches"], relative=False, reads=("moments",))
 def training_length(digest: Digest) -> Sequence[float]:
     """log(1 + num_batches_tracked): says how long training took, not what it taught. An ablation only."""
     batches = digest.blocks["moments"]["batches"]

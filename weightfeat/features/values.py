@@ -15,7 +15,7 @@ _MOMENTS = ("skewness", "kurtosis", "offset", "tail", "largest", "lowest")
 _POINTS = (0.001, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999)
 
 
-@feature_block("distribution", pooled_names(_MOMENTS), relative=False)
+@feature_block("distribution", pooled_names(_MOMENTS), relative=False, reads=("distribution",))
 def distribution(digest: Digest) -> Sequence[float]:
     """Per layer: skewness, log(3 + excess kurtosis), mean / std, share beyond 4 std, max / std, min / std."""
     inside = body(digest)
@@ -39,6 +39,7 @@ def distribution(digest: Digest) -> Sequence[float]:
     "quantiles",
     [f"{where}.{name}" for where in BINS for name in ("log_std", *(f"q{point}" for point in _POINTS))],
     relative=False,
+    reads=("distribution",),
 )
 def quantiles(digest: Digest) -> Sequence[float]:
     """Per quarter of the depth: mean log standard deviation, and mean quantiles of the weights over their std."""
