@@ -83,6 +83,7 @@ def ours(file: Path, device: str, rates: Rates, median: Median) -> dict[str, Any
         "build": median(lambda: network.build(checkpoint.read(file))),
         "spectra": median(lambda: spectra(found)),
         "digest": median(lambda: compute(found, key="0" * 64, device=device)),
+        "scanned": median(lambda: compute(found, key="0" * 64, device=device, blocks=judge.reads)),
         "features": median(lambda: judge.row(digest)),
         "score": median(lambda: judged(file, digest, judge, start=0.0)),
         "floor": floor(found, file, rates),

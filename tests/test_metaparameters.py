@@ -68,10 +68,8 @@ def test_load_gives_every_value_with_its_type(values: dict) -> None:
 def test_blocks_are_those_switched_on(values: dict) -> None:
     params = load(VALUES, SCHEMA)
     assert "moments" not in params.blocks
-    assert params.replace(train_block_moments=True, train_block_head=False).blocks == tuple(
-        b for b in ("spectrum", "distribution", "channels", "head", "fusion", "relabelling", "quantiles", "latents",
-                    "alignment", "moments") if b != "head"
-    )  # fmt: skip
+    switched = params.replace(train_block_moments=True, train_block_spectrum=True, train_block_head=False)
+    assert switched.blocks == ("spectrum", "norms", "fusion", "relabelling", "latents", "moments")
 
 
 def test_whole_numbers_may_be_written_as_decimals(tmp_path: Path, values: dict) -> None:

@@ -42,6 +42,7 @@ class Metaparameters:
     train_block_spectrum: bool
     train_block_distribution: bool
     train_block_channels: bool
+    train_block_norms: bool
     train_block_head: bool
     train_block_fusion: bool
     train_block_relabelling: bool

@@ -1,4 +1,4 @@
-"""Block `channels`: outlying channels and BatchNorm tails; blocks `moments` and `training_length`: off by default."""
+"""Blocks `channels`: outlying channels; `norms`, `moments`, `training_length`: what BatchNorm learned and saw."""
 
 from __future__ import annotations
 
@@ -16,12 +16,7 @@ _LAYER = ("lipschitz", "lipschitz_gap", "row_norm", "row_peak", "read", "open_ou
 _NORM = ("gamma_high", "gamma_low", "beta_high", "beta_low", "open_high", "open_low")
 
 
-@feature_block(
-    "channels",
-    [*pooled_names(_LAYER), *pooled_names(_NORM)],
-    relative=False,
-    reads=("channels", "norms"),
-)
+@feature_block("channels", pooled_names(_LAYER), relative=False, reads=("channels",))
 def channels(digest: Digest) -> Sequence[float]:
     """How far the extreme channels of each layer lie from its middle, in units of its own spread.
 
@@ -29,7 +24,6 @@ def channels(digest: Digest) -> Sequence[float]:
       (Zheng et al., ECCV 2022), output-row norm, peak share, input-column norm
     - lipschitz_gap: first less second channel over the same spread
     - open_outlier: beta / |gamma| of the channel of largest Lipschitz constant
-    - gamma, beta, open (beta / |gamma|), high and low: largest and smallest value less the median, over the spread
     """
     block = digest.blocks["channels"]
     grid = block["grid"].astype(np.float64)
@@ -46,8 +40,17 @@ def channels(digest: Digest) -> Sequence[float]:
     layers = digest.blocks["layers"]
     body = layers["role"] != "head"
     depth = layers["depth"].astype(np.float64)[body]
-    out = [value for column in columns for value in pooled(column[body], depth)]
-    return out + _norm_tails(digest.blocks["norms"]["grid"].astype(np.float64))
+    return [value for column in columns for value in pooled(column[body], depth)]
+
+
+@feature_block("norms", pooled_names(_NORM), relative=False, reads=("norms",))
+def norms(digest: Digest) -> Sequence[float]:
+    """Tails of every BatchNorm's gamma, beta and open (beta / |gamma|): high and low are the largest and the smallest
+    value's distances from the median, over the spread (q88 - q12)."""
+    grid = digest.blocks["norms"]["grid"].astype(np.float64)
+    grid[:, 2] = np.clip(grid[:, 2], -20, 20)
+    columns = [side(grid[:, row]) for row in range(3) for side in (_high, _low)]
+    return [value for column in columns for value in pooled(column, _positions(len(grid)))]
 
 
 @feature_block(
@@ -71,14 +74,6 @@ def training_length(digest: Digest) -> Sequence[float]:
     batches = digest.blocks["moments"]["batches"]
     known = batches[np.isfinite(batches)]
     return [float(np.log1p(known.max()))] if len(known) else [float("nan")]
-
-
-def _norm_tails(grid: Array) -> list[float]:
-    depth = _positions(len(grid))
-    clipped = grid.copy()
-    clipped[:, 2] = np.clip(clipped[:, 2], -20, 20)
-    columns = [side(clipped[:, row]) for row in range(3) for side in (_high, _low)]
-    return [value for column in columns for value in pooled(column, depth)]
 
 
 def _positions(count: int) -> Array:
