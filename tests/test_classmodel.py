@@ -183,6 +183,19 @@ def test_made_again_from_its_parts_it_says_the_same() -> None:
     assert row == loaded.transform(rows[3:4]).iloc[0].to_dict()
 
 
+def test_members_are_the_models_of_the_folds_and_are_kept() -> None:
+    rows, labels, targets = _sample()
+    evidence = ClassEvidence(ClassSettings(folds=4))
+    assert evidence.fit(rows, labels, targets).member_odds(rows[0]) == []
+    evidence.fit_transform(rows, labels, targets)
+    odds = np.array([evidence.member_odds(row) for row in rows])
+    assert odds.shape == (len(rows), 4)
+    assert [_through_json(evidence).member_odds(row) for row in rows] == odds.tolist()
+    assert (odds.std(axis=1) > 1e-3).all()
+    own = [evidence.judge(row)[0]["classes.odds"] for row in rows]
+    assert np.corrcoef(odds.mean(axis=1), own)[0, 1] > 0.95
+
+
 def test_a_model_that_could_not_be_learned_is_kept_as_absent() -> None:
     rows, labels, targets = _sample()
     unnamed = [Target(t.target) if t else None for t in targets]
@@ -197,11 +210,15 @@ def test_a_model_that_could_not_be_learned_is_kept_as_absent() -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", ["columns", "nan", "version", "shape", "scales", "architectures", "settings"]
+    "damage", ["columns", "nan", "version", "shape", "scales", "architectures", "settings", "members"]
 )
 def test_damaged_parts_are_refused(damage: str) -> None:
     rows, labels, targets = _sample(20)
-    document, tables = ClassEvidence().fit(rows, labels, targets).to_parts()
+    evidence = ClassEvidence()
+    evidence.fit_transform(rows, labels, targets)
+    document, tables = evidence.to_parts()
+    if damage == "members":
+        document["members"].append(0.0)
     if damage == "columns":
         document["target"]["columns"][0] = "other"
     if damage == "version":

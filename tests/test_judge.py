@@ -72,6 +72,20 @@ def test_a_scan_digests_what_its_verdict_is_made_from(
     assert dataclasses.replace(found, **same) == dataclasses.replace(said, **same)
 
 
+def test_the_interval_holds_the_probability_and_every_member_s(labelled: LabelledSet, folder: Path) -> None:
+    judge = Judge.load(folder)
+    assert judge.evidence is not None
+    for at in range(4):
+        digest = labelled.digests[at]
+        (row, _), (low, high) = judge.row(digest), _verdict(judge, labelled, at).interval
+        places = {"architecture": [digest.architecture], "family": [digest.family]}
+        alone = judge.detector.interval(row, **places)[0]
+        assert low <= alone[0] <= alone[1] <= high
+        for odds in judge.evidence.member_odds(digest):
+            p = judge.detector.predict_proba(row | {classmodel.ODDS: odds}, **places)[0, 1]
+            assert low <= p <= high
+
+
 def test_loaded_it_says_what_it_said(labelled: LabelledSet, tmp_path: Path) -> None:
     judge = configure.learn(labelled, _params(), tmp_path, log=lambda line: None)
     before, after = _verdict(judge, labelled), _verdict(Judge.load(tmp_path), labelled)

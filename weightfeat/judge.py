@@ -38,6 +38,16 @@ class Judge:
         scores, suspect = self.evidence.judge(digest)
         return row | scores, suspect
 
+    def interval(self, digest: Digest, row: Mapping[str, float]) -> tuple[float, float]:
+        """Lowest and highest probability over the ensemble: the trees' bags, each beside the class evidence of every
+        member, learned from a part of the networks, in the place of the evidence in `row`."""
+        odds = [] if self.evidence is None else self.evidence.member_odds(digest)
+        rows = [row, *({**row, classmodel.ODDS: value} for value in odds)]
+        table = list(row), [list(one.values()) for one in rows]
+        places = {"architecture": [digest.architecture] * len(rows), "family": [digest.family] * len(rows)}
+        found = self.detector.interval(table, **places)
+        return float(found[:, 0].min()), float(found[:, 1].max())
+
     def with_inference(self, params: Metaparameters) -> Judge:
         """The same learned parameters under the `infer_*` values of `params`."""
         return Judge(self.detector.with_inference(params), self.evidence)

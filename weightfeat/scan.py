@@ -87,7 +87,7 @@ def judged(
     detector = judge.detector
     population = {"architecture": [digest.architecture], "family": [digest.family]}
     probability = float(detector.predict_proba(row, **population)[0, 1])
-    low, high = map(float, detector.interval(row, **population)[0])
+    low, high = judge.interval(digest, row)
     novelty = detector.novelty(row, **population)
     reasons = tuple(detector.reasons(row, REASONS, **population))
     seconds = time.perf_counter() - start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,7 +17,7 @@ from weightfeat.classmodel.settings import ClassSettings
 from weightfeat.detector.linear import Linear
 
 FORMAT = "weightfeat-class-evidence"
-VERSION = 5
+VERSION = 6
 JOINT = ("centre", "scale", "shared", "own")
 VECTORS = ("centre", "scale", "coefficient")
 SCALES = ("total", "known", "centre", "between", "within")
@@ -30,7 +31,7 @@ Tables = dict[str, NDArray[Any]]
 def to_parts(
     models: ClassModels, settings: ClassSettings
 ) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
-    """JSON values, and arrays named class_<model>_<vector>."""
+    """JSON values, and arrays named class_<model>_<vector>; `members` are stacked."""
     document: dict[str, Any] = {"format": FORMAT, "version": VERSION, "settings": asdict(settings)}
     document["architectures"] = list(models.scales.architectures)
     tables: dict[str, NDArray[np.float64]] = {
@@ -42,7 +43,16 @@ def to_parts(
         if model is not None:
             document[name] = {"columns": list(columns), "intercept": model.intercept}
             tables |= {f"class_{name}_{vector}": getattr(model, vector) for vector in vectors}
+    document["members"] = [member.intercept for member in models.members]
+    tables |= {f"class_members_{vector}": _stacked(models.members, vector) for vector in JOINT}
     return document, tables
+
+
+def _stacked(members: Sequence[Joint], vector: str) -> NDArray[np.float64]:
+    """(members, ...) one vector of all of them."""
+    return np.array([getattr(member, vector) for member in members]).reshape(
+        -1, *_shape(vector, CLASS_COLUMNS)
+    )
 
 
 def from_parts(document: dict[str, Any], tables: Tables) -> tuple[ClassModels, ClassSettings]:
@@ -55,6 +65,7 @@ def from_parts(document: dict[str, Any], tables: Tables) -> tuple[ClassModels, C
         scales,
         None if target is None else Joint(*target),
         None if pair is None else Linear(*pair),
+        _members(document["members"], tables),
     )
     return models, ClassSettings(**document["settings"])
 
@@ -88,14 +99,35 @@ def _model(name: str, entry: Any, tables: Tables) -> tuple[Any, ...] | None:
     columns, vectors = PARTS[name]
     if tuple(entry["columns"]) != columns:
         raise ValueError(f"its {name} columns are not those of this version")
-    found = []
-    for vector in vectors:
-        shape = (2, len(columns)) if vector == "own" else (len(columns),)
-        found.append(_checked(tables[f"class_{name}_{vector}"], shape, f"the {name} model's {vector}"))
-    intercept = entry["intercept"]
-    if isinstance(intercept, bool) or not isinstance(intercept, int | float) or not np.isfinite(intercept):
-        raise ValueError(f"{intercept!r} is not an intercept")
-    return (*found, float(intercept))
+    found = [
+        _checked(tables[f"class_{name}_{vector}"], _shape(vector, columns), f"the {name} model's {vector}")
+        for vector in vectors
+    ]
+    return (*found, _intercept(entry["intercept"]))
+
+
+def _members(intercepts: Any, tables: Tables) -> tuple[Joint, ...]:
+    if not isinstance(intercepts, list):
+        raise ValueError(f"{intercepts!r} are not intercepts")
+    found = {}
+    for vector in JOINT:
+        shape = (len(intercepts), *_shape(vector, CLASS_COLUMNS))
+        found[vector] = _checked(tables[f"class_members_{vector}"], shape, f"the members' {vector}")
+    return tuple(
+        Joint(**{vector: found[vector][at] for vector in JOINT}, intercept=_intercept(intercept))
+        for at, intercept in enumerate(intercepts)
+    )
+
+
+def _shape(vector: str, columns: Sequence[str]) -> tuple[int, ...]:
+    """Of one of `JOINT` or `VECTORS`."""
+    return (2, len(columns)) if vector == "own" else (len(columns),)
+
+
+def _intercept(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+        raise ValueError(f"{value!r} is not an intercept")
+    return float(value)
 
 
 def _checked(array: NDArray[Any], shape: tuple[int, ...], what: str) -> NDArray[np.float64]:

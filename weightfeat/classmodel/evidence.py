@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from weightfeat.classmodel import codec
-from weightfeat.classmodel.joint import target_probabilities
+from weightfeat.classmodel.joint import Joint, target_probabilities
 from weightfeat.classmodel.models import ClassModels, fit_models
 from weightfeat.classmodel.rows import ClassRows, class_rows
 from weightfeat.classmodel.settings import ClassSettings
@@ -87,13 +87,15 @@ class ClassEvidence:
         fold = assign_folds(y, strata, units, self.settings.folds, self.settings.seed)
         values = np.full((len(rows), len(NAMES)), np.nan)
         suspects: list[Suspect | None] = [None] * len(rows)
+        members: list[Joint] = []
         for number in range(0 if fold is None else int(fold.max()) + 1):
             kept = np.flatnonzero(fold != number).tolist()
             models = fit_models([rows[i] for i in kept], y[kept], [targets[i] for i in kept], self.settings)
+            members += [] if models.target is None else [models.target]
             for held in np.flatnonzero(fold == number).tolist():
                 values[held], suspects[held] = _judge(models, rows[held])
         self.suspects_ = tuple(suspects)
-        self.models_ = fit_models(rows, y, targets, self.settings)
+        self.models_ = replace(fit_models(rows, y, targets, self.settings), members=tuple(members))
         return _frame(values, names)
 
     def transform(self, networks: Sequence[Network], names: Sequence[str] | None = None) -> pd.DataFrame:
@@ -108,6 +110,11 @@ class ClassEvidence:
         """
         values, suspect = _judge(self._fitted(), _rows(network))
         return dict(zip(NAMES, values, strict=True)), suspect
+
+    def member_odds(self, network: Network) -> list[float]:
+        """The log-odds of a trojan by each model that `fit_transform` learned from all folds but one."""
+        rows = _rows(network)
+        return [] if rows.count < 3 else self._fitted().member_odds(rows)
 
     def to_parts(self) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
         """JSON values and float64 arrays by name, from which `from_parts` makes it again."""

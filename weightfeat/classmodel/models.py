@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from weightfeat.classmodel.joint import Example, Joint, fit_joint
+from weightfeat.classmodel.joint import Example, Joint, fit_joint, log_odds
 from weightfeat.classmodel.rows import ClassRows
 from weightfeat.classmodel.scales import Scales, fit_scales
 from weightfeat.classmodel.settings import ClassSettings
@@ -19,11 +19,16 @@ from weightfeat.features.summaries import Array
 
 @dataclass(frozen=True, eq=False)
 class ClassModels:
-    """The scales that rows are measured with, and both models; None for a model there was nothing to learn from."""
+    """The scales that rows are measured with, and both models; None for a model there was nothing to learn from.
+
+    `members` are target models learned from a part of the networks each: how far they differ shows how much hangs on
+    which networks there were to learn from.
+    """
 
     scales: Scales
     target: Joint | None
     pair: Linear | None
+    members: tuple[Joint, ...] = ()
 
     def scores(self, rows: ClassRows) -> tuple[Array | None, Array | None]:
         """Scores of every class (C,), as `joint` reads them, and logits of every ordered pair (C, C), target first."""
@@ -32,6 +37,11 @@ class ClassModels:
         if self.pair is None:
             return scores, None
         return scores, self.pair.raw(pairs.reshape(rows.count**2, -1)).reshape(rows.count, rows.count)
+
+    def member_odds(self, rows: ClassRows) -> list[float]:
+        """The log-odds of a trojan that every member gives by itself."""
+        classes, _ = self.scales.standard(rows)
+        return [log_odds(member.scores(classes, rows.normed)) for member in self.members]
 
 
 def fit_models(

@@ -144,9 +144,9 @@ class Learned:
     def interval(self, rows: Rows) -> Array:
         """Lowest and highest of the bags' own probabilities, (rows, 2); their 5 and 95 % quantiles where bags are many.
 
-        Each bag stands in for the mean of all, beside the same logistic, and goes the same way to a probability. What
-        differs is what a bag drew: doubt about calibration and prior is not in it. Bags are heard here whatever the
-        architecture, and the probability itself lies within: where it was made without them, the interval shows
+        Each bag stands in for the mean of all, beside the row's own logistic, and goes the same way to a probability.
+        What differs is what a bag drew: doubt about calibration and prior is not in it. Bags are heard here whatever
+        the architecture, and the probability itself lies within: where it was made without them, the interval shows
         what they would have said.
         """
         rows = self.aligned(rows)
