@@ -74,6 +74,8 @@ def compute(
         others = {
             name: pool.submit(make, network, place) for name, make in _OF_NETWORK.items() if name in wanted
         }
+        if "latents" in wanted:
+            others["latents"] = latents.begin(network, pool)
         first, rest = _order(tensors, feeding)
         work.begin(first)
         if "head" in wanted:
@@ -135,7 +137,6 @@ _OF_NETWORK: dict[str, Callable[[Network, Place], Block]] = {
     "layers": lambda network, _: _layer_table(network.layers),
     "norms": lambda network, _: channels.norms(network.norms),
     "moments": lambda network, _: channels.moments(network.norms),
-    "latents": lambda network, _: latents.latents(network),
     "paths": paths.paths,
 }
 """Blocks that are made of the network as a whole."""

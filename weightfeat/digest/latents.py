@@ -16,6 +16,7 @@ device or another thread count changes nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,25 +38,65 @@ Latents = NDArray[np.float32]
 
 def latents(network: Network) -> Block:
     """The whole block."""
-    matrix = head_matrix(network)
-    layer = network.layers[network.head]
-    bias = np.zeros(len(matrix)) if layer.bias is None else layer.bias.astype(np.float64)
+    head = _head(network)
+    return _block(head, [_answers(head, chunk) for chunk in range(DRAWS // _CHUNK)])
+
+
+def begin(network: Network, pool: ThreadPoolExecutor) -> Future[Block]:
+    """The same in the making, the draws shared out over the pool."""
+    head = _head(network)
+    answers = [pool.submit(_answers, head, chunk) for chunk in range(DRAWS // _CHUNK)]
+    return pool.submit(lambda: _block(head, [answer.result() for answer in answers]))
+
+
+@dataclass(frozen=True, eq=False)
+class _Head:
+    """The head with its inputs in canonical order: `readout` (D, C), `bias` (C,), the law's `centre` and `spread` (D,),
+    which input is which (`order`), and the layers that feed it, None for what is no plain layer."""
+
+    readout: Latents
+    bias: Array
+    centre: Latents
+    spread: Latents
+    order: NDArray[np.int64]
+    feeds: tuple[_Feed | None, ...]
+
+
+def _head(network: Network) -> _Head:
+    matrix, law = head_matrix(network), latent_law(network)
+    bias = network.layers[network.head].bias
     order = np.argsort(np.linalg.norm(matrix, axis=0), kind="stable")
-    law = latent_law(network)
-    centre, spread = law.centre[order].astype(np.float32), law.spread[order].astype(np.float32)
-    readout = matrix[:, order].T.astype(np.float32)
-    pre_activations = [_feed(network, feed, index) for index, feed in enumerate(network.head_feeds)]
-    logits: dict[str, list[Latents]] = {kind: [] for kind in KINDS}
-    for chunk in range(DRAWS // _CHUNK):
-        normal, uniform = _draws(chunk, len(order))
-        half = np.abs(normal)
-        logits["half_normal"].append(half @ readout)
-        logits["law"].append(np.maximum(centre + spread * normal, 0) @ readout)
-        logits["sparse"].append((half * (uniform < SPARSITY)) @ readout)
-        if chunk < DRAWS_THROUGH // _CHUNK:
-            through = _through(pre_activations, len(order), chunk)[:, order]
-            logits["through"].append(np.maximum(centre + spread * through, 0) @ readout)
-    parts = [_responses(np.concatenate(logits[kind]).astype(np.float64) + bias) for kind in KINDS]
+    return _Head(
+        readout=matrix[:, order].T.astype(np.float32),
+        bias=np.zeros(len(matrix)) if bias is None else bias.astype(np.float64),
+        centre=law.centre[order].astype(np.float32),
+        spread=law.spread[order].astype(np.float32),
+        order=order,
+        feeds=tuple(_feed(network, feed, index) for index, feed in enumerate(network.head_feeds)),
+    )
+
+
+def _answers(head: _Head, chunk: int) -> dict[str, Latents]:
+    """The logits (draws, C) of one chunk of latents of every kind, without the bias."""
+    centre, spread = head.centre, head.spread
+    normal, uniform = _draws(chunk, len(head.order))
+    half = np.abs(normal)
+    latents = {
+        "half_normal": half,
+        "law": np.maximum(centre + spread * normal, 0),
+        "sparse": half * (uniform < SPARSITY),
+    }
+    if chunk < DRAWS_THROUGH // _CHUNK:
+        through = _through(head.feeds, len(head.order), chunk)[:, head.order]
+        latents["through"] = np.maximum(centre + spread * through, 0)
+    return {kind: drawn @ head.readout for kind, drawn in latents.items()}
+
+
+def _block(head: _Head, answers: Sequence[dict[str, Latents]]) -> Block:
+    parts = []
+    for kind in KINDS:
+        logits = np.concatenate([answer[kind] for answer in answers if kind in answer])
+        parts.append(_responses(logits.astype(np.float64) + head.bias))
     return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
 
 
