@@ -23,7 +23,7 @@ BLOCKS = tuple(name for name in Metaparameters.names() if name.startswith("train
 
 @pytest.fixture(scope="module")
 def labelled() -> LabelledSet:
-    """Networks that were trained for different lengths, so that every block has something to tell."""
+    """Networks whose norms saw different data for different lengths, so that every block has something to tell."""
     sample = small_sample(16)
     return dataclasses.replace(
         sample, digests=tuple(_trained_for(digest, 50 + 7 * n) for n, digest in enumerate(sample.digests))
@@ -32,8 +32,12 @@ def labelled() -> LabelledSet:
 
 def _trained_for(digest: Digest, batches: int) -> Digest:
     moments = digest.blocks["moments"]
-    length = np.full_like(moments["batches"], batches)
-    return dataclasses.replace(digest, blocks={**digest.blocks, "moments": {**moments, "batches": length}})
+    seen = np.random.default_rng(batches).normal(size=moments["grid"].shape)
+    data = {
+        "batches": np.full_like(moments["batches"], batches),
+        "grid": np.sort(moments["grid"] + np.abs(seen)),
+    }
+    return dataclasses.replace(digest, blocks={**digest.blocks, "moments": data})
 
 
 @pytest.fixture(scope="module")
