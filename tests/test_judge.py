@@ -77,11 +77,12 @@ def test_the_interval_holds_the_probability_and_every_member_s(labelled: Labelle
     assert judge.evidence is not None
     for at in range(4):
         digest = labelled.digests[at]
-        (row, _), (low, high) = judge.row(digest), _verdict(judge, labelled, at).interval
+        (row, _, members), (low, high) = judge.row(digest), _verdict(judge, labelled, at).interval
         places = {"architecture": [digest.architecture], "family": [digest.family]}
         alone = judge.detector.interval(row, **places)[0]
         assert low <= alone[0] <= alone[1] <= high
-        for odds in judge.evidence.member_odds(digest):
+        assert members == judge.evidence.member_odds(digest)
+        for odds in members:
             p = judge.detector.predict_proba(row | {classmodel.ODDS: odds}, **places)[0, 1]
             assert low <= p <= high
 

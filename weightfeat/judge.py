@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,18 +30,21 @@ class Judge:
         seen = features.reads(self.detector.params.blocks)
         return seen if self.evidence is None else seen | classmodel.READ
 
-    def row(self, digest: Digest) -> tuple[dict[str, float], Suspect | None]:
-        """Every column the detector learned from, by name, and the suspected target class."""
+    def row(self, digest: Digest) -> tuple[dict[str, float], Suspect | None, list[float]]:
+        """Every column the detector learned from, by name, the suspected target class, and the odds by each member of
+        the class evidence."""
         row = features.row(digest, self.detector.params.blocks)
         if self.evidence is None:
-            return row, None
-        scores, suspect = self.evidence.judge(digest)
-        return row | scores, suspect
+            return row, None, []
+        classes = classmodel.class_rows(digest)  # once for both: of many classes they take seconds
+        scores, suspect = self.evidence.judge(classes)
+        return row | scores, suspect, self.evidence.member_odds(classes)
 
-    def interval(self, digest: Digest, row: Mapping[str, float]) -> tuple[float, float]:
+    def interval(
+        self, digest: Digest, row: Mapping[str, float], odds: Sequence[float]
+    ) -> tuple[float, float]:
         """Lowest and highest probability over the ensemble: the trees' bags, each beside the class evidence of every
         member, learned from a part of the networks, in the place of the evidence in `row`."""
-        odds = [] if self.evidence is None else self.evidence.member_odds(digest)
         rows = [row, *({**row, classmodel.ODDS: value} for value in odds)]
         table = list(row), [list(one.values()) for one in rows]
         places = {"architecture": [digest.architecture] * len(rows), "family": [digest.family] * len(rows)}

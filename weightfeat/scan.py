@@ -83,11 +83,11 @@ def judged(
     log: Callable[[str], None] = lambda line: None,
 ) -> Verdict:
     """The verdict on a digest; `start` is the `perf_counter` at which its reading began."""
-    row, suspect = judge.row(digest)
+    row, suspect, odds = judge.row(digest)
     detector = judge.detector
     population = {"architecture": [digest.architecture], "family": [digest.family]}
     probability = float(detector.predict_proba(row, **population)[0, 1])
-    low, high = judge.interval(digest, row)
+    low, high = judge.interval(digest, row, odds)
     novelty = detector.novelty(row, **population)
     reasons = tuple(detector.reasons(row, REASONS, **population))
     seconds = time.perf_counter() - start

@@ -40,7 +40,7 @@ class ClassModels:
 
     def member_odds(self, rows: ClassRows) -> list[float]:
         """The log-odds of a trojan that every member gives by itself."""
-        classes, _ = self.scales.standard(rows)
+        classes = self.scales.standard_classes(rows)
         return [log_odds(member.scores(classes, rows.normed)) for member in self.members]
 
 

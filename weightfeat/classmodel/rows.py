@@ -115,8 +115,9 @@ def class_rows(digest: Digest) -> ClassRows:
     centre, spread = head["centre"].astype(np.float64), head["spread"].astype(np.float64)
     law = LatentLaw(centre, spread, np.ones(len(centre), np.bool_))
     inactive = 1 - law.active
-    unit = statistics.unit(head["matrix"].astype(np.float64) * spread)
-    matrix = head["matrix"].astype(np.float64) / unit
+    matrix = head["matrix"].astype(np.float64)
+    unit = statistics.unit(matrix * spread)
+    matrix /= unit
     switches = statistics.switches(matrix, inactive)
     raw = np.concatenate(
         [

@@ -54,19 +54,23 @@ class Scales:
 
     def standard(self, rows: ClassRows) -> tuple[Array, Array]:
         """`classes` and `pairs` of a network in units of these scales, within +-`Z_CLIP`."""
+        scale, width = self._of(rows), rows.classes.shape[1]
+        pair_scale = full_pair_scale(scale[width:], scale[:width])
+        return _measured(rows.classes, scale[:width]), _measured(rows.pairs, pair_scale)
+
+    def standard_classes(self, rows: ClassRows) -> Array:
+        """The first of `standard` alone: pairs are many."""
+        return _measured(rows.classes, self._of(rows)[: rows.classes.shape[1]])
+
+    def _of(self, rows: ClassRows) -> Array:
+        """One scale a column, of classes before those of pairs, for one network."""
         total, known = _logarithms(rows)
         if rows.architecture in self.architectures:
             at = self.architectures.index(rows.architecture)
             # What no training network of this architecture had, no model has learned to read in it.
             known = np.where(self.known[at] > 0, known + self.known[at], 0.0)
             total = total + self.total[at]
-        scale = self._scale(total, known)
-        width = rows.classes.shape[1]
-        pair_scale = full_pair_scale(scale[width:], scale[:width])
-        return (
-            np.clip(rows.classes / scale[:width], -Z_CLIP, Z_CLIP),
-            np.clip(rows.pairs / pair_scale, -Z_CLIP, Z_CLIP),
-        )
+        return self._scale(total, known)
 
     def _scale(self, total: Array, known: Array) -> Array:
         """Exp of the posterior mean; infinite where a column is not known."""
@@ -105,6 +109,10 @@ def fit_scales(networks: Sequence[ClassRows]) -> Scales:
     least = np.maximum(_LEAST * np.diag(within), _LEAST_VARIANCE)
     between, within = _shrunk(between, away, least), _shrunk(within, residuals, 0.0)
     return Scales(tuple(names), totals, counts, centre, between, within)
+
+
+def _measured(values: Array, scale: Array) -> Array:
+    return np.asarray(np.clip(values / scale, -Z_CLIP, Z_CLIP))
 
 
 def _shrunk(covariance: Array, samples: Array, least: Array | float) -> Array:
