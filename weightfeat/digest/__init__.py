@@ -74,14 +74,14 @@ def compute(
         others = {
             name: pool.submit(make, network, place) for name, make in _OF_NETWORK.items() if name in wanted
         }
-        if "latents" in wanted:
-            others["latents"] = latents.begin(network, pool)
         first, rest = _order(tensors, feeding)
         work.begin(first)
         if "head" in wanted:
             others["head"] = pool.submit(
                 lambda: head.head(network, {index: work.feeding(index) for index in feeding}, place)
             )
+        if "latents" in wanted:
+            others["latents"] = latents.begin(network, pool)
         work.begin(rest)
         made = {name: put(network, work) for name, put in _OF_LAYERS.items() if name in wanted}
     made |= {name: block.result() for name, block in others.items()}

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,20 +94,18 @@ def _by_channel(tensors: LayerTensors) -> tuple[NDArray[np.float64], NDArray[np.
 
 def norms(every: Sequence[Norm]) -> Block:
     """Block `norms` of all norm layers, paired with a convolution or not."""
-    rows = [_norm_rows(norm) for norm in every]
     width = [0 if norm.gamma is None else len(norm.gamma) for norm in every]
     return {
-        "grid": np.stack(rows) if rows else np.zeros((0, 3, len(QUANTILES)), np.float32),
+        "grid": _grid([(norm.gamma, norm.beta, threshold(norm)) for norm in every], 3),
         "width": np.array(width, np.int32),
     }
 
 
 def moments(every: Sequence[Norm]) -> Block:
     """Block `moments` of the same."""
-    rows = [_moment_rows(norm) for norm in every]
     batches = [np.nan if norm.batches is None else float(norm.batches) for norm in every]
     return {
-        "grid": np.stack(rows) if rows else np.zeros((0, 2, len(QUANTILES)), np.float32),
+        "grid": _grid([(norm.mean, _deviation(norm)) for norm in every], 2),
         "batches": np.array(batches, np.float64),
     }
 
@@ -129,16 +128,19 @@ def _outliers(statistics: NDArray[np.float64], norm: Norm | None) -> NDArray[np.
     return np.pad(top, padding, constant_values=np.nan).astype(np.float32)
 
 
-def _norm_rows(norm: Norm) -> NDArray[np.float32]:
-    return _quantile_rows([norm.gamma, norm.beta, threshold(norm)])
+def _deviation(norm: Norm) -> NDArray[np.floating] | None:
+    return None if norm.var is None else np.sqrt(np.maximum(norm.var, 0) + norm.eps)
 
 
-def _moment_rows(norm: Norm) -> NDArray[np.float32]:
-    return _quantile_rows(
-        [norm.mean, None if norm.var is None else np.sqrt(np.maximum(norm.var, 0) + norm.eps)]
-    )
-
-
-def _quantile_rows(vectors: Sequence[NDArray[np.floating] | None]) -> NDArray[np.float32]:
-    missing = np.full(len(QUANTILES), np.nan)
-    return np.stack([missing if v is None else np.quantile(v, QUANTILES) for v in vectors]).astype(np.float32)
+def _grid(rows: Sequence[Sequence[NDArray[np.floating] | None]], count: int) -> NDArray[np.float32]:
+    """Quantiles of each row's `count` vectors, (rows, count, 13), NaN where one is missing: all vectors of a length
+    and precision at once, for there are hundreds of them."""
+    out = np.full((len(rows) * count, len(QUANTILES)), np.nan, np.float32)
+    alike: dict[tuple[int, np.dtype[Any]], list[int]] = {}
+    vectors = [vector for row in rows for vector in row]
+    for place, vector in enumerate(vectors):
+        if vector is not None:
+            alike.setdefault((len(vector), vector.dtype), []).append(place)
+    for places in alike.values():
+        out[places] = np.quantile([vectors[place] for place in places], QUANTILES, axis=1).T
+    return out.reshape(len(rows), count, len(QUANTILES))

@@ -1,7 +1,6 @@
 """Block `head`: every class's row of the classification layer, alone and through the layer before it.
 
-C classes, D head inputs; K = F F^T is the (D, D) Gram of the feeding layers' BatchNorm-folded rows,
-block-diagonal over feeds.
+C classes, D head inputs; K = F F^T is the Gram matrix of the feeding layers' BatchNorm-folded rows (`composition`).
 
 - `matrix` (C, D) and the channels' `centre`, `spread` (latent law), `lipschitz`, `row_norm` (D,), all float16:
   the raw material
@@ -21,15 +20,14 @@ Evidence of class c through channel d is relu(H_cd) E[activation_d].
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from weightfeat.digest.composition import Part, compose, effective_rank, part
 from weightfeat.digest.latent_law import LatentLaw, head_matrix, latent_law
 from weightfeat.digest.layers import Feeding
-from weightfeat.digest.linalg import gram_dtype
-from weightfeat.digest.place import Array, Place, host, namespace
+from weightfeat.digest.place import Array, Place, host
 from weightfeat.digest.tensors import LayerTensors, at_place
 from weightfeat.digest.types import Block
 from weightfeat.network.types import Network
@@ -51,11 +49,11 @@ def head(network: Network, feeding: Mapping[int, Feeding], place: Place) -> Bloc
     bias = np.zeros(len(matrix)) if layer.bias is None else layer.bias.astype(np.float64)
     law = latent_law(network)
     feeds = [at_place(network.layers[feed.layer], place) for feed in network.head_feeds]
-    grams = [feeding[feed.layer].gram for feed in network.head_feeds]
-    k = feed_gram(network, feeds, grams, place)
+    parts = _parts(network, feeding, feeds)
     left = feeding[network.head_feeds[0].layer].left if len(feeds) == 1 else None
     evidence = np.maximum(matrix, 0) * law.mean
-    composed, active = _compose(matrix, k), _compose(matrix * law.active, k)
+    composed, active = (compose(rows, parts, place) for rows in (matrix, matrix * law.active))
+    rank = effective_rank(evidence, parts, place)
     carriers = _carriers(network, feeding, matrix.shape[1])
     return {
         "matrix": matrix.astype(np.float16),
@@ -67,7 +65,7 @@ def head(network: Network, feeding: Mapping[int, Feeding], place: Place) -> Bloc
         "gram": (matrix @ matrix.T).astype(np.float32),
         "composed": composed.astype(np.float32),
         "composed_active": active.astype(np.float32),
-        "table": _table(matrix, bias, law, evidence, k, composed, active).astype(np.float32),
+        "table": _table(matrix, bias, law, evidence, rank, composed, active).astype(np.float32),
         "top": _top(matrix, evidence, law, carriers[:, 1]),
         "through": _through(matrix, feeds),
         "feeds": _feed_norms(network, evidence),
@@ -75,8 +73,17 @@ def head(network: Network, feeding: Mapping[int, Feeding], place: Place) -> Bloc
     }
 
 
+def _parts(network: Network, feeding: Mapping[int, Feeding], feeds: Sequence[LayerTensors]) -> list[Part]:
+    """K, as far as it is known."""
+    found = (
+        part(slice(feed.start, feed.stop), tensors, feeding[feed.layer].gram)
+        for feed, tensors in zip(network.head_feeds, feeds, strict=True)
+    )
+    return [each for each in found if each is not None]
+
+
 def _table(
-    h: Array, bias: Array, law: LatentLaw, evidence: Array, k: Array, composed: Array, active: Array
+    h: Array, bias: Array, law: LatentLaw, evidence: Array, rank: Array, composed: Array, active: Array
 ) -> Array:
     """(C, len(STATISTICS)), the columns in that order."""
     centred = h - h.mean(axis=0)
@@ -102,60 +109,13 @@ def _table(
         cosine.min(axis=1, initial=1.0, where=~np.eye(len(h), dtype=bool)),
         total,
         _participation(evidence),
-        _effective_rank(evidence, k),
+        rank,
         _top_share(evidence),
         (np.minimum(h, 0) * law.mean).sum(axis=1),
         np.sqrt(np.maximum(np.diag(composed), 0)),
         np.sqrt(np.maximum(np.diag(active), 0)),
     ]
     return np.stack(columns, axis=1)
-
-
-def feed_gram(
-    network: Network, feeds: Sequence[LayerTensors], grams: Sequence[Array | None], place: Place
-) -> Array:
-    """K (D, D). Identity where nothing known feeds a channel, so that compositions fall back to the row itself.
-
-    `grams` are the Gram matrices of the feeding layers' `matrix`, where they are at hand.
-    """
-    width = network.layers[network.head].weight[0].size
-    k = place.xp.eye(width, dtype=gram_dtype(width, place.xp), device=place.device)
-    for feed, tensors, plain in zip(network.head_feeds, feeds, grams, strict=True):
-        if len(tensors.weight) == feed.stop - feed.start:
-            k[feed.start : feed.stop, feed.start : feed.stop] = _folded_gram(tensors, plain, k.dtype)
-    return k
-
-
-def _folded_gram(tensors: LayerTensors, plain: Array | None, dtype: Any) -> Array:
-    """Gram matrix (out, out) of a layer's folded rows: its own, rescaled, where that is of the rows."""
-    xp, fold = tensors.place.xp, tensors.fold()
-    rows = tensors.weight.reshape(len(tensors.weight), -1)
-    factor = None if fold is None else xp.astype(fold, dtype)
-    if plain is not None and tuple(plain.shape) == (1, len(rows), len(rows)):
-        own = xp.astype(plain[0], dtype)
-        return own if factor is None else own * factor[:, None] * factor
-    folded = xp.astype(rows, dtype)
-    folded = folded if factor is None else folded * factor[:, None]
-    return folded @ folded.mT
-
-
-def _compose(rows: Array, k: Array) -> NDArray[np.float64]:
-    """rows K rows^T, (C, C)."""
-    a = _beside(rows, k)
-    return host(a @ k @ a.mT).astype(np.float64)
-
-
-def _effective_rank(evidence: Array, k: Array) -> NDArray[np.float64]:
-    """Participation ratio of the spectrum of diag(e_c) F: tr(M)^2 / tr(M^2) with M = diag(e_c) K diag(e_c). (C,)"""
-    xp, squares = namespace(k), _beside(evidence**2, k)
-    trace = squares @ xp.linalg.diagonal(k)
-    square = xp.sum((squares @ xp.square(k)) * squares, axis=1)
-    return host(xp.square(trace) / xp.clip(square, _TINY, None)).astype(np.float64)
-
-
-def _beside(rows: NDArray[np.float64], k: Array) -> Array:
-    """The rows in the precision, and at the place, of K."""
-    return namespace(k).asarray(rows, dtype=k.dtype, device=k.device)
 
 
 def _participation(rows: Array) -> Array:
@@ -217,7 +177,7 @@ def _through(h: Array, feeds: list[LayerTensors]) -> NDArray[np.float16]:
     xp, fold = feeds[0].place.xp, feeds[0].fold()
     weight = xp.sum(feeds[0].weight, axis=2, dtype=xp.float64)
     folded = weight if fold is None else weight * fold[:, None]
-    return host(_beside(h, folded) @ folded).astype(np.float16)
+    return host(xp.asarray(h, device=feeds[0].place.device) @ folded).astype(np.float16)
 
 
 def _feed_norms(network: Network, evidence: Array) -> NDArray[np.float32]:

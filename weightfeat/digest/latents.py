@@ -15,9 +15,10 @@ device or another thread count changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,63 +34,95 @@ DRAWS_THROUGH = 2048  # of the kind `through`, whose cost is a product with the 
 SPARSITY = 0.05
 SEED = 20260
 _CHUNK = 1024
+_FEW = 128  # latents at a time, which fit a processor's cache
 Latents = NDArray[np.float32]
 
 
 def latents(network: Network) -> Block:
     """The whole block."""
     head = _head(network)
-    return _block(head, [_answers(head, chunk) for chunk in range(DRAWS // _CHUNK)])
+    return _block(head, [work(head) for work in _pieces()])
 
 
 def begin(network: Network, pool: ThreadPoolExecutor) -> Future[Block]:
     """The same in the making, the draws shared out over the pool."""
-    head = _head(network)
-    answers = [pool.submit(_answers, head, chunk) for chunk in range(DRAWS // _CHUNK)]
-    return pool.submit(lambda: _block(head, [answer.result() for answer in answers]))
+    head = pool.submit(_head, network)
+    answers = [pool.submit(lambda work: work(head.result()), work) for work in _pieces()]
+    return pool.submit(lambda: _block(head.result(), [answer.result() for answer in answers]))
+
+
+def _pieces() -> list[Callable[[_Head], dict[str, Latents]]]:
+    """The work in pieces for any thread: each gives the logits (draws, C) of a chunk of latents, without the bias."""
+    return [
+        *(partial(_plain, chunk=chunk) for chunk in range(DRAWS // _CHUNK)),
+        *(partial(_through, chunk=chunk) for chunk in range(DRAWS_THROUGH // _CHUNK)),
+    ]
 
 
 @dataclass(frozen=True, eq=False)
 class _Head:
     """The head with its inputs in canonical order: `readout` (D, C), `bias` (C,), the law's `centre` and `spread` (D,),
-    which input is which (`order`), and the layers that feed it, None for what is no plain layer."""
+    and the plain layers that feed it."""
 
     readout: Latents
     bias: Array
     centre: Latents
     spread: Latents
-    order: NDArray[np.int64]
-    feeds: tuple[_Feed | None, ...]
+    feeds: tuple[_Feed, ...]
 
 
 def _head(network: Network) -> _Head:
     matrix, law = head_matrix(network), latent_law(network)
     bias = network.layers[network.head].bias
     order = np.argsort(np.linalg.norm(matrix, axis=0), kind="stable")
+    feeds = (_feed(network, feed, index, order) for index, feed in enumerate(network.head_feeds))
     return _Head(
         readout=matrix[:, order].T.astype(np.float32),
         bias=np.zeros(len(matrix)) if bias is None else bias.astype(np.float64),
         centre=law.centre[order].astype(np.float32),
         spread=law.spread[order].astype(np.float32),
-        order=order,
-        feeds=tuple(_feed(network, feed, index) for index, feed in enumerate(network.head_feeds)),
+        feeds=tuple(feed for feed in feeds if feed is not None),
     )
 
 
-def _answers(head: _Head, chunk: int) -> dict[str, Latents]:
-    """The logits (draws, C) of one chunk of latents of every kind, without the bias."""
-    centre, spread = head.centre, head.spread
-    normal, uniform = _draws(chunk, len(head.order))
-    half = np.abs(normal)
-    latents = {
-        "half_normal": half,
-        "law": np.maximum(centre + spread * normal, 0),
-        "sparse": half * (uniform < SPARSITY),
-    }
-    if chunk < DRAWS_THROUGH // _CHUNK:
-        through = _through(head.feeds, len(head.order), chunk)[:, head.order]
-        latents["through"] = np.maximum(centre + spread * through, 0)
-    return {kind: drawn @ head.readout for kind, drawn in latents.items()}
+def _plain(head: _Head, chunk: int) -> dict[str, Latents]:
+    """What latents of the kinds that need no layer but the head give, a few at a time."""
+    generator, width = np.random.Generator(np.random.PCG64([SEED, chunk])), len(head.centre)
+    normal = generator.standard_normal((_CHUNK, width), dtype=np.float32)
+    logits: dict[str, list[Latents]] = {"half_normal": [], "law": [], "sparse": []}
+    for part in np.split(normal, _CHUNK // _FEW):
+        half = np.abs(part)
+        logits["half_normal"].append(half @ head.readout)
+        logits["law"].append(_rectified(head, part) @ head.readout)
+        half *= generator.random(part.shape, dtype=np.float32) < SPARSITY
+        logits["sparse"].append(half @ head.readout)
+    return {kind: np.concatenate(parts) for kind, parts in logits.items()}
+
+
+def _through(head: _Head, chunk: int) -> dict[str, Latents]:
+    """What half-normal latents give that enter the layers that feed the head.
+
+    Channels no layer feeds stay zero. Standardising over the draws stands in for BatchNorm.
+    """
+    out = np.zeros((_CHUNK, len(head.centre)), np.float32)
+    for feed in head.feeds:
+        generator = np.random.Generator(np.random.PCG64([SEED, chunk, feed.index]))
+        x = generator.standard_normal((_CHUNK, feed.rows.shape[1]), dtype=np.float32)
+        z = np.abs(x, out=x) @ feed.rows.T
+        mean, deviation = z.mean(axis=0), z.std(axis=0)
+        z -= mean
+        z /= np.maximum(deviation, 1e-12)
+        out[:, feed.places] = z
+    parts = np.split(out, _CHUNK // _FEW)
+    return {"through": np.concatenate([_rectified(head, part) @ head.readout for part in parts])}
+
+
+def _rectified(head: _Head, standardised: Latents) -> Latents:
+    """Activations of pre-activations given in standard deviations, (draws, D)."""
+    activations = standardised * head.spread
+    activations += head.centre
+    np.maximum(activations, 0, out=activations)
+    return activations
 
 
 def _block(head: _Head, answers: Sequence[dict[str, Latents]]) -> Block:
@@ -102,43 +135,25 @@ def _block(head: _Head, answers: Sequence[dict[str, Latents]]) -> Block:
 
 @dataclass(frozen=True, eq=False)
 class _Feed:
-    """A layer that feeds the head: its rows (out, in) summed over taps, inputs in canonical order."""
+    """A plain layer that feeds the head: its rows (out, in) summed over taps, inputs and outputs in canonical order,
+    and `places`, which of the head's inputs in their order the outputs are."""
 
-    feed: Feed
     index: int
+    places: NDArray[np.int64] | slice
     rows: Latents
 
 
-def _feed(network: Network, feed: Feed, index: int) -> _Feed | None:
+def _feed(network: Network, feed: Feed, index: int, order: NDArray[np.int64]) -> _Feed | None:
     layer = network.layers[feed.layer]
     if len(layer.weight) != feed.stop - feed.start or layer.groups != 1:
         return None
     taps = layer.weight.reshape(len(layer.weight), layer.weight.shape[1], -1)
     rows = taps[:, :, 0] if taps.shape[2] == 1 else taps.sum(axis=2)
-    order = np.argsort(np.linalg.norm(rows, axis=0), kind="stable")
-    return _Feed(feed, index, rows[:, order])
-
-
-def _draws(chunk: int, width: int) -> tuple[Latents, Latents]:
-    generator = np.random.Generator(np.random.PCG64([SEED, chunk]))
-    return (
-        generator.standard_normal((_CHUNK, width), dtype=np.float32),
-        generator.random((_CHUNK, width), dtype=np.float32),
-    )
-
-
-def _through(feeds: Sequence[_Feed | None], width: int, chunk: int) -> Latents:
-    """Standardised pre-activations of the head's inputs when half-normal latents enter the layers that feed it.
-
-    Channels no layer feeds stay zero. Standardising over the draws stands in for BatchNorm. Shape (draws, D).
-    """
-    out = np.zeros((_CHUNK, width), np.float32)
-    for part in (part for part in feeds if part is not None):
-        generator = np.random.Generator(np.random.PCG64([SEED, chunk, part.index]))
-        x = np.abs(generator.standard_normal((_CHUNK, part.rows.shape[1]), dtype=np.float32))
-        z = x @ part.rows.T
-        out[:, part.feed.start : part.feed.stop] = (z - z.mean(axis=0)) / np.maximum(z.std(axis=0), 1e-12)
-    return out
+    inputs = np.argsort(np.linalg.norm(rows, axis=0), kind="stable")
+    places = np.flatnonzero((order >= feed.start) & (order < feed.stop))
+    outputs = order[places] - feed.start
+    every = len(places) == len(order)  # a slice, which is written faster
+    return _Feed(index, slice(None) if every else places, rows[outputs][:, inputs])
 
 
 def _responses(logits: Array) -> Block:

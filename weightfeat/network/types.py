@@ -64,8 +64,8 @@ class Layer:
 class Feed:
     """Input channels [start, stop) of the head receive the output channels of layer `layer` (an index).
 
-    Feeds may overlap (residual additions: the last operand that is a layer's own, normed output is named) and may leave
-    channels uncovered. Their norms are the layer's `norm_after`, or the head's `norm_before` slice for
+    Feeds do not overlap (of a residual addition the last operand that is a layer's own, normed output is named) and may
+    leave channels uncovered. Their norms are the layer's `norm_after`, or the head's `norm_before` slice for
     DenseNet.
     """
 
