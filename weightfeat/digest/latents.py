@@ -111,8 +111,7 @@ def _through(head: _Head, chunk: int) -> dict[str, Latents]:
         z = np.abs(x, out=x) @ feed.rows.T
         mean, deviation = z.mean(axis=0), z.std(axis=0)
         z -= mean
-        z /= np.maximum(deviation, 1e-12)
-        out[:, feed.places] = z
+        out[:, feed.places] = np.divide(z, np.maximum(deviation, 1e-12), out=z)
     parts = np.split(out, _CHUNK // _FEW)
     return {"through": np.concatenate([_rectified(head, part) @ head.readout for part in parts])}
 
@@ -153,16 +152,24 @@ def _feed(network: Network, feed: Feed, index: int, order: NDArray[np.int64]) ->
     places = np.flatnonzero((order >= feed.start) & (order < feed.stop))
     outputs = order[places] - feed.start
     every = len(places) == len(order)  # a slice, which is written faster
-    return _Feed(index, slice(None) if every else places, rows[outputs][:, inputs])
+    return _Feed(index, slice(None) if every else places, np.take(rows[outputs], inputs, axis=1))
+
+
+def _first_two(logits: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The classes of the largest and of the second largest logit, of equal ones the first; an only class is both."""
+    others = np.where(np.isnan(logits), -np.inf, logits)
+    winner = others.argmax(axis=1)
+    others[np.arange(len(others)), winner] = -np.inf
+    return winner, others.argmax(axis=1)
 
 
 def _responses(logits: Array) -> Block:
     """Summaries of one kind's (draws, C) logits."""
     draws, classes = logits.shape
-    ranked = np.argsort(-logits, axis=1, kind="stable")[:, :2]
-    winner, second = ranked[:, 0], ranked[:, min(1, classes - 1)]
-    top = np.take_along_axis(logits, winner[:, None], 1)[:, 0]
-    gap = top - np.take_along_axis(logits, second[:, None], 1)[:, 0]
+    winner, second = _first_two(logits)
+    every = np.arange(draws)
+    top = logits[every, winner]
+    gap = top - logits[every, second]
     pairs = np.zeros((classes, classes))
     gaps = np.zeros(classes)
     np.add.at(pairs, (winner, second), 1)
