@@ -16,8 +16,7 @@ import os
 import statistics
 import time
 import warnings
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +45,9 @@ from weightfeat.judge import Judge
 from weightfeat.network.types import Network
 from weightfeat.scan import judged
 
-Median = Callable[[Callable[[], object]], float]
+Steps = dict[str, Callable[[], object]]
 SLOW = 20.0
-"""Seconds after which a rival is timed once only."""
+"""Seconds after which a step is timed once only."""
 
 
 def main() -> int:
@@ -63,31 +62,32 @@ def main() -> int:
     parser.add_argument("--rivals", action="store_true")
     parser.add_argument("--cpu", action="store_true", help="processor time instead of wall time")
     options = parser.parse_args()
-    median = partial(median_of, time.process_time if options.cpu else time.perf_counter, options.repeats)
-    measured = ours(options.file, options.device, Rates(**options.rates), median)
-    if options.rivals:
-        measured |= rivals(options.architecture, options.file, median)
+    clock = time.process_time if options.cpu else time.perf_counter
+    found = network.build(checkpoint.read(options.file))
+    steps = ours(options.file, found, options.device)
+    steps |= rivals(options.architecture, options.file, found) if options.rivals else {}
+    measured = medians(clock, options.repeats, steps) | {
+        "megabytes": options.file.stat().st_size / 1e6,
+        "floor": floor(found, options.file, Rates(**options.rates)),
+        "parts": parts(found),
+    }
     print(json.dumps(measured))
     return 0
 
 
-def ours(file: Path, device: str, rates: Rates, median: Median) -> dict[str, Any]:
-    """The file's megabytes, medians in seconds of every step of a scan, and the floor."""
-    found = network.build(checkpoint.read(file))
+def ours(file: Path, found: Network, device: str) -> Steps:
+    """Every step of a scan."""
     digest = compute(found, key="0" * 64, device=device)
     judge = Judge.load(default("learned_parameters_dirpath"))
     judged(file, digest, judge, start=0.0)
     return {
-        "megabytes": file.stat().st_size / 1e6,
-        "read": median(lambda: checkpoint.read(file)),
-        "build": median(lambda: network.build(checkpoint.read(file))),
-        "spectra": median(lambda: spectra(found)),
-        "digest": median(lambda: compute(found, key="0" * 64, device=device)),
-        "scanned": median(lambda: compute(found, key="0" * 64, device=device, blocks=judge.reads)),
-        "features": median(lambda: judge.row(digest)),
-        "score": median(lambda: judged(file, digest, judge, start=0.0)),
-        "floor": floor(found, file, rates),
-        "parts": parts(found),
+        "read": lambda: checkpoint.read(file),
+        "build": lambda: network.build(checkpoint.read(file)),
+        "spectra": lambda: spectra(found),
+        "digest": lambda: compute(found, key="0" * 64, device=device),
+        "scanned": lambda: compute(found, key="0" * 64, device=device, blocks=judge.reads),
+        "features": lambda: judge.row(digest),
+        "score": lambda: judged(file, digest, judge, start=0.0),
     }
 
 
@@ -122,26 +122,34 @@ def spectra(found: Network) -> None:
         list(pool.map(lambda matrix: singular_values(gram(matrix)), matrices))
 
 
-def rivals(architecture: str, file: Path, median: Median) -> dict[str, float]:
-    """Medians in seconds of WeightWatcher's default analysis and of numpy's SVD of every layer's matrix."""
+def rivals(architecture: str, file: Path, found: Network) -> Steps:
+    """WeightWatcher's default analysis and numpy's SVD of every layer's matrix."""
     from weightfeat.zoo.vision import build_network
 
-    found = network.build(checkpoint.read(file))
     module = build_network(architecture, found.num_classes).eval()
     module.load_state_dict(torch.load(file, weights_only=True))
-    return {
-        "weightwatcher": median(lambda: watch(module)),
-        "svd": median(lambda: decompose(found)),
-    }
+    return {"weightwatcher": watcher(module), "svd": lambda: decompose(found)}
 
 
-def watch(module: torch.nn.Module) -> None:
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
+def watcher(module: torch.nn.Module) -> Callable[[], object]:
+    """WeightWatcher's default analysis, the package loaded already."""
+    with _quiet():
         import weightwatcher
 
         logging.getLogger("weightwatcher").setLevel(logging.ERROR)
-        weightwatcher.WeightWatcher(model=module).analyze()
+
+    def analyse() -> None:
+        with _quiet():
+            weightwatcher.WeightWatcher(model=module).analyze()
+
+    return analyse
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
 
 
 def decompose(found: Network) -> None:
@@ -149,14 +157,17 @@ def decompose(found: Network) -> None:
         np.linalg.svd(at_place(layer, HOST).matrix, compute_uv=False)
 
 
-def median_of(clock: Callable[[], float], repeats: int, work: Callable[[], object]) -> float:
-    """Median of `repeats` runs, or the first where it is slow."""
-    seconds: list[float] = []
-    while len(seconds) < repeats and (not seconds or seconds[0] < SLOW):
-        start = clock()
-        work()
-        seconds.append(clock() - start)
-    return statistics.median(seconds)
+def medians(clock: Callable[[], float], repeats: int, steps: Steps) -> dict[str, float]:
+    """Median seconds of each step. The steps take turns, so that a machine that is slower for a while is so for all
+    of them alike; one that took more than `SLOW` is not run again."""
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(repeats):
+        for name, work in steps.items():
+            if not seconds[name] or seconds[name][0] < SLOW:
+                start = clock()
+                work()
+                seconds[name].append(clock() - start)
+    return {name: statistics.median(taken) for name, taken in seconds.items()}
 
 
 if __name__ == "__main__":
