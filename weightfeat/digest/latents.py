@@ -36,6 +36,7 @@ SPARSITY = 0.05
 SEED = 20260
 _CHUNK = 1024
 _FEW = 128  # latents at a time, which fit a processor's cache
+_KEPT = 4096  # inputs of a head up to which draws are kept, VGG's: 84 MB
 Latents = NDArray[np.float32]
 
 
@@ -88,7 +89,8 @@ def _head(network: Network) -> _Head:
 
 def _plain(head: _Head, chunk: int) -> dict[str, Latents]:
     """What latents of the kinds that need no layer but the head give, a few at a time."""
-    normal, kept = _draws(chunk, len(head.centre))
+    width = len(head.centre)
+    normal, kept = (_kept_draws if width <= _KEPT else _draws)(chunk, width)
     logits: dict[str, list[Latents]] = {"half_normal": [], "law": [], "sparse": []}
     for part, sparse in zip(_few(normal), _few(kept), strict=True):
         half = np.abs(part)
@@ -99,15 +101,17 @@ def _plain(head: _Head, chunk: int) -> dict[str, Latents]:
     return {kind: np.concatenate(parts) for kind, parts in logits.items()}
 
 
-@lru_cache(maxsize=DRAWS // _CHUNK)
 def _draws(chunk: int, width: int) -> tuple[Latents, NDArray[np.bool_]]:
-    """Normal draws (draws, width), and which of them a sparse latent keeps. Those of one width stay for the next
-    network, which has the same: 42 MB for 2048 inputs."""
+    """Normal draws (draws, width), and which of them a sparse latent keeps."""
     generator = np.random.Generator(np.random.PCG64([SEED, chunk]))
     normal = generator.standard_normal((_CHUNK, width), dtype=np.float32)
     kept = generator.random((_CHUNK, width), dtype=np.float32) < SPARSITY
     normal.flags.writeable = kept.flags.writeable = False
     return normal, kept
+
+
+_kept_draws = lru_cache(maxsize=DRAWS // _CHUNK)(_draws)
+"""Draws stay for the next network of the same width, which has the same."""
 
 
 def _few(draws: NDArray[Any]) -> list[NDArray[Any]]:
