@@ -8,15 +8,11 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import json
-import logging
 import os
 import statistics
 import time
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +23,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from speed_floor import Rates, floor
+from watching import watcher
 from weightfeat import checkpoint, network
 from weightfeat.container import run
 from weightfeat.container.defaults import default
@@ -129,27 +126,6 @@ def rivals(architecture: str, file: Path, found: Network) -> Steps:
     module = build_network(architecture, found.num_classes).eval()
     module.load_state_dict(torch.load(file, weights_only=True))
     return {"weightwatcher": watcher(module), "svd": lambda: decompose(found)}
-
-
-def watcher(module: torch.nn.Module) -> Callable[[], object]:
-    """WeightWatcher's default analysis, the package loaded already."""
-    with _quiet():
-        import weightwatcher
-
-        logging.getLogger("weightwatcher").setLevel(logging.ERROR)
-
-    def analyse() -> None:
-        with _quiet():
-            weightwatcher.WeightWatcher(model=module).analyze()
-
-    return analyse
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
 
 
 def decompose(found: Network) -> None:

@@ -10,17 +10,14 @@ there yet; default analysis. Networks are rebuilt from their tensors, nothing is
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
-import logging
 import os
-import warnings
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from tqdm import tqdm
 
+from watching import watcher
 from weightfeat.baselines.weightwatcher import FOLDER
 from weightfeat.container import run
 from weightfeat.execution import rebuild
@@ -50,15 +47,7 @@ def main() -> int:
 
 def table(model: Path) -> str:
     """What `WeightWatcher.analyze()` says of one network, as CSV."""
-    network = rebuild(model).module
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        import weightwatcher
-
-        logging.getLogger("weightwatcher").setLevel(logging.ERROR)
-        return str(
-            weightwatcher.WeightWatcher(model=network).analyze().to_csv(index=False, float_format="%.7g")
-        )
+    return str(watcher(rebuild(model).module)().to_csv(index=False, float_format="%.7g"))
 
 
 if __name__ == "__main__":

@@ -21,12 +21,12 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """What is known of K over a `segment` of the head's inputs: its block (d, d), or, where F (d, n) is taller than
-    wide, F itself in double precision, with which products are cheaper and more exact."""
+    """What is known of K over a `segment` of the head's inputs: `matrix` is its block (d, d), or, where F (d, n) is
+    `tall`, more rows than columns, F itself in double precision, with which products are cheaper and more exact."""
 
     segment: slice
-    gram: Array | None
-    rows: Array | None
+    matrix: Array
+    tall: bool
 
 
 def part(segment: slice, tensors: LayerTensors, plain: Array | None) -> Part | None:
@@ -39,10 +39,11 @@ def part(segment: slice, tensors: LayerTensors, plain: Array | None) -> Part | N
     height, length = rows.shape
     if plain is not None and tuple(plain.shape) == (1, height, height):
         factor = None if fold is None else xp.astype(fold, plain.dtype)
-        return Part(segment, plain[0] if factor is None else plain[0] * factor[:, None] * factor, None)
+        return Part(segment, plain[0] if factor is None else plain[0] * factor[:, None] * factor, tall=False)
     folded = xp.astype(rows, xp.float64)
     folded = folded if fold is None else folded * fold[:, None]
-    return Part(segment, None, folded) if height > length else Part(segment, folded @ folded.mT, None)
+    tall = height > length
+    return Part(segment, folded if tall else folded @ folded.mT, tall)
 
 
 def compose(h: Matrix, parts: Sequence[Part], place: Place) -> Matrix:
@@ -50,10 +51,9 @@ def compose(h: Matrix, parts: Sequence[Part], place: Place) -> Matrix:
     alone = h[:, _unfed(h.shape[1], parts)]
     total = alone @ alone.T
     for each in parts:
-        factor: Array = each.gram if each.rows is None else each.rows
-        a = place.xp.asarray(h[:, each.segment], dtype=factor.dtype, device=place.device)
-        through = a @ factor
-        total += host(through @ (a if each.rows is None else through).mT)
+        a = place.xp.asarray(h[:, each.segment], dtype=each.matrix.dtype, device=place.device)
+        through = a @ each.matrix
+        total += host(through @ (through if each.tall else a).mT)
     return np.asarray(total)
 
 
@@ -68,9 +68,9 @@ def effective_rank(evidence: Matrix, parts: Sequence[Part], place: Place) -> Mat
     for each in parts:
         own, unit = _in_units(weight[:, each.segment])
         w = place.xp.asarray(own, device=place.device)
-        of_each = _traces_of_gram(each.gram, w) if each.rows is None else _traces_of_rows(each.rows, w)
-        trace += unit * host(of_each[0])
-        square += unit**2 * host(of_each[1])
+        traces = (_traces_of_rows if each.tall else _traces_of_gram)(each.matrix, w)
+        trace += unit * host(traces[0])
+        square += unit**2 * host(traces[1])
     return np.asarray(np.divide(np.square(trace), square, out=np.zeros_like(square), where=square > 0))
 
 
