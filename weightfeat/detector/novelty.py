@@ -15,7 +15,7 @@ COMPONENTS = 10
 ROWS_PER_COMPONENT = 10
 GRID = np.linspace(0, 1, 101)
 RAMP = (0.5, 0.95, 2.0)  # weight 0 up to the second quantile, 1 at two (second - first) beyond it
-UNSEEN_WEIGHT = (0.0, 0.5, 1.0)  # least weight by the level compared with: own architecture, family, pool
+UNSEEN_WEIGHT = (0.0, 0.25, 0.5)  # least weight by the level compared with: own architecture, family, pool
 
 
 @dataclass(frozen=True, eq=False)

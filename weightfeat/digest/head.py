@@ -174,10 +174,8 @@ def _largest_of_others(h: Array) -> Array:
 def _through(h: Array, feeds: list[LayerTensors]) -> NDArray[np.float16]:
     if len(feeds) != 1 or len(feeds[0].weight) != h.shape[1]:
         return np.zeros((len(h), 0), np.float16)
-    xp, fold = feeds[0].place.xp, feeds[0].fold()
-    weight = xp.sum(feeds[0].weight, axis=2, dtype=xp.float64)
-    folded = weight if fold is None else weight * fold[:, None]
-    return host(xp.asarray(h, device=feeds[0].place.device) @ folded).astype(np.float16)
+    place = feeds[0].place
+    return host(place.xp.asarray(h, device=place.device) @ feeds[0].summed()).astype(np.float16)
 
 
 def _feed_norms(network: Network, evidence: Array) -> NDArray[np.float32]:

@@ -32,6 +32,11 @@ class LayerTensors:
         factor = None if norm is None else norm.factor
         return None if factor is None else self.place.upload(factor)
 
+    def summed(self) -> Array:
+        """The weight summed over taps, times the factor of `fold`: float64 (out, in/groups)."""
+        rows, fold = self.place.xp.sum(self.weight, axis=2, dtype=self.place.xp.float64), self.fold()
+        return rows if fold is None else rows * fold[:, None]
+
 
 def at_place(layer: Layer, place: Place) -> LayerTensors:
     """Bring one layer there; nothing is copied where that is the processor."""
