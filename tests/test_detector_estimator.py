@@ -236,7 +236,9 @@ def test_strangers_are_reported_and_pulled_to_the_prior(trained: Detector) -> No
     unknown = {"architecture": ["unknown"] * 20, "family": ["unknown"] * 20}
     alone = trained.with_inference(pulled.params.replace(infer_novelty_pull=0.0))
     p, unmoved = (detector.predict_proba(new.X, **unknown)[:, 1] for detector in (pulled, alone))
-    assert (np.abs(p - 0.3) <= np.abs(unmoved - 0.3) / 2 + pulled.params.infer_clip).all()  # clipped afterwards
+    assert (
+        np.abs(p - 0.3) <= np.abs(unmoved - 0.3) / 2 + pulled.params.infer_clip
+    ).all()  # clipped afterwards
     known = pulled.novelty(new.X, **new.places)
     assert known.level == ("architecture",) * 20
     far = pulled.predict_proba(1e6 + new.X.abs(), **new.places)[:, 1]
