@@ -224,7 +224,8 @@ def test_inference_values_leave_training_values_alone(trained: Detector) -> None
 
 def test_strangers_are_reported_and_pulled_to_the_prior(trained: Detector) -> None:
     new = sample(20, seed=12, signal=4.0)
-    pulled = trained.with_inference(trained.params.replace(infer_novelty_pull=1.0, infer_prior=0.3))
+    params = trained.params.replace(infer_novelty_pull=1.0, infer_prior=0.3, infer_clip=1e-4)
+    pulled = trained.with_inference(params)
     levels = {
         "family": (["resnet50"] * 20, ["resnet"] * 20, 0.25),
         "pool": (["unknown"] * 20, ["unknown"] * 20, 0.5),
@@ -234,11 +235,10 @@ def test_strangers_are_reported_and_pulled_to_the_prior(trained: Detector) -> No
         assert found.level == (level,) * 20
         assert (found.weight >= least).all()
     unknown = {"architecture": ["unknown"] * 20, "family": ["unknown"] * 20}
-    alone = trained.with_inference(pulled.params.replace(infer_novelty_pull=0.0))
+    alone = trained.with_inference(params.replace(infer_novelty_pull=0.0))
     p, unmoved = (detector.predict_proba(new.X, **unknown)[:, 1] for detector in (pulled, alone))
-    assert (
-        np.abs(p - 0.3) <= np.abs(unmoved - 0.3) / 2 + pulled.params.infer_clip
-    ).all()  # clipped afterwards
+    weight = pulled.novelty(new.X, **unknown).weight
+    np.testing.assert_allclose(p, (1 - weight) * unmoved + weight * 0.3, rtol=0, atol=params.infer_clip)
     known = pulled.novelty(new.X, **new.places)
     assert known.level == ("architecture",) * 20
     far = pulled.predict_proba(1e6 + new.X.abs(), **new.places)[:, 1]

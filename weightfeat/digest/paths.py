@@ -68,10 +68,9 @@ def _rows(network: Network, place: Place) -> Array:
 
 def _folded(network: Network, feed: Feed, place: Place) -> Array:
     """The feeding layer's weight summed over taps, (out, in), times the factor of the norm between it and the head."""
-    layer, before = network.layers[feed.layer], network.layers[network.head].norm_before
-    rows = np.asarray(host(at_place(layer, place).summed()))
-    folded = layer.norm_after is not None and layer.norm_after.factor is not None
-    factor = None if folded or before is None else before.factor
+    tensors, before = at_place(network.layers[feed.layer], place), network.layers[network.head].norm_before
+    rows = np.asarray(host(tensors.summed()))
+    factor = None if before is None or tensors.fold() is not None else before.factor
     if factor is None or len(factor) < feed.stop:
         return rows
     return np.asarray(rows * factor[feed.start : feed.stop, None])

@@ -69,9 +69,9 @@ def build(checkpoint: Checkpoint) -> Network:
 
 def _pruned(network: Network) -> list[str]:
     """What to say where many weights are exactly zero, as a random sample of each layer's tells."""
-    zeros, weights = 0.0, 0
+    zeros, weights, generator = 0.0, 0, np.random.default_rng(0)
     for layer in network.layers:
-        places = np.random.default_rng(0).integers(layer.weight.size, size=min(layer.weight.size, _SAMPLE))
+        places = generator.integers(layer.weight.size, size=min(layer.weight.size, _SAMPLE))
         zeros += layer.weight.size * float(np.mean(layer.weight.flat[places] == 0))
         weights += layer.weight.size
     share = zeros / max(weights, 1)

@@ -18,7 +18,7 @@ from weightfeat.network.types import Network
 _LISTED = 3  # names a line lists before it counts the rest
 _MOST_TENSORS = 10_000  # ResNet-1202 has six thousand
 _LARGEST_WEIGHT = 1e15  # the square of a larger one, summed over a layer, may pass float32's range
-# A head this large takes some seconds and 2 GB: statistics of pairs of classes grow with their square, and thousands of
+# 2048 classes take half a minute and 4 GB: statistics of pairs of classes grow with their square, and thousands of
 # random latents enter as many inputs as there are. VGG's, the widest of ImageNet's, has 1000 classes of 4096 inputs.
 _MOST_CLASSES = 2048
 _MOST_INPUTS = 1 << 16
