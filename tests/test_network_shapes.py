@@ -276,6 +276,7 @@ def test_negative_running_variances_are_refused_by_name() -> None:
     [
         (2048, 512, True),
         (2049, 512, False),
+        (151_936, 64, False),
         (2, 1 << 16, True),
         (2, (1 << 16) + 1, False),
         (1000, 16778, False),

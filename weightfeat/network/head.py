@@ -8,8 +8,6 @@ from itertools import accumulate
 
 from weightfeat.network.types import Layer
 
-MAX_CLASSES = 100_000
-
 
 def find_head(layers: Sequence[Layer], normed: Sequence[bool], *, ordered: bool) -> int | None:
     """The last linear layer that nothing else reads, else the last 1 x 1 convolution of that sort, else None.
@@ -73,7 +71,7 @@ def _by_inputs(layers: Sequence[Layer], places: Iterable[int]) -> dict[int, int]
 
 def _classifies(layer: Layer, place: int, readers: _Readers) -> bool:
     width = layer.weight.shape[0]
-    if not 2 <= width <= MAX_CLASSES or max(layer.weight.shape[2:], default=1) > 1:
+    if width < 2 or max(layer.weight.shape[2:], default=1) > 1:
         return False
     read = readers.last.get(width, place) > place
     read_before = layer.kind == "linear" and readers.linear.get(width, place) < place

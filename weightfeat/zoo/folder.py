@@ -11,14 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from weightfeat.errors import BadOutput, BadRound
+from weightfeat.errors import BadOutput
 from weightfeat.files import write_atomically
+from weightfeat.rounds import METADATA_FILE
 from weightfeat.zoo import metadata
+from weightfeat.zoo.begun import DESIGN_FILE, has_begun
 from weightfeat.zoo.design import fingerprint
 from weightfeat.zoo.presets import Preset
 from weightfeat.zoo.writer import PARTIAL
 
-DESIGN_FILE = "design.json"
 _ATTEMPTS = "attempts"
 _NAME = re.compile(r"id-\d{8}")
 REJECTION_COLUMNS = (
@@ -70,22 +71,7 @@ class RoundFolder:
         return json.dumps(said, indent=2) + "\n"
 
     def _has_begun(self) -> bool:
-        """Whether the folder holds this design already; BadRound where it holds anything else."""
-        path = self.root / DESIGN_FILE
-        if not path.exists():
-            if any(self.root.glob("id-*")) or (self.root / "METADATA.csv").exists():
-                raise _other_design(self.root, "a round without a design.json")
-            return False
-        try:
-            found = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise _other_design(self.root, f"an unreadable {DESIGN_FILE}") from error
-        if found != json.loads(self.design()):
-            described = (
-                f"{found.get('preset')!r} with seed {found.get('seed')}" if isinstance(found, dict) else found
-            )
-            raise _other_design(self.root, f"another design ({described}, or another version of the program)")
-        return True
+        return has_begun(self.root, self.design(), holdings=("id-*", METADATA_FILE))
 
     def finished(self) -> list[Path]:
         """Folders of the finished networks, by id."""
@@ -117,15 +103,6 @@ class RoundFolder:
 
     def _attempts_path(self, name: str) -> Path:
         return self.root / _ATTEMPTS / f"{name}.json"
-
-
-def _other_design(root: Path, found: str) -> BadRound:
-    return BadRound(
-        f"holds {found}",
-        where=root,
-        expected="an empty folder, or one begun with the same preset and seed",
-        remedy="choose another --out, or the preset and seed it was begun with",
-    )
 
 
 def _cannot_write(root: Path, error: OSError) -> BadOutput:

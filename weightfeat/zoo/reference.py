@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from weightfeat.digest import VERSIONS, DigestStore
 from weightfeat.errors import BadRound
@@ -23,7 +22,8 @@ from weightfeat.files import make_folder, write_atomically
 from weightfeat.labelled import DIGESTS, INDEX_FILE, read_index
 from weightfeat.rounds import METADATA_FILE
 from weightfeat.zoo import metadata
-from weightfeat.zoo.folder import DESIGN_FILE, REJECTION_COLUMNS, RoundFolder
+from weightfeat.zoo.begun import DESIGN_FILE, has_begun
+from weightfeat.zoo.folder import REJECTION_COLUMNS, RoundFolder
 from weightfeat.zoo.writer import TIMING_FILE
 
 REJECTIONS_FILE = "rejections.csv"
@@ -149,23 +149,7 @@ class Reference:
             )
 
     def _has_begun(self) -> bool:
-        """Whether the folder holds this design already; BadRound where it holds anything else."""
-        path = self.root / DESIGN_FILE
-        if path.exists():
-            if _parsed(path) != json.loads(self.round.design()):
-                raise self._other_design("networks of another design")
-            return True
-        if any((self.root / name).exists() for name in (METADATA_FILE, INDEX_FILE)):
-            raise self._other_design(f"networks without a {DESIGN_FILE}")
-        return False
-
-    def _other_design(self, found: str) -> BadRound:
-        return BadRound(
-            f"holds {found}",
-            where=self.root,
-            expected=f"the {DESIGN_FILE} of {self.round.root}",
-            remedy="choose the preset and seed it was begun with, or another folder",
-        )
+        return has_begun(self.root, self.round.design(), holdings=(METADATA_FILE, INDEX_FILE))
 
 
 def _timing(folder: Path) -> Row:
@@ -177,14 +161,6 @@ def _timing(folder: Path) -> Row:
         "threads": str(said.get("threads", "")),
         "device": str(said.get("device", "")),
     }
-
-
-def _parsed(path: Path) -> Any:
-    """The JSON value in a file, None where there is none to be read."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return None
 
 
 def _rows(path: Path) -> list[Row]:
