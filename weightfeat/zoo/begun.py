@@ -1,4 +1,4 @@
-"""Whether a folder is a design's already, asked before a round or a reference set writes into it."""
+"""Which design a folder holds, asked and said before a round or a reference set writes into it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from weightfeat.errors import BadRound
+from weightfeat.files import write_atomically
 
-__all__ = ["DESIGN_FILE", "has_begun"]
+__all__ = ["begin", "has_begun"]
 
-DESIGN_FILE = "design.json"
+_DESIGN_FILE = "design.json"
 
 
 def has_begun(root: Path, design: str, *, holdings: Iterable[str]) -> bool:
@@ -26,18 +27,24 @@ def has_begun(root: Path, design: str, *, holdings: Iterable[str]) -> bool:
     ------
     BadRound : it holds another design, or networks without a readable design.json.
     """
-    path = root / DESIGN_FILE
+    path = root / _DESIGN_FILE
     if not path.exists():
         if any(any(root.glob(pattern)) for pattern in holdings):
-            raise _other_design(root, f"networks without a {DESIGN_FILE}")
+            raise _other_design(root, f"networks without a {_DESIGN_FILE}")
         return False
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise _other_design(root, f"networks and an unreadable {DESIGN_FILE}") from error
+        raise _other_design(root, f"networks and an unreadable {_DESIGN_FILE}") from error
     if found != json.loads(design):
         raise _other_design(root, f"another design ({_described(found)}, or another version of the program)")
     return True
+
+
+def begin(root: Path, design: str, *, holdings: Iterable[str]) -> None:
+    """Say whose design a folder holds where that is not done yet; parameters and errors as of `has_begun`."""
+    if not has_begun(root, design, holdings=holdings):
+        write_atomically(root / _DESIGN_FILE, design, _DESIGN_FILE)
 
 
 def _described(found: Any) -> str:

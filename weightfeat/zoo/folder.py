@@ -15,12 +15,13 @@ from weightfeat.errors import BadOutput
 from weightfeat.files import write_atomically
 from weightfeat.rounds import METADATA_FILE
 from weightfeat.zoo import metadata
-from weightfeat.zoo.begun import DESIGN_FILE, has_begun
+from weightfeat.zoo.begun import begin, has_begun
 from weightfeat.zoo.design import fingerprint
 from weightfeat.zoo.presets import Preset
 from weightfeat.zoo.writer import PARTIAL
 
 _ATTEMPTS = "attempts"
+_HOLDINGS = ("id-*", METADATA_FILE)
 _NAME = re.compile(r"id-\d{8}")
 REJECTION_COLUMNS = (
     "model_name", "attempt", "model_architecture", "poisoned", "design_cell", "missed", "clean_acc", "triggered_acc"
@@ -43,7 +44,7 @@ class RoundFolder:
         BadRound : it holds another design, or something else altogether.
         """
         try:
-            self._has_begun()
+            has_begun(self.root, self.design(), holdings=_HOLDINGS)
             self.root.mkdir(parents=True, exist_ok=True)
             lock = (self.root / ".lock").open("w")
         except OSError as error:
@@ -58,8 +59,8 @@ class RoundFolder:
                     expected="one run a folder",
                     remedy="wait for it, or give it more processes with --jobs",
                 ) from error
-            if not self._has_begun():  # asked again: before the lock another run may have begun its own
-                write_atomically(self.root / DESIGN_FILE, self.design(), DESIGN_FILE)
+            # Asked again: before the lock another run may have begun its own.
+            begin(self.root, self.design(), holdings=_HOLDINGS)
             for leftover in self.root.glob("*" + PARTIAL):
                 shutil.rmtree(leftover, ignore_errors=True)
             yield self
@@ -69,9 +70,6 @@ class RoundFolder:
         hashed = fingerprint(self.preset, self.seed)
         said = {"preset": self.preset.name, "seed": self.seed, "fingerprint": hashed}
         return json.dumps(said, indent=2) + "\n"
-
-    def _has_begun(self) -> bool:
-        return has_begun(self.root, self.design(), holdings=("id-*", METADATA_FILE))
 
     def finished(self) -> list[Path]:
         """Folders of the finished networks, by id."""

@@ -18,11 +18,11 @@ from pathlib import Path
 from weightfeat.digest import VERSIONS, DigestStore
 from weightfeat.errors import BadRound
 from weightfeat.extraction import digest_file
-from weightfeat.files import make_folder, write_atomically
+from weightfeat.files import make_folder
 from weightfeat.labelled import DIGESTS, INDEX_FILE, read_index
 from weightfeat.rounds import METADATA_FILE
 from weightfeat.zoo import metadata
-from weightfeat.zoo.begun import DESIGN_FILE, has_begun
+from weightfeat.zoo.begun import begin, has_begun
 from weightfeat.zoo.folder import REJECTION_COLUMNS, RoundFolder
 from weightfeat.zoo.writer import TIMING_FILE
 
@@ -30,6 +30,7 @@ REJECTIONS_FILE = "rejections.csv"
 TIMINGS_FILE = "timing.csv"
 TIMING_COLUMNS = ("model_name", "seconds", "threads", "device")
 _INDEX_COLUMNS = ("model_name", "sha256")
+_HOLDINGS = (METADATA_FILE, INDEX_FILE)
 
 Row = dict[str, str]
 
@@ -44,13 +45,12 @@ class Reference:
         self.root, self.round = root, round_
         self.store = DigestStore(root / DIGESTS)
         self._check_apart()
-        self._has_begun()
+        has_begun(root, round_.design(), holdings=_HOLDINGS)
 
     def begin(self) -> None:
         """Make the folder, and say whose design it holds, where that is not done yet."""
         make_folder(self.root, "reference set")
-        if not self._has_begun():
-            write_atomically(self.root / DESIGN_FILE, self.round.design(), DESIGN_FILE)
+        begin(self.root, self.round.design(), holdings=_HOLDINGS)
 
     def settled(self) -> frozenset[str]:
         """Names of networks that need no more training: held, or given up after every try missed a gate."""
@@ -147,9 +147,6 @@ class Reference:
                 expected="two folders, each with a METADATA.csv of its own",
                 remedy="choose another --reference",
             )
-
-    def _has_begun(self) -> bool:
-        return has_begun(self.root, self.round.design(), holdings=(METADATA_FILE, INDEX_FILE))
 
 
 def _timing(folder: Path) -> Row:
