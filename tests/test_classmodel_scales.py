@@ -21,7 +21,9 @@ def _network(architecture: str, size: float, classes: int = 9, seed: int = 0) ->
     rng = np.random.default_rng(seed)
     values = centred(size * rng.normal(size=(classes, COLUMNS)))
     pairs = size * rng.normal(size=(classes, classes, len(PAIR_COLUMNS)))
-    return ClassRows(architecture, True, values, pairs, robust_scale(values), np.full(len(PAIR_OWN), size))
+    return ClassRows(
+        architecture, "f", True, values, pairs, robust_scale(values), np.full(len(PAIR_OWN), size)
+    )
 
 
 def _population(architecture: str, size: float, count: int = 40, first: int = 0) -> list[ClassRows]:

@@ -283,7 +283,7 @@ def test_one_class_only() -> None:
 
 
 @pytest.mark.parametrize("rows", [2, 3, 5, 12])
-@pytest.mark.parametrize("method", ["none", "platt", "beta", "temperature"])
+@pytest.mark.parametrize("method", ["none", "platt", "beta", "temperature", "graded"])
 def test_few_rows_are_enough(rows: int, method: str) -> None:
     data = sample(rows, missing=0.0)
     p = proba(fit(data, train_calibration=method), data)
@@ -350,7 +350,7 @@ def test_it_is_a_scikit_learn_estimator() -> None:
     assert detector.params.train_num_leaves == 4
     assert is_classifier(detector)
     assert set(detector.get_params(deep=False)) == {
-        *("params", "raw_columns", "logistic_columns", "log_odds", "tree_columns", "threads")
+        *("params", "raw_columns", "logistic_columns", "log_odds", "side", "tree_columns", "threads")
     }
     with pytest.raises(ValueError, match="unknown parameter nonsense"):
         detector.set_params(nonsense=1)

@@ -23,7 +23,7 @@ SCORES = st.lists(st.floats(-20, 20), min_size=2, max_size=12).map(np.array)
 @given(st.lists(SCORES, min_size=1, max_size=4), st.floats(0, 5), st.data())
 def test_the_slope_is_the_losss_own(networks: list[np.ndarray], naming: float, data: st.DataObject) -> None:
     examples = [
-        Example(scores[:, None], True, data.draw(st.none() | st.integers(0, len(scores) - 1)))
+        Example(scores[:, None], (), data.draw(st.none() | st.integers(0, len(scores) - 1)))
         for scores in networks
     ]
     layout, scores = _layout(examples), np.concatenate(networks)
@@ -42,7 +42,7 @@ def test_the_loss_is_that_of_what_is_true(scores: np.ndarray, data: st.DataObjec
     target = data.draw(st.integers(0, len(scores) - 1))
     p = target_probabilities(scores)
     for label, likelihood in ((target, p[target]), (None, 1 - p.sum())):
-        value, _ = _loss(scores, _layout([Example(scores[:, None], True, label)]), naming=0.0)
+        value, _ = _loss(scores, _layout([Example(scores[:, None], (), label)]), naming=0.0)
         assert np.exp(-value) == pytest.approx(likelihood, abs=1e-9)
 
 
@@ -58,33 +58,33 @@ def test_scores_that_say_nothing_give_even_odds_whatever_the_number_of_classes()
 
 
 def _networks(count: int, strength: float, seed: int, loud: tuple[int, int] = (0, 0)) -> list[Example]:
-    """Noise; the target's column `loud[normed]` is raised."""
+    """Noise, in one of two groups; the target's column `loud[group]` is raised."""
     rng = np.random.default_rng(seed)
     examples = []
     for number in range(count):
         rows = rng.normal(size=(int(rng.integers(4, 20)), 6))
-        normed = bool(rng.integers(2))
+        group = int(rng.integers(2))
         target = int(rng.integers(len(rows))) if number % 2 else None
         if target is not None:
-            rows[target, loud[normed]] += strength
-        examples.append(Example(rows, normed, target))
+            rows[target, loud[group]] += strength
+        examples.append(Example(rows, (group == 0, group == 1), target))
     return examples
 
 
 def _odds(model: Joint, examples: list[Example]) -> np.ndarray:
-    return np.array([log_odds(model.scores(e.classes, e.normed)) for e in examples])
+    return np.array([log_odds(model.scores(e.classes, e.groups)) for e in examples])
 
 
 def _told_apart(model: Joint, examples: list[Example]) -> tuple[float, float]:
     """Share of targets named, and AUC of the odds."""
-    named = [model.scores(e.classes, e.normed).argmax() == e.target for e in examples if e.target is not None]
+    named = [model.scores(e.classes, e.groups).argmax() == e.target for e in examples if e.target is not None]
     odds = _odds(model, examples)
     trojaned = np.array([e.target is not None for e in examples])
     return float(np.mean(named)), float(np.mean(odds[trojaned][:, None] > odds[~trojaned][None, :]))
 
 
 def test_targets_are_named_and_networks_told_apart_on_new_ones() -> None:
-    model = fit_joint(_networks(80, 4.0, 0), c=10.0, own_c=1.0, naming=1.0)
+    model = fit_joint(_networks(80, 4.0, 0), c=10.0, own=(1.0, 1.0), naming=1.0)
     examples = _networks(200, 4.0, 1)
     named, auc = _told_apart(model, examples)
     assert named > 0.9
@@ -93,32 +93,53 @@ def test_targets_are_named_and_networks_told_apart_on_new_ones() -> None:
     assert abs((1 / (1 + np.exp(-odds))).mean() - 0.5) < 0.1
 
 
-def test_a_statistic_may_speak_differently_with_and_without_a_batch_norm() -> None:
+def test_a_statistic_may_speak_differently_in_different_groups() -> None:
     learned, new = _networks(120, 3.0, 5, loud=(0, 1)), _networks(200, 3.0, 6, loud=(0, 1))
-    apart = fit_joint(learned, c=3.0, own_c=12.0, naming=1.0)
-    together = fit_joint(learned, c=3.0, own_c=1e-6, naming=1.0)
+    apart = fit_joint(learned, c=3.0, own=(12.0, 12.0), naming=1.0)
+    together = fit_joint(learned, c=3.0, own=(1e-6, 1e-6), naming=1.0)
     assert _told_apart(apart, new)[0] > _told_apart(together, new)[0] + 0.05
     assert np.abs(together.own).max() < 1e-4
 
 
-def test_a_population_not_learned_from_is_read_by_what_is_shared() -> None:
-    normed = [e for e in _networks(120, 4.0, 7) if e.normed]
-    model = fit_joint(normed, c=3.0, own_c=12.0, naming=1.0)
+def test_a_group_not_learned_from_is_read_by_what_is_shared() -> None:
+    second = [e for e in _networks(120, 4.0, 7) if e.groups[1]]
+    model = fit_joint(second, c=3.0, own=(12.0, 12.0), naming=1.0)
     assert not model.own[0].any()
-    assert _told_apart(model, [e for e in _networks(200, 4.0, 8) if not e.normed])[0] > 0.8
+    assert _told_apart(model, [e for e in _networks(200, 4.0, 8) if e.groups[0]])[0] > 0.8
+
+
+def test_a_network_is_read_by_the_parts_of_all_its_groups() -> None:
+    """What a group of the second kind adds, its networks have beside what the first kind's adds, and no other has."""
+    rng = np.random.default_rng(0)
+    examples = [
+        Example(e.classes, (*e.groups, bool(rng.integers(2))), e.target) for e in _networks(60, 3.0, 9)
+    ]
+    model = fit_joint(examples, c=3.0, own=(12.0, 12.0, 1.0), naming=1.0)
+    rows = np.eye(6) * model.scale + model.centre
+    with_third, without = (model.scores(rows, (False, True, third)) for third in (True, False))
+    np.testing.assert_allclose(with_third - without, model.own[2], atol=1e-12)
+
+
+def test_the_order_of_the_networks_plays_no_part() -> None:
+    examples = _networks(40, 3.0, 10)
+    first, second = (
+        fit_joint(some, c=3.0, own=(12.0, 1.0), naming=1.0) for some in (examples, examples[::-1])
+    )
+    np.testing.assert_allclose(first.shared, second.shared, atol=1e-4)
+    np.testing.assert_allclose(first.own, second.own, atol=1e-4)
 
 
 def test_without_signal_it_stays_near_even_odds() -> None:
-    model = fit_joint(_networks(80, 0.0, 2), c=0.3, own_c=0.3, naming=1.0)
+    model = fit_joint(_networks(80, 0.0, 2), c=0.3, own=(0.3, 0.3), naming=1.0)
     assert np.abs(_odds(model, _networks(50, 0.0, 3))).max() < 1.5
 
 
 def test_a_column_that_says_nothing_has_no_weight() -> None:
     flat = [
-        Example(np.hstack([e.classes, np.ones((len(e.classes), 1))]), e.normed, e.target)
+        Example(np.hstack([e.classes, np.ones((len(e.classes), 1))]), e.groups, e.target)
         for e in _networks(20, 3.0, 4)
     ]
-    model = fit_joint(flat, c=3.0, own_c=3.0, naming=1.0)
+    model = fit_joint(flat, c=3.0, own=(3.0, 3.0), naming=1.0)
     assert model.shared[-1] == 0
     assert not model.own[:, -1].any()
     assert np.isfinite(model.shared).all()

@@ -23,11 +23,14 @@ BLOCKS = tuple(name for name in Metaparameters.names() if name.startswith("train
 
 @pytest.fixture(scope="module")
 def labelled() -> LabelledSet:
-    """Networks whose norms saw different data for different lengths, so that every block has something to tell."""
+    """Networks of two families whose norms saw different data for different lengths, so that every block, and every
+    metaparameter, has something to tell."""
     sample = small_sample(16)
-    return dataclasses.replace(
-        sample, digests=tuple(_trained_for(digest, 50 + 7 * n) for n, digest in enumerate(sample.digests))
-    )
+    trained = [_trained_for(digest, 50 + 7 * n) for n, digest in enumerate(sample.digests)]
+    named = [
+        dataclasses.replace(digest, family=("resnet", "vgg")[n // 2 % 2]) for n, digest in enumerate(trained)
+    ]
+    return dataclasses.replace(sample, digests=tuple(named))
 
 
 def _trained_for(digest: Digest, batches: int) -> Digest:
@@ -81,6 +84,7 @@ PAIRS_READ = {"train_logistic_on": "classes"}
         ({}, {"train_class_evidence": False}),
         ({}, {"train_class_c": 0.1}),
         ({}, {"train_class_own_c": 0.1}),
+        ({}, {"train_class_family_c": 10.0}),
         (PAIRS_READ, {"train_class_pair_c": 0.1}),
         ({}, {"train_class_naming": 0.0}),
         ({}, {"train_class_folds": 2}),

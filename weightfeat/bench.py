@@ -136,8 +136,7 @@ class _Bench:
     def recover(self, folds: Sequence[Fold]) -> tuple[Recovery, ...]:
         if not self._params.train_class_evidence:
             return ()
-        first = [fold for fold in folds if fold.repeat == 0]
-        return recover(self._labelled, first, ClassSettings.of(self._params))
+        return recover(self._labelled, folds, ClassSettings.of(self._params))
 
     def curve(
         self, whole: crossval.CrossValidation, folds: Sequence[Fold]

@@ -29,7 +29,7 @@ __all__ = [
     "search_space",
 ]
 
-CalibrationMethod = Literal["none", "platt", "beta", "temperature"]
+CalibrationMethod = Literal["none", "platt", "beta", "temperature", "graded"]
 LogisticColumns = Literal["all", "classes", "odds"]
 BLOCK_PREFIX = "train_block_"
 MAX_BYTES = 1 << 20
@@ -54,6 +54,7 @@ class Metaparameters:
     train_class_evidence: bool
     train_class_c: float
     train_class_own_c: float
+    train_class_family_c: float
     train_class_naming: float
     train_class_pair_c: float
     train_class_folds: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weightfeat.baselines.models import Model
-from weightfeat.detector.calibration import Calibration, assign_folds, fit_calibration, sigmoid, units_of
+from weightfeat.detector.calibration import (
+    Calibration,
+    Standing,
+    assign_folds,
+    fit_calibration,
+    sigmoid,
+    units_of,
+)
 from weightfeat.detector.linear import fit_linear
 from weightfeat.detector.normaliser import Normaliser, fit_normaliser, robust
 from weightfeat.evaluation.crossval import Estimator
@@ -149,7 +157,8 @@ class OneNumber:
 
 
 class Calibrated:
-    """Any of the above with Platt's correction, fitted on logits of inner folds, as our detector has it."""
+    """Any of the above with the correction that our detector has: Platt's, fitted on logits of inner folds, its slope
+    graded by how many networks of the architecture were learned from."""
 
     def __init__(self, make_estimator: Callable[[], Estimator], folds: int = 3) -> None:
         self._make, self._folds = make_estimator, folds
@@ -167,14 +176,15 @@ class Calibrated:
         labels = np.asarray(y, dtype=np.int64)
         units = units_of(groups, len(labels))
         fold = assign_folds(labels, architecture, units, self._folds, 0)
-        self._calibration = Calibration("none")
+        self._calibration, self._learned_from = Calibration("none"), Counter(architecture)
         if fold is not None:
-            logit = np.empty(len(labels))
+            logit, networks = np.empty(len(labels)), np.empty(len(labels))
             for number in range(int(fold.max()) + 1):
                 held, kept = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
                 inner = self._fitted(X, labels, architecture, family, units, kept)
                 logit[held] = _logit_of(inner, X, architecture, family, held)
-            self._calibration = fit_calibration("platt", logit, labels)
+                networks[held] = _counted(Counter(_of(architecture, kept)), _of(architecture, held))
+            self._calibration = fit_calibration("graded", logit, labels, _standing(networks))
         self._whole = self._fitted(X, labels, architecture, family, units, np.arange(len(labels)))
         return self
 
@@ -183,7 +193,7 @@ class Calibrated:
     ) -> NDArray[np.float64]:
         """(n, 2): probability of clean and of trojaned."""
         logit = _logit_of(self._whole, X, architecture, family, np.arange(len(X)))
-        return _both(self._calibration.logit(logit))
+        return _both(self._calibration.logit(logit, _standing(_counted(self._learned_from, architecture))))
 
     def _fitted(
         self,
@@ -197,6 +207,14 @@ class Calibrated:
         estimator, kinds = self._make(), {"architecture": architecture, "family": family, "groups": groups}
         estimator.fit(X.iloc[rows], y[rows], **{name: _of(values, rows) for name, values in kinds.items()})
         return estimator
+
+
+def _counted(counts: Counter[str], architecture: Sequence[str]) -> Array:
+    return np.array([counts[name] for name in architecture], dtype=np.float64)
+
+
+def _standing(networks: Array) -> Standing:
+    return Standing(networks, np.full(len(networks), np.nan))
 
 
 def _logit_of(

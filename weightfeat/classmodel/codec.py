@@ -17,7 +17,7 @@ from weightfeat.classmodel.settings import ClassSettings
 from weightfeat.detector.linear import Linear
 
 FORMAT = "weightfeat-class-evidence"
-VERSION = 6
+VERSION = 7
 JOINT = ("centre", "scale", "shared", "own")
 VECTORS = ("centre", "scale", "coefficient")
 SCALES = ("total", "known", "centre", "between", "within")
@@ -34,6 +34,7 @@ def to_parts(
     """JSON values, and arrays named class_<model>_<vector>; `members` are stacked."""
     document: dict[str, Any] = {"format": FORMAT, "version": VERSION, "settings": asdict(settings)}
     document["architectures"] = list(models.scales.architectures)
+    document["families"] = list(models.families)
     tables: dict[str, NDArray[np.float64]] = {
         f"class_scales_{name}": getattr(models.scales, name) for name in SCALES
     }
@@ -44,14 +45,14 @@ def to_parts(
             document[name] = {"columns": list(columns), "intercept": model.intercept}
             tables |= {f"class_{name}_{vector}": getattr(model, vector) for vector in vectors}
     document["members"] = [member.intercept for member in models.members]
-    tables |= {f"class_members_{vector}": _stacked(models.members, vector) for vector in JOINT}
+    tables |= {f"class_members_{vector}": _stacked(models, vector) for vector in JOINT}
     return document, tables
 
 
-def _stacked(members: Sequence[Joint], vector: str) -> NDArray[np.float64]:
+def _stacked(models: ClassModels, vector: str) -> NDArray[np.float64]:
     """(members, ...) one vector of all of them."""
-    return np.array([getattr(member, vector) for member in members]).reshape(
-        -1, *_shape(vector, CLASS_COLUMNS)
+    return np.array([getattr(member, vector) for member in models.members]).reshape(
+        -1, *_shape(vector, CLASS_COLUMNS, len(models.families))
     )
 
 
@@ -59,20 +60,29 @@ def from_parts(document: dict[str, Any], tables: Tables) -> tuple[ClassModels, C
     """Raises ValueError, KeyError or TypeError for anything that does not fit."""
     if document["format"] != FORMAT or document["version"] != VERSION:
         raise ValueError(f"is {document['format']!r} version {document['version']!r}, not {FORMAT} {VERSION}")
-    scales = _scales(document["architectures"], tables)
-    target, pair = (_model(name, document[name], tables) for name in PARTS)
+    scales, families = (
+        _scales(_words(document, "architectures"), tables),
+        _words(document, "families"),
+    )
+    target, pair = (_model(name, document[name], tables, len(families)) for name in PARTS)
     models = ClassModels(
         scales,
+        families,
         None if target is None else Joint(*target),
         None if pair is None else Linear(*pair),
-        _members(document["members"], tables),
+        _members(document["members"], tables, len(families)),
     )
     return models, ClassSettings(**document["settings"])
 
 
-def _scales(architectures: Any, tables: Tables) -> Scales:
-    if not (isinstance(architectures, list) and all(isinstance(name, str) for name in architectures)):
-        raise ValueError(f"{architectures!r} are not architectures")
+def _words(document: dict[str, Any], key: str) -> tuple[str, ...]:
+    words = document[key]
+    if not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
+        raise ValueError(f"{words!r} are not {key}")
+    return tuple(words)
+
+
+def _scales(architectures: tuple[str, ...], tables: Tables) -> Scales:
     columns = len(CLASS_COLUMNS) + len(PAIR_OWN)
     tall, square = (len(architectures), columns), (columns, columns)
     shapes: tuple[tuple[int, ...], ...] = (tall, tall, (columns,), square, square)
@@ -89,10 +99,10 @@ def _scales(architectures: Any, tables: Tables) -> Scales:
     }
     if least["between"] <= 0 or least["within"] < -_ROUNDING:
         raise ValueError("what scales vary by is no covariance")
-    return Scales(tuple(architectures), **found)
+    return Scales(architectures, **found)
 
 
-def _model(name: str, entry: Any, tables: Tables) -> tuple[Any, ...] | None:
+def _model(name: str, entry: Any, tables: Tables, families: int) -> tuple[Any, ...] | None:
     """The fields of a model in their order; None where nothing was learned."""
     if entry is None:
         return None
@@ -100,18 +110,22 @@ def _model(name: str, entry: Any, tables: Tables) -> tuple[Any, ...] | None:
     if tuple(entry["columns"]) != columns:
         raise ValueError(f"its {name} columns are not those of this version")
     found = [
-        _checked(tables[f"class_{name}_{vector}"], _shape(vector, columns), f"the {name} model's {vector}")
+        _checked(
+            tables[f"class_{name}_{vector}"],
+            _shape(vector, columns, families),
+            f"the {name} model's {vector}",
+        )
         for vector in vectors
     ]
     return (*found, _intercept(entry["intercept"]))
 
 
-def _members(intercepts: Any, tables: Tables) -> tuple[Joint, ...]:
+def _members(intercepts: Any, tables: Tables, families: int) -> tuple[Joint, ...]:
     if not isinstance(intercepts, list):
         raise ValueError(f"{intercepts!r} are not intercepts")
     found = {}
     for vector in JOINT:
-        shape = (len(intercepts), *_shape(vector, CLASS_COLUMNS))
+        shape = (len(intercepts), *_shape(vector, CLASS_COLUMNS, families))
         found[vector] = _checked(tables[f"class_members_{vector}"], shape, f"the members' {vector}")
     return tuple(
         Joint(**{vector: found[vector][at] for vector in JOINT}, intercept=_intercept(intercept))
@@ -119,9 +133,9 @@ def _members(intercepts: Any, tables: Tables) -> tuple[Joint, ...]:
     )
 
 
-def _shape(vector: str, columns: Sequence[str]) -> tuple[int, ...]:
+def _shape(vector: str, columns: Sequence[str], families: int) -> tuple[int, ...]:
     """Of one of `JOINT` or `VECTORS`."""
-    return (2, len(columns)) if vector == "own" else (len(columns),)
+    return (2 + families, len(columns)) if vector == "own" else (len(columns),)
 
 
 def _intercept(value: Any) -> float:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from weightfeat.classmodel import codec
 from weightfeat.classmodel.joint import Joint, target_probabilities
-from weightfeat.classmodel.models import ClassModels, fit_models
+from weightfeat.classmodel.models import ClassModels, families_of, fit_models
 from weightfeat.classmodel.rows import ClassRows, class_rows
 from weightfeat.classmodel.settings import ClassSettings
 from weightfeat.classmodel.summary import NAMES, best_sources, summarise
@@ -65,7 +65,7 @@ class ClassEvidence:
         classes do not fit.
         """
         rows, y = self._checked(networks, labels, targets)
-        self.models_ = fit_models(rows, y, targets, self.settings)
+        self.models_ = fit_models(rows, y, targets, self.settings, families_of(rows))
         return self
 
     def fit_transform(
@@ -81,7 +81,7 @@ class ClassEvidence:
         All NaN, and None, where there are too few networks to leave any out.
         """
         rows, y = self._checked(networks, labels, targets)
-        units = units_of(groups, len(rows))
+        units, families = units_of(groups, len(rows)), families_of(rows)
         # Folds are balanced over how many sources were attacked: each must hold some of what pairs are learned from.
         strata = ["" if t is None else str(len(t.sources)) for t in targets]
         fold = assign_folds(y, strata, units, self.settings.folds, self.settings.seed)
@@ -90,12 +90,15 @@ class ClassEvidence:
         members: list[Joint] = []
         for number in range(0 if fold is None else int(fold.max()) + 1):
             kept = np.flatnonzero(fold != number).tolist()
-            models = fit_models([rows[i] for i in kept], y[kept], [targets[i] for i in kept], self.settings)
+            models = fit_models(
+                [rows[i] for i in kept], y[kept], [targets[i] for i in kept], self.settings, families
+            )
             members += [] if models.target is None else [models.target]
             for held in np.flatnonzero(fold == number).tolist():
                 values[held], suspects[held] = _judge(models, rows[held])
         self.suspects_ = tuple(suspects)
-        self.models_ = replace(fit_models(rows, y, targets, self.settings), members=tuple(members))
+        whole = fit_models(rows, y, targets, self.settings, families)
+        self.models_ = replace(whole, members=tuple(members))
         return _frame(values, names)
 
     def transform(self, networks: Sequence[Network], names: Sequence[str] | None = None) -> pd.DataFrame:
@@ -153,11 +156,11 @@ def _rows(network: Network) -> ClassRows:
 def _judge(models: ClassModels, rows: ClassRows) -> tuple[list[float], Suspect | None]:
     scores, pairs = models.scores(rows)
     if scores is None:
-        return summarise(None, None), None
+        return summarise(None, None, rows.normed), None
     target = int(scores.argmax())
     source = None if pairs is None or rows.count < 2 else int(best_sources(pairs)[0][target])
     suspect = Suspect(target, source, float(target_probabilities(scores)[target]))
-    return summarise(scores, pairs), suspect
+    return summarise(scores, pairs, rows.normed), suspect
 
 
 def _frame(values: NDArray[np.float64], names: Sequence[str] | None) -> pd.DataFrame:

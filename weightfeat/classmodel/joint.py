@@ -9,10 +9,9 @@ so many independent witnesses. This one weighs a network as one witness, and add
 network's classes exactly one is the target. `naming` weighs that part, the log-likelihood of the target among the
 classes of its own network, against the rest.
 
-Networks come in two populations, those whose head a batch norm feeds and those without: what is known of the head's
-inputs is a law of the training data in the first and a guess in the second, so that one statistic speaks differently in
-each. A coefficient is therefore a part that all share and a part of the population's own (partial pooling; Gelman and
-Hill 2007, chapter 12), each with its prior variance.
+One statistic speaks differently in different groups of networks. A coefficient is therefore a part that all share and a
+part of its own for every group that a network is in (partial pooling; Gelman and Hill 2007, chapter 12), each with its
+prior variance. `models` says which groups there are.
 """
 
 from __future__ import annotations
@@ -26,12 +25,13 @@ from numpy.typing import NDArray
 from weightfeat.detector.linear import Linear, fit_standard, standardised
 from weightfeat.features.summaries import Array
 
+Groups = tuple[bool, ...]
 _TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
 class Joint:
-    """Scores of classes. Vectors of one entry a column; `own` is (2, columns), without a batch norm first.
+    """Scores of classes. Vectors of one entry a column; `own` is (groups, columns).
 
     `centre` and `scale` put columns on one scale as in `Linear`; a `scale` of 0 drops a constant column.
     """
@@ -42,60 +42,69 @@ class Joint:
     own: Array
     intercept: float
 
-    def scores(self, classes: Array, normed: bool) -> Array:
-        """(C,) from a network's rows (C, columns)."""
-        coefficient = self.shared + self.own[int(normed)]
+    def scores(self, classes: Array, groups: Groups) -> Array:
+        """(C,) from a network's rows (C, columns); `groups` marks those it is in."""
+        coefficient = self.shared + self.own[list(groups)].sum(axis=0)
         return Linear(self.centre, self.scale, coefficient, self.intercept).raw(classes)
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """A network to learn from: rows (C, columns), whether a batch norm feeds its head, its target; None: clean."""
+    """A network to learn from: rows (C, columns), a mark for every group it is in, its target; None: clean."""
 
     classes: Array
-    normed: bool
+    groups: Groups
     target: int | None
 
 
-def fit_joint(examples: Sequence[Example], c: float, own_c: float, naming: float) -> Joint:
+def fit_joint(examples: Sequence[Example], c: float, own: Sequence[float], naming: float) -> Joint:
     """Learn from labelled networks.
 
-    Rows are divided by sqrt(columns), so that `c` and `own_c` are the prior variances of what the shared and the own
-    coefficients add to a standard row's score, whatever the number of columns.
+    Rows are divided by sqrt(columns), so that `c` and `own`, one a group, are the prior variances of what the shared
+    and the groups' own coefficients add to a standard row's score, whatever the number of columns.
     """
     from scipy.optimize import minimize
 
-    examples = sorted(examples, key=lambda example: example.normed)
+    examples = sorted(examples, key=lambda example: example.groups)
     layout = _layout(examples)
     classes = np.concatenate([example.classes for example in examples])
     centre, scale = fit_standard(classes)
     used = scale > 0
     count = int(used.sum())
-    width, stretch = np.sqrt(max(count, 1)), np.sqrt(own_c / c)
+    width, stretch = np.sqrt(max(count, 1)), np.sqrt(np.array([1.0, *(each / c for each in own)]))
     rows = standardised(classes, centre, scale)[:, used] / width
-    first = sum(len(example.classes) for example in examples if not example.normed)
-    populations = rows[:first], rows[first:]
+    parts, mixing = _by_groups(examples)
+    mixing = mixing * stretch  # so that one penalty serves all
 
     def loss(values: Array) -> tuple[float, Array]:
-        # The own part is stretched so that one penalty serves both.
-        shared, *own = values[:-1].reshape(3, count)
-        scores = [part @ (shared + stretch * extra) for part, extra in zip(populations, own, strict=True)]
+        coefficients = mixing @ values[:-1].reshape(len(stretch), count)
+        scores = [rows[part] @ own for part, own in zip(parts, coefficients, strict=True)]
         value, slope = _loss(np.concatenate(scores) + values[-1], layout, naming)
-        slopes = slope[:first] @ populations[0], slope[first:] @ populations[1]
-        gradient = np.concatenate([slopes[0] + slopes[1], stretch * slopes[0], stretch * slopes[1]])
+        gradient = mixing.T @ np.stack([slope[part] @ rows[part] for part in parts])
         penalty = float(values[:-1] @ values[:-1]) / (2 * c)
-        return value + penalty, np.append(gradient + values[:-1] / c, slope.sum())
+        return value + penalty, np.append(gradient.ravel() + values[:-1] / c, slope.sum())
 
     found = minimize(
         loss,
-        np.zeros(3 * count + 1),
+        np.zeros(len(stretch) * count + 1),
         jac=True,
         method="L-BFGS-B",
         options={"maxiter": 2000, "ftol": 1e-12, "gtol": _TOLERANCE},
     ).x
-    coefficients = np.zeros((3, len(scale)))
-    coefficients[:, used] = found[:-1].reshape(3, count) / width
-    return Joint(centre, scale, coefficients[0], stretch * coefficients[1:], float(found[-1]))
+    coefficients = np.zeros((len(stretch), len(scale)))
+    coefficients[:, used] = stretch[:, None] * found[:-1].reshape(len(stretch), count) / width
+    return Joint(centre, scale, coefficients[0], coefficients[1:], float(found[-1]))
+
+
+def _by_groups(examples: Sequence[Example]) -> tuple[list[slice], Array]:
+    """Where the rows of networks in the same groups lie, and what their coefficients are made of: the shared part and
+    every group's own, (parts, 1 + groups)."""
+    lengths: dict[Groups, int] = {}
+    for example in examples:
+        lengths[example.groups] = lengths.get(example.groups, 0) + len(example.classes)
+    ends = np.cumsum(list(lengths.values())).tolist()
+    parts = [slice(end - length, end) for end, length in zip(ends, lengths.values(), strict=True)]
+    return parts, np.array([(True, *groups) for groups in lengths], dtype=np.float64)
 
 
 def log_odds(scores: Array) -> float:

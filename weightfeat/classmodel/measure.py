@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
 
 from weightfeat.classmodel.evidence import ClassEvidence, Suspect
-from weightfeat.classmodel.rows import class_rows
+from weightfeat.classmodel.rows import ClassRows, class_rows
 from weightfeat.classmodel.settings import ClassSettings
 from weightfeat.classmodel.targets import Target, targets_of
 from weightfeat.evaluation.folds import Fold, stratified_folds
@@ -21,14 +21,14 @@ Z = 1.96
 
 @dataclass(frozen=True)
 class Recovery:
-    """Hits among `networks` trojaned ones of a cell; `chance` is the expected number of hits of a blind guess."""
+    """Hits among `networks` trojaned ones of a cell, means over repeats; `chance` is what a blind guess would hit."""
 
     cell: str
     networks: int
-    target_hits: int
+    target_hits: float
     chance: float
     paired: int
-    source_hits: int
+    source_hits: float
 
 
 def recoveries(
@@ -56,7 +56,7 @@ def recoveries(
     return tuple(out)
 
 
-def wilson(hits: int, count: int) -> tuple[float, float]:
+def wilson(hits: float, count: int) -> tuple[float, float]:
     """95 % interval of a share (Wilson 1927); (0, 1) with nothing counted."""
     if not count:
         return 0.0, 1.0
@@ -71,29 +71,57 @@ def recover(
 ) -> tuple[Recovery, ...]:
     """Suspects of every network by class models learned without its fold: over all, by sources, by trigger x sources.
 
-    `folds` are those of one repeat, which test every network once.
+    Every repeat of `folds` tests every network once; hits are means over the repeats.
     """
     targets = targets_of(labelled)
     rows = [class_rows(digest) for digest in labelled.digests]
+    pairs = zip(labelled.rows, labelled.labels, strict=True)
+    cells = [trojan_cell(row, trojaned=bool(y)) for row, y in pairs]
+    counts = [row.count for row in rows]
+    attacked, crossed = (
+        [cell.attacked for cell in cells],
+        [f"{cell.trigger} x {cell.attacked}" for cell in cells],
+    )
+    found = []
+    for repeat in sorted({fold.repeat for fold in folds}):
+        suspects = _suspects(
+            rows, labelled.labels, targets, [fold for fold in folds if fold.repeat == repeat], settings
+        )
+        sources, both = (recoveries(suspects, targets, counts, names) for names in (attacked, crossed))
+        found.append((*sources, *both[1:]))
+    return tuple(_mean(of_a_cell) for of_a_cell in zip(*found, strict=True))
+
+
+def _suspects(
+    rows: Sequence[ClassRows],
+    labels: Sequence[int],
+    targets: Sequence[Target | None],
+    folds: Sequence[Fold],
+    settings: ClassSettings | None,
+) -> list[Suspect | None]:
+    """Of every network, by what was learned without its fold."""
     suspects: list[Suspect | None] = [None] * len(rows)
     for fold in folds:
         trained = fold.train.tolist()
         evidence = ClassEvidence(settings).fit(
-            [rows[i] for i in trained], [labelled.labels[i] for i in trained], [targets[i] for i in trained]
+            [rows[i] for i in trained], [labels[i] for i in trained], [targets[i] for i in trained]
         )
         for held in fold.test.tolist():
             suspects[held] = evidence.judge(rows[held])[1]
-    metadata = labelled.rows
-    cells = [trojan_cell(row, trojaned=bool(y)) for row, y in zip(metadata, labelled.labels, strict=True)]
-    counts = [row.count for row in rows]
-    sources = recoveries(suspects, targets, counts, [cell.attacked for cell in cells])
-    crossed = [f"{cell.trigger} x {cell.attacked}" for cell in cells]
-    return (*sources, *recoveries(suspects, targets, counts, crossed)[1:])
+    return suspects
+
+
+def _mean(repeats: Sequence[Recovery]) -> Recovery:
+    """Of one cell."""
+    target, source = (
+        float(np.mean([getattr(found, hits) for found in repeats])) for hits in ("target_hits", "source_hits")
+    )
+    return replace(repeats[0], target_hits=target, source_hits=source)
 
 
 def recovery_table(labelled: LabelledSet, settings: ClassSettings | None = None) -> str:
-    """What five folds recover, as markdown."""
-    folds = stratified_folds(labelled.labels, labelled.architectures, labelled.groups, n_repeats=1)
+    """What three times five folds recover, as markdown."""
+    folds = stratified_folds(labelled.labels, labelled.architectures, labelled.groups)
     return as_markdown(recover(labelled, folds, settings))
 
 
@@ -107,8 +135,8 @@ def as_markdown(found: Sequence[Recovery]) -> str:
         low, high = wilson(r.target_hits, r.networks)
         share = r.target_hits / r.networks if r.networks else np.nan
         lines.append(
-            f"| {r.cell} | {r.networks} | {r.target_hits} | {share:.2f} | {low:.2f} to {high:.2f} "
-            f"| {r.chance:.1f} | {f'{r.source_hits} of {r.paired}' if r.paired else '-'} |"
+            f"| {r.cell} | {r.networks} | {r.target_hits:.4g} | {share:.2f} | {low:.2f} to {high:.2f} "
+            f"| {r.chance:.1f} | {f'{r.source_hits:.4g} of {r.paired}' if r.paired else '-'} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -120,7 +148,7 @@ def as_lines(found: Sequence[Recovery]) -> list[str]:
     for r in found:
         low, high = wilson(r.target_hits, r.networks)
         share = f"{r.target_hits / r.networks:.3f}" if r.networks else "-"
-        source = f"{r.source_hits} of {r.paired}" if r.paired else "-"
+        source = f"{r.source_hits:.4g} of {r.paired}" if r.paired else "-"
         lines.append(
             f"{'    ' + r.cell:<{width}} {r.networks:>8}  {share:>5}  [{low:.3f}, {high:.3f}]"
             f"  {r.chance / max(r.networks, 1):>9.3f}  {source}"

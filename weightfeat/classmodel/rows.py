@@ -88,7 +88,7 @@ class ClassRows:
 
     Attributes
     ----------
-    architecture : whose networks' scales these rows are measured with.
+    architecture, family : whose networks' scales these rows are measured with, and whose coefficients.
     normed : whether the law of the head's inputs is a batch norm's.
     classes, pairs : (C, len(CLASS_COLUMNS)) and (C, C, len(PAIR_COLUMNS)), target first; all finite. A pair of a
         class with itself is zeros.
@@ -97,6 +97,7 @@ class ClassRows:
     """
 
     architecture: str
+    family: str
     normed: bool
     classes: Array
     pairs: Array
@@ -145,7 +146,7 @@ def class_rows(digest: Digest) -> ClassRows:
     pairs, pair_scale = _pairs(digest, classes, switches)
     # Without a batch norm a channel's spread is that of its row: `digest.latent_law`.
     normed = not np.allclose(head["spread"], head["row_norm"], rtol=_HALF)
-    return ClassRows(digest.architecture, normed, classes, pairs, class_scale, pair_scale)
+    return ClassRows(digest.architecture, digest.family, normed, classes, pairs, class_scale, pair_scale)
 
 
 def full_pair_scale(own: Array, class_scale: Array) -> Array:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from weightfeat.detector.calibration import Calibration, sigmoid
+from weightfeat.detector.calibration import Calibration, Standing, sigmoid
 from weightfeat.detector.classifier import Classifier
 from weightfeat.detector.normaliser import LEVELS, Normaliser
 from weightfeat.detector.novelty import UNSEEN_WEIGHT, Novelty, Population
@@ -19,7 +19,7 @@ from weightfeat.metaparameters import Metaparameters
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ONE_POPULATION", "Attachment", "Learned", "Rows", "Table", "as_rows", "with_raw"]
+__all__ = ["ONE_POPULATION", "Attachment", "Learned", "Rows", "Table", "as_rows", "standing", "with_raw"]
 
 Array = NDArray[np.float64]
 MANY_BAGS = 20  # with fewer, a 5 % quantile says no more than the least
@@ -44,6 +44,14 @@ class Rows:
             self.values[at],
             tuple(self.architecture[i] for i in chosen),
             tuple(self.family[i] for i in chosen),
+        )
+
+    def column(self, name: str | None) -> Array:
+        """The values of one column, (rows,); NaN for none."""
+        return (
+            self.values[:, self.names.index(name)]
+            if name in self.names
+            else np.full(len(self.values), np.nan)
         )
 
 
@@ -85,7 +93,9 @@ class Attachment:
 
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """Learned parameters. `training` says what they were learned from (JSON values only)."""
+    """Learned parameters. `training` says what they were learned from (JSON values only); `side` names the column that
+    is a row's side in its `Standing`.
+    """
 
     params: Metaparameters
     feature_names: tuple[str, ...]
@@ -94,6 +104,7 @@ class Learned:
     classifier: Classifier
     calibration: Calibration
     population: Population
+    side: str | None = None
     training: dict[str, Any] = field(default_factory=dict)
     attachment: Attachment | None = None
 
@@ -139,7 +150,8 @@ class Learned:
 
         p' = (1 - u) p + u prior with u = infer_novelty_pull * novelty weight.
         """
-        return self._settled(self.logit(rows), self.novelty(rows).weight)
+        rows = self.aligned(rows)
+        return self._settled(self.logit(rows), rows, self.novelty(rows).weight)
 
     def interval(self, rows: Rows) -> Array:
         """Lowest and highest of the bags' own probabilities, (rows, 2); their 5 and 95 % quantiles where bags are many.
@@ -151,10 +163,10 @@ class Learned:
         """
         rows = self.aligned(rows)
         x, novelty = self.matrix(rows)[0], self.novelty(rows).weight
-        p = self._settled(self.classifier.logit_by_bag(x), novelty[:, None])
+        p = self._settled(self.classifier.logit_by_bag(x), rows, novelty[:, None])
         ends = (0.05, 0.95) if p.shape[1] >= MANY_BAGS else (0.0, 1.0)
         low, high = np.quantile(p, ends, axis=1)
-        own = self._settled(self.classifier.logit(x, self._heard(rows)), novelty)
+        own = self._settled(self.classifier.logit(x, self._heard(rows)), rows, novelty)
         return np.stack([np.minimum(low, own), np.maximum(high, own)], axis=1)
 
     def _heard(self, rows: Rows) -> Array:
@@ -163,8 +175,8 @@ class Learned:
         level = self.normaliser.levels(rows.architecture, rows.family)
         return np.where(level == LEVELS.index("architecture"), 1.0, self.params.infer_unseen_trees)
 
-    def _settled(self, logit: Array, novelty: Array) -> Array:
-        p = sigmoid(self.calibration.logit(logit))
+    def _settled(self, logit: Array, rows: Rows, novelty: Array) -> Array:
+        p = sigmoid(self.calibration.logit(logit, standing(rows, self.normaliser, self.side)))
         pull = self.params.infer_novelty_pull * novelty
         mixed = (1 - pull) * p + pull * self.params.infer_prior
         return np.clip(mixed, self.params.infer_clip, 1 - self.params.infer_clip)
@@ -181,6 +193,11 @@ class Learned:
             total[name] += share
         ranked = sorted(total.items(), key=lambda item: (-abs(item[1]), item[0]))
         return [(name, share) for name, share in ranked[:count] if share != 0]
+
+
+def standing(rows: Rows, normaliser: Normaliser, side: str | None) -> Standing:
+    """Of every row among the networks that the normaliser was fitted on."""
+    return Standing(normaliser.networks(rows.architecture), rows.column(side))
 
 
 def with_raw(z: Array, values: Array, names: Sequence[str], raw_columns: Sequence[str]) -> Array:
