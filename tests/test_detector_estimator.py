@@ -59,7 +59,7 @@ def test_the_logistic_regression_and_the_trees_keep_to_their_columns(side: str, 
 
 
 def _told_where_many_are_known(seed: int) -> Sample:
-    """A column tells the label among the many networks of one architecture, and nothing among thirty pairs of others."""
+    """A column tells the label among the networks of one architecture, and nothing among thirty pairs of others."""
     rng = np.random.default_rng(seed)
     architecture = ["many"] * 60 + [f"pair{i // 2}" for i in range(60)]
     y = np.arange(120) % 2
