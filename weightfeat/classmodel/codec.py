@@ -60,10 +60,8 @@ def from_parts(document: dict[str, Any], tables: Tables) -> tuple[ClassModels, C
     """Raises ValueError, KeyError or TypeError for anything that does not fit."""
     if document["format"] != FORMAT or document["version"] != VERSION:
         raise ValueError(f"is {document['format']!r} version {document['version']!r}, not {FORMAT} {VERSION}")
-    scales, families = (
-        _scales(_words(document, "architectures"), tables),
-        _words(document, "families"),
-    )
+    scales = _scales(_words(document, "architectures"), tables)
+    families = _words(document, "families")
     target, pair = (_model(name, document[name], tables, len(families)) for name in PARTS)
     models = ClassModels(
         scales,
@@ -79,6 +77,8 @@ def _words(document: dict[str, Any], key: str) -> tuple[str, ...]:
     words = document[key]
     if not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
         raise ValueError(f"{words!r} are not {key}")
+    if len(set(words)) < len(words):
+        raise ValueError(f"one of the {key} comes twice")
     return tuple(words)
 
 

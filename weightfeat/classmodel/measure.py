@@ -78,15 +78,12 @@ def recover(
     pairs = zip(labelled.rows, labelled.labels, strict=True)
     cells = [trojan_cell(row, trojaned=bool(y)) for row, y in pairs]
     counts = [row.count for row in rows]
-    attacked, crossed = (
-        [cell.attacked for cell in cells],
-        [f"{cell.trigger} x {cell.attacked}" for cell in cells],
-    )
+    attacked = [cell.attacked for cell in cells]
+    crossed = [f"{cell.trigger} x {cell.attacked}" for cell in cells]
     found = []
     for repeat in sorted({fold.repeat for fold in folds}):
-        suspects = _suspects(
-            rows, labelled.labels, targets, [fold for fold in folds if fold.repeat == repeat], settings
-        )
+        own = [fold for fold in folds if fold.repeat == repeat]
+        suspects = _suspects(rows, labelled.labels, targets, own, settings)
         sources, both = (recoveries(suspects, targets, counts, names) for names in (attacked, crossed))
         found.append((*sources, *both[1:]))
     return tuple(_mean(of_a_cell) for of_a_cell in zip(*found, strict=True))

@@ -19,7 +19,7 @@ from weightfeat.metaparameters import Metaparameters
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ONE_POPULATION", "Attachment", "Learned", "Rows", "Table", "as_rows", "standing", "with_raw"]
+__all__ = ["ONE_POPULATION", "Attachment", "Learned", "Rows", "Table", "as_rows", "with_raw"]
 
 Array = NDArray[np.float64]
 MANY_BAGS = 20  # with fewer, a 5 % quantile says no more than the least
@@ -47,12 +47,10 @@ class Rows:
         )
 
     def column(self, name: str | None) -> Array:
-        """The values of one column, (rows,); NaN for none."""
-        return (
-            self.values[:, self.names.index(name)]
-            if name in self.names
-            else np.full(len(self.values), np.nan)
-        )
+        """The values of one column, (rows,); NaN where there is none."""
+        if name not in self.names:
+            return np.full(len(self.values), np.nan)
+        return self.values[:, self.names.index(name)]
 
 
 def as_rows(x: Table, architecture: Sequence[str] | None, family: Sequence[str] | None) -> Rows:
@@ -176,7 +174,8 @@ class Learned:
         return np.where(level == LEVELS.index("architecture"), 1.0, self.params.infer_unseen_trees)
 
     def _settled(self, logit: Array, rows: Rows, novelty: Array) -> Array:
-        p = sigmoid(self.calibration.logit(logit, standing(rows, self.normaliser, self.side)))
+        standing = Standing(self.normaliser.networks(rows.architecture), rows.column(self.side))
+        p = sigmoid(self.calibration.logit(logit, standing))
         pull = self.params.infer_novelty_pull * novelty
         mixed = (1 - pull) * p + pull * self.params.infer_prior
         return np.clip(mixed, self.params.infer_clip, 1 - self.params.infer_clip)
@@ -193,11 +192,6 @@ class Learned:
             total[name] += share
         ranked = sorted(total.items(), key=lambda item: (-abs(item[1]), item[0]))
         return [(name, share) for name, share in ranked[:count] if share != 0]
-
-
-def standing(rows: Rows, normaliser: Normaliser, side: str | None) -> Standing:
-    """Of every row among the networks that the normaliser was fitted on."""
-    return Standing(normaliser.networks(rows.architecture), rows.column(side))
 
 
 def with_raw(z: Array, values: Array, names: Sequence[str], raw_columns: Sequence[str]) -> Array:
