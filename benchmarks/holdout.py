@@ -96,7 +96,9 @@ def report(known: LabelledSet, fresh: LabelledSet, judge: Judge) -> str:
     suspects = [verdict.suspect for verdict in verdicts]
     table = as_markdown(compare(ours, others, fresh.rows), ours, "learned from the reference set")
     parts = [table, by_cell(ours, fresh)]
-    return "\n".join([*parts, found(suspects, fresh), each(ours, suspects, fresh)])
+    return "\n".join(
+        [*parts, found(suspects, ours.probabilities[0].tolist(), fresh), each(ours, suspects, fresh)]
+    )
 
 
 def scored(fresh: LabelledSet, probabilities: NDArray[np.float64]) -> CrossValidation:
@@ -140,13 +142,13 @@ def by_cell(ours: CrossValidation, fresh: LabelledSet) -> str:
     return "\n".join(lines) + "\n"
 
 
-def found(suspects: list[Suspect | None], fresh: LabelledSet) -> str:
+def found(suspects: list[Suspect | None], probabilities: list[float], fresh: LabelledSet) -> str:
     """How often the suspected target class is the true one."""
     counts = [digest.num_classes for digest in fresh.digests]
     cells = [
         trojan_cell(row, trojaned=bool(y)).attacked for row, y in zip(fresh.rows, fresh.labels, strict=True)
     ]
-    return recovery_markdown(recoveries(suspects, targets_of(fresh), counts, cells))
+    return recovery_markdown(recoveries(suspects, targets_of(fresh), counts, cells, probabilities))
 
 
 def each(ours: CrossValidation, suspects: list[Suspect | None], fresh: LabelledSet) -> str:

@@ -339,7 +339,8 @@ def test_recoveries_count_by_cell() -> None:
 
     suspects = [Suspect(1, 0, 0.9), Suspect(2, 3, 0.9), Suspect(4, None, 0.9), None, Suspect(0, 0, 0.1)]
     targets = [Target(1, (0,)), Target(2, (1, 4)), Target(0), Target(1), None]
-    found = recoveries(suspects, targets, [5] * 5, ["one", "two", "all", "all", "none"])
+    cells, p = ["one", "two", "all", "all", "none"], [0.9, 0.4, 0.5, 0.9, 0.9]
+    found = recoveries(suspects, targets, [5] * 5, cells, p)
     everything = found[0]
     assert (everything.networks, everything.target_hits, everything.paired, everything.source_hits) == (
         3,
@@ -348,6 +349,8 @@ def test_recoveries_count_by_cell() -> None:
         1,
     )
     assert everything.chance == pytest.approx(0.6)
+    assert (everything.flagged, everything.flagged_hits) == (2, 1)  # the third's suspect is not its target
+    assert np.isnan(recoveries(suspects, targets, [5] * 5, cells)[0].flagged)
     assert [r.cell for r in found[1:]] == ["all", "one", "two"]
     low, high = wilson(8, 10)
     assert (round(low, 3), round(high, 3)) == (0.490, 0.943)

@@ -79,7 +79,7 @@ def measure(
         validation=validation,
         rows=labelled.rows,
         held_out=bench.hold_out(),
-        recovery=bench.recover(drawn),
+        recovery=bench.recover(validation, drawn),
         curve=bench.curve(validation, drawn) if curve else (),
     )
 
@@ -133,10 +133,10 @@ class _Bench:
         with bar("leave one architecture, one family out", "fit", self._progress) as advance:
             return held_out.hold_out(*self._data, make, jobs=self._jobs, progress=advance, seed=self._seed)
 
-    def recover(self, folds: Sequence[Fold]) -> tuple[Recovery, ...]:
+    def recover(self, validation: crossval.CrossValidation, folds: Sequence[Fold]) -> tuple[Recovery, ...]:
         if not self._params.train_class_evidence:
             return ()
-        return recover(self._labelled, folds, ClassSettings.of(self._params))
+        return recover(self._labelled, folds, ClassSettings.of(self._params), validation.probabilities)
 
     def curve(
         self, whole: crossval.CrossValidation, folds: Sequence[Fold]
