@@ -78,7 +78,7 @@ def fit_joint(examples: Sequence[Example], c: float, own: Sequence[float], namin
 
     def loss(values: Array) -> tuple[float, Array]:
         coefficients = mixing @ values[:-1].reshape(len(stretch), count)
-        scores = [rows[part] @ own for part, own in zip(parts, coefficients, strict=True)]
+        scores = [rows[part] @ each for part, each in zip(parts, coefficients, strict=True)]
         value, slope = _loss(np.concatenate(scores) + values[-1], layout, naming)
         gradient = mixing.T @ np.stack([slope[part] @ rows[part] for part in parts])
         penalty = float(values[:-1] @ values[:-1]) / (2 * c)
