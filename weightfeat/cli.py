@@ -124,6 +124,8 @@ def _until_dashes(argv: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
 
 
 def _line(verdict: Verdict) -> str:
+    from weightfeat.classmodel import NAMED_FROM
+
     low, high = verdict.interval
     unknown = ""
     if verdict.compared_with != "architecture":
@@ -131,7 +133,7 @@ def _line(verdict: Verdict) -> str:
     elif verdict.nearer >= 1:
         unknown = " (unlike all learned from)"
     suspect = verdict.suspect
-    named = f"  target {suspect.target}?" if suspect and verdict.probability >= 0.5 else ""
+    named = f"  target {suspect.target}?" if suspect and verdict.probability >= NAMED_FROM else ""
     what = f"{verdict.architecture}{unknown}  {verdict.num_classes} classes{named}"
     return one_line(f"{verdict.probability:.4f} [{low:.2f}, {high:.2f}]  {what}  {verdict.path}")
 

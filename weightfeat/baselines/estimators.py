@@ -15,6 +15,7 @@ from weightfeat.detector.calibration import (
     Standing,
     assign_folds,
     fit_calibration,
+    networks_of,
     sigmoid,
     units_of,
 )
@@ -183,8 +184,8 @@ class Calibrated:
                 held, kept = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
                 inner = self._fitted(X, labels, architecture, family, units, kept)
                 logit[held] = _logit_of(inner, X, architecture, family, held)
-                networks[held] = _counted(Counter(_of(architecture, kept)), _of(architecture, held))
-            self._calibration = fit_calibration("graded", logit, labels, _standing(networks))
+                networks[held] = networks_of(_of(architecture, held), Counter(_of(architecture, kept)))
+            self._calibration = fit_calibration("graded", logit, labels, Standing(networks))
         self._whole = self._fitted(X, labels, architecture, family, units, np.arange(len(labels)))
         return self
 
@@ -193,7 +194,8 @@ class Calibrated:
     ) -> NDArray[np.float64]:
         """(n, 2): probability of clean and of trojaned."""
         logit = _logit_of(self._whole, X, architecture, family, np.arange(len(X)))
-        return _both(self._calibration.logit(logit, _standing(_counted(self._learned_from, architecture))))
+        standing = Standing(networks_of(architecture, self._learned_from))
+        return _both(self._calibration.logit(logit, standing))
 
     def _fitted(
         self,
@@ -207,14 +209,6 @@ class Calibrated:
         estimator, kinds = self._make(), {"architecture": architecture, "family": family, "groups": groups}
         estimator.fit(X.iloc[rows], y[rows], **{name: _of(values, rows) for name, values in kinds.items()})
         return estimator
-
-
-def _counted(counts: Counter[str], architecture: Sequence[str]) -> Array:
-    return np.array([counts[name] for name in architecture], dtype=np.float64)
-
-
-def _standing(networks: Array) -> Standing:
-    return Standing(networks, np.full(len(networks), np.nan))
 
 
 def _logit_of(

@@ -26,6 +26,10 @@ Network = Digest | ClassRows
 """A network's digest, or the rows made from it: making them once saves time in cross-validation."""
 
 
+NAMED_FROM = 0.5
+"""The probability of a trojan from which a suspect is named."""
+
+
 @dataclass(frozen=True)
 class Suspect:
     """The likeliest target class, the likeliest source for it (None without a pair model), and the class's own p.

@@ -9,7 +9,7 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from weightfeat.classmodel.evidence import ClassEvidence, Suspect
+from weightfeat.classmodel.evidence import NAMED_FROM, ClassEvidence, Suspect
 from weightfeat.classmodel.rows import ClassRows, class_rows
 from weightfeat.classmodel.settings import ClassSettings
 from weightfeat.classmodel.targets import Target, targets_of
@@ -18,7 +18,6 @@ from weightfeat.evaluation.strata import trojan_cell
 from weightfeat.labelled import LabelledSet
 
 Z = 1.96
-NAMED_FROM = 0.5
 
 
 @dataclass(frozen=True)

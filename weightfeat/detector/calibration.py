@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from weightfeat.metaparameters import CalibrationMethod
 
-__all__ = ["Calibration", "Standing", "assign_folds", "fit_calibration", "sigmoid", "units_of"]
+__all__ = ["Calibration", "Standing", "assign_folds", "fit_calibration", "networks_of", "sigmoid", "units_of"]
 
 Array = NDArray[np.float64]
 STEEPEST = 20.0
@@ -32,16 +32,17 @@ class Standing:
     """How well the populations that rows come from are known, (rows,) each.
 
     `networks` counts the learned-from networks of the row's architecture. `side` is 0 or 1, which of two populations
-    the evidence is read in, or NaN.
+    the evidence is read in, or NaN; None: NaN for all.
     """
 
     networks: Array
-    side: Array
+    side: Array | None = None
 
     def grades(self) -> Array:
         """log((networks + 16) / 40) and side - 1/2, 0 where a side is not known: (rows, 2)."""
         known = np.log((self.networks + _BEFORE) / (_USUAL + _BEFORE))
-        return np.stack([known, np.nan_to_num(self.side - 0.5, nan=0.0)], axis=1)
+        side = np.zeros_like(known) if self.side is None else np.nan_to_num(self.side - 0.5, nan=0.0)
+        return np.stack([known, side], axis=1)
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,11 @@ def assign_folds(
     dealt = np.empty(len(names), dtype=np.int64)
     dealt[order] = np.arange(len(names)) % possible
     return dealt[code]
+
+
+def networks_of(architecture: Sequence[str], counts: Mapping[str, int]) -> Array:
+    """How many of each row's architecture were learned from, (rows,), by what was counted of every architecture."""
+    return np.array([counts.get(name, 0) for name in architecture], dtype=np.float64)
 
 
 def units_of(groups: Sequence[str] | None, count: int) -> list[str]:

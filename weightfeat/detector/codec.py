@@ -81,11 +81,8 @@ def to_tables(learned: Learned) -> dict[str, NDArray[Any]]:
 def from_parts(document: dict[str, Any], trees: str, tables: dict[str, NDArray[Any]]) -> Learned:
     """Put the parts together again. Raises ValueError, KeyError or TypeError for anything that does not fit."""
     names, raw = _words(document, "feature_names"), _words(document, "raw_columns")
-    counts, families, side = (
-        _counts(document["architectures"]),
-        _words(document, "families"),
-        document["side"],
-    )
+    counts, families = _counts(document["architectures"]), _words(document, "families")
+    side = document["side"]
     if not names or not set(raw) <= set(names) or not (side is None or side in names):
         raise ValueError("raw_columns or side are not among the feature_names")
     params = Metaparameters.from_dict(document["metaparameters"])

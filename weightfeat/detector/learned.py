@@ -46,11 +46,9 @@ class Rows:
             tuple(self.family[i] for i in chosen),
         )
 
-    def column(self, name: str | None) -> Array:
-        """The values of one column, (rows,); NaN where there is none."""
-        if name not in self.names:
-            return np.full(len(self.values), np.nan)
-        return self.values[:, self.names.index(name)]
+    def column(self, name: str | None) -> Array | None:
+        """The values of one column, (rows,); None for no name."""
+        return None if name is None else self.values[:, self.names.index(name)]
 
 
 def as_rows(x: Table, architecture: Sequence[str] | None, family: Sequence[str] | None) -> Rows:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from weightfeat.detector.calibration import networks_of
+
 __all__ = ["CLIP", "LEVELS", "UNKNOWN", "Normaliser", "fit_normaliser", "robust"]
 
 Array = NDArray[np.float64]
@@ -40,8 +42,7 @@ class Normaliser:
 
     def networks(self, architecture: Sequence[str]) -> Array:
         """For every row, how many of its architecture it was fitted on, (rows,)."""
-        known = dict(zip(self.architectures, self.counts, strict=True))
-        return np.array([known.get(name, 0) for name in architecture], dtype=np.float64)
+        return networks_of(architecture, dict(zip(self.architectures, self.counts, strict=True)))
 
     def transform(self, values: Array, architecture: Sequence[str], family: Sequence[str]) -> Array:
         """(x - centre) / scale of the row's population, kept within +-CLIP; NaN stays NaN.
