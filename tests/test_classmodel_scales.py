@@ -14,6 +14,8 @@ from weightfeat.classmodel.scales import Scales, fit_scales
 from weightfeat.features.summaries import centred, robust_scale
 
 COLUMNS = len(CLASS_COLUMNS)
+CLASSES = 90.0
+USUAL = 1e9  # classes: a network's own variances are not heard
 SIZES = {"a": 0.5, "b": 1.0, "c": 2.0, "d": 6.0, "e": 15.0}
 
 
@@ -47,7 +49,7 @@ def _found(scales: Scales, networks: Sequence[ClassRows]) -> np.ndarray:
 
 def test_each_architecture_has_a_scale_of_its_own() -> None:
     """The same network at thirty times the size looks the same among networks thirty times as large."""
-    scales = fit_scales(_populations())
+    scales = fit_scales(_populations(), CLASSES)
     small, large = (scales.standard(_network(a, SIZES[a], seed=999)) for a in ("a", "e"))
     for one, other in zip(small, large, strict=True):
         assert np.median(np.abs(one - other)) < 0.2 * np.median(np.abs(one))
@@ -57,7 +59,7 @@ def test_each_architecture_has_a_scale_of_its_own() -> None:
 def test_a_scale_is_known_better_than_one_network_tells() -> None:
     """What nine classes say of their own spread hardly counts among forty networks."""
     networks = _population("b", SIZES["b"], 30, first=1000)
-    together = _found(fit_scales(_populations()), networks)
+    together = _found(fit_scales(_populations(), CLASSES), networks)
     alone = np.log([rows.class_scale for rows in networks])
     assert np.std(together, axis=0).max() < 0.1 * np.std(alone, axis=0).min()
 
@@ -70,7 +72,7 @@ def test_of_a_new_architecture_the_whole_is_believed_and_a_single_statistic_is_n
     """How loud it is in everything is its own to say; where one statistic strays from that, it is noise."""
     networks = _population(architecture, size, 30, first=2000)
     alone = np.log([rows.class_scale for rows in networks])
-    found = _found(fit_scales(_populations()), networks)
+    found = _found(fit_scales(_populations(), CLASSES), networks)
     assert np.abs(found.mean(axis=1) - alone.mean(axis=1)).max() < 0.1
     assert found.std(axis=1).mean() < 0.75 * alone.std(axis=1).mean()
 
@@ -91,25 +93,44 @@ def test_of_few_architectures_scales_can_be_learned_kept_and_read_again(
         assert np.isfinite(again.judge(newcomer)[0]["classes.odds"])
 
 
+def test_without_a_batch_norm_a_network_is_measured_by_its_own_scales() -> None:
+    scales = fit_scales(_populations(), CLASSES)
+    rows = replace(_network("e", 7.0, seed=5), normed=False)
+    np.testing.assert_allclose(scales.standard(rows)[0], rows.classes / rows.class_scale, rtol=1e-9)
+
+
+def test_with_one_a_network_is_measured_between_its_architectures_scale_and_its_own_deviation() -> None:
+    """The more the usual scale counts, the nearer to it; where it counts for nothing, values are standard scores."""
+    rows = _network("b", 4.0, seed=5)
+    own, *between, usual = (
+        np.abs(fit_scales(_populations(), classes).standard(rows)[0]) for classes in (1e-9, 9.0, 90.0, USUAL)
+    )
+    np.testing.assert_allclose(own, np.abs(rows.classes / rows.classes.std(axis=0, ddof=1)), rtol=1e-6)
+    for nearer, farther in zip((own, *between), (*between, usual), strict=True):
+        assert nearer.sum() < farther.sum()
+
+
 def test_networks_of_no_known_architecture_are_no_population() -> None:
     known = _populations()
     rows = _network("unknown", 1.0, seed=7)
-    one, other = (fit_scales(n).standard(rows)[0] for n in (known, [*known, *_population("unknown", 50.0)]))
+    one, other = (
+        fit_scales(n, CLASSES).standard(rows)[0] for n in (known, [*known, *_population("unknown", 50.0)])
+    )
     np.testing.assert_array_equal(one, other)
 
 
 def test_without_any_architecture_a_network_is_measured_by_itself() -> None:
-    scales = fit_scales(_population("unknown", 50.0, 3))
+    scales = fit_scales(_population("unknown", 50.0, 3), USUAL)
     assert scales.architectures == ()
     rows = _network("a", 7.0, seed=5)
-    np.testing.assert_allclose(scales.standard(rows)[0], rows.classes / rows.class_scale, rtol=1e-9)
+    np.testing.assert_allclose(scales.standard(rows)[0], rows.classes / rows.class_scale, rtol=1e-6)
 
 
 def test_a_column_that_is_alike_in_every_class_says_nothing_and_spoils_nothing() -> None:
     networks = _populations()
     for rows in networks[:2]:
         rows.classes[:, 0], rows.class_scale[0] = 0.0, 0.0
-    scales = fit_scales(networks)
+    scales = fit_scales(networks, CLASSES)
     assert not scales.standard(networks[0])[0][:, 0].any()
     usual = np.log([rows.class_scale[0] for rows in networks[2:40]]).mean()
     assert abs(_found(scales, networks[2:3])[0, 0] - usual) < 0.1
@@ -119,7 +140,7 @@ def test_a_column_that_no_training_network_of_the_architecture_had_says_nothing(
     known = _population("a", 1.0, 3)
     for rows in known:
         rows.classes[:, 1], rows.class_scale[1] = 0.0, 0.0
-    scales = fit_scales([*known, *_population("b", 1.0, 3)])
+    scales = fit_scales([*known, *_population("b", 1.0, 3)], CLASSES)
     newcomer = _network("a", 1.0, seed=8)
     assert not scales.standard(newcomer)[0][:, 1].any()
     assert scales.standard(newcomer)[0][:, 0].any()
@@ -129,4 +150,4 @@ def test_a_column_that_no_training_network_of_the_architecture_had_says_nothing(
 def test_values_are_bounded() -> None:
     rows = _network("a", 1.0)
     rows.classes[0, 0] = 1e9
-    assert np.abs(fit_scales(_populations()).standard(rows)[0]).max() == 12
+    assert np.abs(fit_scales(_populations(), USUAL).standard(rows)[0]).max() == 12

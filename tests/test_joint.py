@@ -20,20 +20,20 @@ from weightfeat.classmodel.joint import (
 SCORES = st.lists(st.floats(-20, 20), min_size=2, max_size=12).map(np.array)
 
 
-@given(st.lists(SCORES, min_size=1, max_size=4), st.floats(0, 5), st.data())
-def test_the_slope_is_the_losss_own(networks: list[np.ndarray], naming: float, data: st.DataObject) -> None:
+@given(st.lists(SCORES, min_size=1, max_size=4), st.data())
+def test_the_slope_is_the_losss_own(networks: list[np.ndarray], data: st.DataObject) -> None:
     examples = [
         Example(scores[:, None], (), data.draw(st.none() | st.integers(0, len(scores) - 1)))
         for scores in networks
     ]
     layout, scores = _layout(examples), np.concatenate(networks)
-    _, slope = _loss(scores, layout, naming)
+    _, slope = _loss(scores, layout)
     step = 1e-5
     for at in range(len(scores)):
         up, down = scores.copy(), scores.copy()
         up[at] += step
         down[at] -= step
-        difference = _loss(up, layout, naming)[0] - _loss(down, layout, naming)[0]
+        difference = _loss(up, layout)[0] - _loss(down, layout)[0]
         assert slope[at] == pytest.approx(difference / (2 * step), abs=1e-4)
 
 
@@ -42,7 +42,7 @@ def test_the_loss_is_that_of_what_is_true(scores: np.ndarray, data: st.DataObjec
     target = data.draw(st.integers(0, len(scores) - 1))
     p = target_probabilities(scores)
     for label, likelihood in ((target, p[target]), (None, 1 - p.sum())):
-        value, _ = _loss(scores, _layout([Example(scores[:, None], (), label)]), naming=0.0)
+        value, _ = _loss(scores, _layout([Example(scores[:, None], (), label)]))
         assert np.exp(-value) == pytest.approx(likelihood, abs=1e-9)
 
 
@@ -84,7 +84,7 @@ def _told_apart(model: Joint, examples: list[Example]) -> tuple[float, float]:
 
 
 def test_targets_are_named_and_networks_told_apart_on_new_ones() -> None:
-    model = fit_joint(_networks(80, 4.0, 0), c=10.0, own=(1.0, 1.0), naming=1.0)
+    model = fit_joint(_networks(80, 4.0, 0), c=10.0, own=(1.0, 1.0))
     examples = _networks(200, 4.0, 1)
     named, auc = _told_apart(model, examples)
     assert named > 0.9
@@ -95,15 +95,15 @@ def test_targets_are_named_and_networks_told_apart_on_new_ones() -> None:
 
 def test_a_statistic_may_speak_differently_in_different_groups() -> None:
     learned, new = _networks(120, 3.0, 5, loud=(0, 1)), _networks(200, 3.0, 6, loud=(0, 1))
-    apart = fit_joint(learned, c=3.0, own=(12.0, 12.0), naming=1.0)
-    together = fit_joint(learned, c=3.0, own=(1e-6, 1e-6), naming=1.0)
+    apart = fit_joint(learned, c=3.0, own=(12.0, 12.0))
+    together = fit_joint(learned, c=3.0, own=(1e-6, 1e-6))
     assert _told_apart(apart, new)[0] > _told_apart(together, new)[0] + 0.05
     assert np.abs(together.own).max() < 1e-4
 
 
 def test_a_group_not_learned_from_is_read_by_what_is_shared() -> None:
     second = [e for e in _networks(120, 4.0, 7) if e.groups[1]]
-    model = fit_joint(second, c=3.0, own=(12.0, 12.0), naming=1.0)
+    model = fit_joint(second, c=3.0, own=(12.0, 12.0))
     assert not model.own[0].any()
     assert _told_apart(model, [e for e in _networks(200, 4.0, 8) if e.groups[0]])[0] > 0.8
 
@@ -114,7 +114,7 @@ def test_a_network_is_read_by_the_parts_of_all_its_groups() -> None:
     examples = [
         Example(e.classes, (*e.groups, bool(rng.integers(2))), e.target) for e in _networks(60, 3.0, 9)
     ]
-    model = fit_joint(examples, c=3.0, own=(12.0, 12.0, 1.0), naming=1.0)
+    model = fit_joint(examples, c=3.0, own=(12.0, 12.0, 1.0))
     rows = np.eye(6) * model.scale + model.centre
     with_third, without = (model.scores(rows, (False, True, third)) for third in (True, False))
     np.testing.assert_allclose(with_third - without, model.own[2], atol=1e-12)
@@ -122,15 +122,13 @@ def test_a_network_is_read_by_the_parts_of_all_its_groups() -> None:
 
 def test_the_order_of_the_networks_plays_no_part() -> None:
     examples = _networks(40, 3.0, 10)
-    first, second = (
-        fit_joint(some, c=3.0, own=(12.0, 1.0), naming=1.0) for some in (examples, examples[::-1])
-    )
+    first, second = (fit_joint(some, c=3.0, own=(12.0, 1.0)) for some in (examples, examples[::-1]))
     np.testing.assert_allclose(first.shared, second.shared, atol=1e-4)
     np.testing.assert_allclose(first.own, second.own, atol=1e-4)
 
 
 def test_without_signal_it_stays_near_even_odds() -> None:
-    model = fit_joint(_networks(80, 0.0, 2), c=0.3, own=(0.3, 0.3), naming=1.0)
+    model = fit_joint(_networks(80, 0.0, 2), c=0.3, own=(0.3, 0.3))
     assert np.abs(_odds(model, _networks(50, 0.0, 3))).max() < 1.5
 
 
@@ -139,7 +137,7 @@ def test_a_column_that_says_nothing_has_no_weight() -> None:
         Example(np.hstack([e.classes, np.ones((len(e.classes), 1))]), e.groups, e.target)
         for e in _networks(20, 3.0, 4)
     ]
-    model = fit_joint(flat, c=3.0, own=(3.0, 3.0), naming=1.0)
+    model = fit_joint(flat, c=3.0, own=(3.0, 3.0))
     assert model.shared[-1] == 0
     assert not model.own[:, -1].any()
     assert np.isfinite(model.shared).all()

@@ -55,7 +55,7 @@ class Metaparameters:
     train_class_c: float
     train_class_own_c: float
     train_class_family_c: float
-    train_class_naming: float
+    train_class_scale_classes: float
     train_class_pair_c: float
     train_class_folds: int
     train_shrinkage: float

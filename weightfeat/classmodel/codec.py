@@ -17,7 +17,7 @@ from weightfeat.classmodel.settings import ClassSettings
 from weightfeat.detector.linear import Linear
 
 FORMAT = "weightfeat-class-evidence"
-VERSION = 7
+VERSION = 8
 JOINT = ("centre", "scale", "shared", "own")
 VECTORS = ("centre", "scale", "coefficient")
 SCALES = ("total", "known", "centre", "between", "within")
@@ -60,7 +60,8 @@ def from_parts(document: dict[str, Any], tables: Tables) -> tuple[ClassModels, C
     """Raises ValueError, KeyError or TypeError for anything that does not fit."""
     if document["format"] != FORMAT or document["version"] != VERSION:
         raise ValueError(f"is {document['format']!r} version {document['version']!r}, not {FORMAT} {VERSION}")
-    scales = _scales(_words(document, "architectures"), tables)
+    settings = ClassSettings(**document["settings"])
+    scales = _scales(_words(document, "architectures"), tables, settings.scale_classes)
     families = _words(document, "families")
     target, pair = (_model(name, document[name], tables, len(families)) for name in PARTS)
     models = ClassModels(
@@ -70,7 +71,7 @@ def from_parts(document: dict[str, Any], tables: Tables) -> tuple[ClassModels, C
         None if pair is None else Linear(*pair),
         _members(document["members"], tables, len(families)),
     )
-    return models, ClassSettings(**document["settings"])
+    return models, settings
 
 
 def _words(document: dict[str, Any], key: str) -> tuple[str, ...]:
@@ -82,7 +83,7 @@ def _words(document: dict[str, Any], key: str) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _scales(architectures: tuple[str, ...], tables: Tables) -> Scales:
+def _scales(architectures: tuple[str, ...], tables: Tables, classes: float) -> Scales:
     columns = len(CLASS_COLUMNS) + len(PAIR_OWN)
     tall, square = (len(architectures), columns), (columns, columns)
     shapes: tuple[tuple[int, ...], ...] = (tall, tall, (columns,), square, square)
@@ -99,7 +100,7 @@ def _scales(architectures: tuple[str, ...], tables: Tables) -> Scales:
     }
     if least["between"] <= 0 or least["within"] < -_ROUNDING:
         raise ValueError("what scales vary by is no covariance")
-    return Scales(architectures, **found)
+    return Scales(architectures, **found, classes=classes)
 
 
 def _model(name: str, entry: Any, tables: Tables, families: int) -> tuple[Any, ...] | None:

@@ -6,8 +6,7 @@ A network of C classes is clean with weight C and has class c as its target with
 
 A regression that asked of every class by itself whether it is a target would count the classes of a clean network as
 so many independent witnesses. This one weighs a network as one witness, and adds what is known besides: of a trojaned
-network's classes exactly one is the target. `naming` weighs that part, the log-likelihood of the target among the
-classes of its own network, against the rest.
+network's classes exactly one is the target.
 
 One statistic speaks differently in different groups of networks. A coefficient is therefore a part that all share and a
 part of its own for every group that a network is in (partial pooling; Gelman and Hill 2007, chapter 12), each with its
@@ -57,7 +56,7 @@ class Example:
     target: int | None
 
 
-def fit_joint(examples: Sequence[Example], c: float, own: Sequence[float], naming: float) -> Joint:
+def fit_joint(examples: Sequence[Example], c: float, own: Sequence[float]) -> Joint:
     """Learn from labelled networks.
 
     Rows are divided by sqrt(columns), so that `c` and `own`, one a group, are the prior variances of what the shared
@@ -79,7 +78,7 @@ def fit_joint(examples: Sequence[Example], c: float, own: Sequence[float], namin
     def loss(values: Array) -> tuple[float, Array]:
         coefficients = mixing @ values[:-1].reshape(len(stretch), count)
         scores = [rows[part] @ each for part, each in zip(parts, coefficients, strict=True)]
-        value, slope = _loss(np.concatenate(scores) + values[-1], layout, naming)
+        value, slope = _loss(np.concatenate(scores) + values[-1], layout)
         gradient = mixing.T @ np.stack([slope[part] @ rows[part] for part in parts])
         penalty = float(values[:-1] @ values[:-1]) / (2 * c)
         return value + penalty, np.append(gradient.ravel() + values[:-1] / c, slope.sum())
@@ -137,17 +136,13 @@ def _layout(examples: Sequence[Example]) -> _Layout:
     return _Layout(starts, counts, trojaned, targets)
 
 
-def _loss(scores: Array, layout: _Layout, naming: float) -> tuple[float, Array]:
-    """Minus log-likelihood of all networks, and its slope for each class's score."""
+def _loss(scores: Array, layout: _Layout) -> tuple[float, Array]:
+    """Minus log-likelihood of all networks, each clean or with its target, and its slope for each class's score."""
     trojaned, clean = layout.trojaned, np.log(layout.counts)
-    inside = np.logaddexp.reduceat(scores, layout.starts)
-    every = np.logaddexp(inside, clean)
-    target = scores[layout.targets]
-    value = (every - np.where(trojaned, 0.0, clean)).sum() - target.sum()
-    value += naming * (inside[trojaned] - target).sum()
+    every = np.logaddexp(np.logaddexp.reduceat(scores, layout.starts), clean)
+    value = every.sum() - clean[~trojaned].sum() - scores[layout.targets].sum()
     slope = np.exp(scores - np.repeat(every, layout.counts))
-    slope += np.repeat(naming * trojaned, layout.counts) * np.exp(scores - np.repeat(inside, layout.counts))
-    slope[layout.targets] -= 1 + naming
+    slope[layout.targets] -= 1
     return float(value), slope
 
 

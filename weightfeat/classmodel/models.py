@@ -76,7 +76,7 @@ def fit_models(
     """
     from threadpoolctl import threadpool_limits
 
-    scales = fit_scales(rows)
+    scales = fit_scales(rows, settings.scale_classes)
     taught = [
         (groups_of(r, families), *scales.standard(r), t)
         for r, y, t in zip(rows, labels, targets, strict=True)
@@ -94,7 +94,7 @@ def _fit_target(named: Sequence[Example], settings: ClassSettings) -> Joint | No
         return None
     families = len(named[0].groups) - 2
     own = [settings.class_own_c] * 2 + [settings.class_family_c] * families
-    return fit_joint(named, settings.class_c, own, settings.naming)
+    return fit_joint(named, settings.class_c, own)
 
 
 def _fit_pair(parts: Sequence[tuple[Array, NDArray[np.int64]]], c: float) -> Linear | None:

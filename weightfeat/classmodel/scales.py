@@ -2,15 +2,24 @@
 
 Of nine classes a median absolute deviation is known to about a third of itself, and the target is one of the nine. But
 networks of one architecture differ little in what is usual, and what is usual in one architecture is near to what is
-usual in others. With x the logarithms of a network's scales, one entry a statistic,
+usual in others. With x the logarithms of a network's robust scales, one entry a statistic,
 
     x = theta + e,  theta ~ Normal(centre, between) of an architecture,  e ~ Normal(0, within) of a network,
 
-and a statistic is measured with exp of the posterior mean of theta, given the n networks at hand: the architecture's
+and a statistic's usual scale is exp of the posterior mean of theta, given the n networks at hand: the architecture's
 training networks and the network itself, which alone speaks where nothing was learned of its architecture. With m their
 mean it is centre + between (between + within / n)^-1 (m - centre) (Searle, Casella and McCulloch 1992, Variance
 components, chapter 7). Covariances matter: that a network is loud as a whole, all of its statistics tell together; that
 one statistic is loud in it, hardly more than that one.
+
+What a network differs by from its architecture is part noise, part its own. So the variance of its C classes is heard
+too, the usual scale's square counting as `classes` of them: it is measured with the root of
+
+    (C variance + classes scale^2) / (C - 1 + classes)
+
+(the posterior mean of a variance under a scaled inverse chi-square prior; Gelman et al. 2013, chapter 2). Where no
+batch norm feeds the head, no law of the training data gives an architecture's networks a common measure: there a
+network's own robust scales are taken as they are (experiment 55).
 """
 
 from __future__ import annotations
@@ -43,6 +52,7 @@ class Scales:
     total, known : (architectures, columns); sums over an architecture's training networks, and in how many each
         was known.
     centre, between, within : (columns,), (columns, columns) twice; the module's words say of what.
+    classes : how many classes the usual scale counts as beside a network's own.
     """
 
     architectures: tuple[str, ...]
@@ -51,20 +61,32 @@ class Scales:
     centre: Array
     between: Array
     within: Array
+    classes: float
 
     def standard(self, rows: ClassRows) -> tuple[Array, Array]:
         """`classes` and `pairs` of a network in units of these scales, within +-`Z_CLIP`."""
         scale, width = self._of(rows), rows.classes.shape[1]
-        pair_scale = full_pair_scale(scale[width:], scale[:width])
-        return _measured(rows.classes, scale[:width]), _measured(rows.pairs, pair_scale)
+        class_scale = self._with_own(scale[:width], rows)
+        pair_scale = full_pair_scale(scale[width:], class_scale)
+        return _measured(rows.classes, class_scale), _measured(rows.pairs, pair_scale)
 
     def standard_classes(self, rows: ClassRows) -> Array:
         """The first of `standard` alone: pairs are many."""
-        return _measured(rows.classes, self._of(rows)[: rows.classes.shape[1]])
+        return _measured(rows.classes, self._with_own(self._of(rows)[: rows.classes.shape[1]], rows))
+
+    def _with_own(self, usual: Array, rows: ClassRows) -> Array:
+        """Scales of classes' columns that hear the network's own variances too, where a batch norm feeds its head."""
+        if not rows.normed:
+            return usual
+        squares = rows.count * rows.classes.var(axis=0)
+        own = np.sqrt((squares + self.classes * usual**2) / (rows.count - 1 + self.classes))
+        return np.asarray(np.where(squares > 0, own, usual))
 
     def _of(self, rows: ClassRows) -> Array:
         """One scale a column, of classes before those of pairs, for one network."""
         total, known = _logarithms(rows)
+        if not rows.normed:
+            return np.where(known > 0, np.exp(total), np.inf)
         if rows.architecture in self.architectures:
             at = self.architectures.index(rows.architecture)
             # What no training network of this architecture had, no model has learned to read in it.
@@ -85,7 +107,7 @@ class Scales:
         return scale
 
 
-def fit_scales(networks: Sequence[ClassRows]) -> Scales:
+def fit_scales(networks: Sequence[ClassRows], classes: float) -> Scales:
     """Learn from training networks, without labels. Networks of no known architecture are no population."""
     named = [rows for rows in networks if rows.architecture != UNKNOWN]
     names = sorted({rows.architecture for rows in named})
@@ -108,7 +130,7 @@ def fit_scales(networks: Sequence[ClassRows]) -> Scales:
     between -= within * (part.T @ part) / np.maximum(together, 1)
     least = np.maximum(_LEAST * np.diag(within), _LEAST_VARIANCE)
     between, within = _shrunk(between, away, least), _shrunk(within, residuals, 0.0)
-    return Scales(tuple(names), totals, counts, centre, between, within)
+    return Scales(tuple(names), totals, counts, centre, between, within, classes)
 
 
 def _measured(values: Array, scale: Array) -> Array:

@@ -14,17 +14,16 @@ class ClassSettings:
     `class_own_c` is that of what networks with, or without, a batch norm before the head add of their own (`models`),
     `class_family_c` of what a family adds.
 
-    `naming` is what naming the target among its network's classes weighs beside telling the networks apart; at 1 both
-    together are the likelihood of what METADATA says.
+    `scale_classes` is how many classes an architecture's scale counts as beside a network's own (`scales`).
 
     `folds` is how many parts the training networks are dealt into for their own, out-of-fold, evidence; `seed`
     decides how.
     """
 
     class_c: float = 3.0
-    class_own_c: float = 12.0
-    class_family_c: float = 1.0
-    naming: float = 1.0
+    class_own_c: float = 6.0
+    class_family_c: float = 3.0
+    scale_classes: float = 90.0
     pair_c: float = 3.0
     folds: int = 5
     seed: int = 20
@@ -36,15 +35,13 @@ class ClassSettings:
             class_c=params.train_class_c,
             class_own_c=params.train_class_own_c,
             class_family_c=params.train_class_family_c,
-            naming=params.train_class_naming,
+            scale_classes=params.train_class_scale_classes,
             pair_c=params.train_class_pair_c,
             folds=params.train_class_folds,
             seed=params.train_seed,
         )
 
     def __post_init__(self) -> None:
-        positive = min(self.class_c, self.class_own_c, self.class_family_c, self.pair_c) > 0
-        if not (positive and self.naming >= 0 and self.folds >= 2):
-            raise ValueError(
-                f"variances must be positive, naming not negative and folds at least 2, not {self}"
-            )
+        variances = (self.class_c, self.class_own_c, self.class_family_c, self.pair_c)
+        if not (min(*variances, self.scale_classes) > 0 and self.folds >= 2):
+            raise ValueError(f"variances and classes must be positive and folds at least 2, not {self}")
