@@ -15,6 +15,7 @@ from weightfeat.classmodel.joint import (
     fit_joint,
     log_odds,
     target_probabilities,
+    with_squares,
 )
 
 SCORES = st.lists(st.floats(-20, 20), min_size=2, max_size=12).map(np.array)
@@ -84,7 +85,7 @@ def _told_apart(model: Joint, examples: list[Example]) -> tuple[float, float]:
 
 
 def test_targets_are_named_and_networks_told_apart_on_new_ones() -> None:
-    model = fit_joint(_networks(80, 4.0, 0), c=10.0, own=(1.0, 1.0))
+    model = fit_joint(_networks(80, 4.0, 0), c=10.0, own=(1.0, 1.0), squares=0.1)
     examples = _networks(200, 4.0, 1)
     named, auc = _told_apart(model, examples)
     assert named > 0.9
@@ -93,17 +94,35 @@ def test_targets_are_named_and_networks_told_apart_on_new_ones() -> None:
     assert abs((1 / (1 + np.exp(-odds))).mean() - 0.5) < 0.1
 
 
+def test_a_class_that_stands_out_far_may_be_more_suspect_than_in_proportion() -> None:
+    """Targets are those that stand out by 2 and more, either way; of half as much nothing follows."""
+    rng = np.random.default_rng(3)
+    learned, new = [], []
+    for networks in (learned, new):
+        for at in range(400):
+            classes = rng.uniform(-1, 1, size=(8, 1))
+            classes[:2, 0] = [1.5, -1.5]
+            if at % 2:
+                classes[2, 0] = 3.0
+            networks.append(Example(classes, (), 2 if at % 2 else None))
+    straight, bent = (
+        np.mean(np.logaddexp(0, np.where(np.arange(400) % 2, -1, 1) * _odds(model, new)))
+        for model in (fit_joint(learned, c=3.0, own=(), squares=part) for part in (0.0, 1.0))
+    )
+    assert bent < 0.8 * straight
+
+
 def test_a_statistic_may_speak_differently_in_different_groups() -> None:
     learned, new = _networks(120, 3.0, 5, loud=(0, 1)), _networks(200, 3.0, 6, loud=(0, 1))
-    apart = fit_joint(learned, c=3.0, own=(12.0, 12.0))
-    together = fit_joint(learned, c=3.0, own=(1e-6, 1e-6))
+    apart = fit_joint(learned, c=3.0, own=(12.0, 12.0), squares=0.1)
+    together = fit_joint(learned, c=3.0, own=(1e-6, 1e-6), squares=0.1)
     assert _told_apart(apart, new)[0] > _told_apart(together, new)[0] + 0.05
     assert np.abs(together.own).max() < 1e-4
 
 
 def test_a_group_not_learned_from_is_read_by_what_is_shared() -> None:
     second = [e for e in _networks(120, 4.0, 7) if e.groups[1]]
-    model = fit_joint(second, c=3.0, own=(12.0, 12.0))
+    model = fit_joint(second, c=3.0, own=(12.0, 12.0), squares=0.1)
     assert not model.own[0].any()
     assert _told_apart(model, [e for e in _networks(200, 4.0, 8) if e.groups[0]])[0] > 0.8
 
@@ -114,21 +133,25 @@ def test_a_network_is_read_by_the_parts_of_all_its_groups() -> None:
     examples = [
         Example(e.classes, (*e.groups, bool(rng.integers(2))), e.target) for e in _networks(60, 3.0, 9)
     ]
-    model = fit_joint(examples, c=3.0, own=(12.0, 12.0, 1.0))
-    rows = np.eye(6) * model.scale + model.centre
+    model = fit_joint(examples, c=3.0, own=(12.0, 12.0, 1.0), squares=0.1)
+    rows = rng.normal(size=(6, examples[0].classes.shape[1]))
     with_third, without = (model.scores(rows, (False, True, third)) for third in (True, False))
-    np.testing.assert_allclose(with_third - without, model.own[2], atol=1e-12)
+    added = ((with_squares(rows) - model.centre) / model.scale) @ model.own[2]
+    np.testing.assert_allclose(with_third - without, added, atol=1e-12)
+    assert np.abs(added).max() > 0.1
 
 
 def test_the_order_of_the_networks_plays_no_part() -> None:
     examples = _networks(40, 3.0, 10)
-    first, second = (fit_joint(some, c=3.0, own=(12.0, 1.0)) for some in (examples, examples[::-1]))
+    first, second = (
+        fit_joint(some, c=3.0, own=(12.0, 1.0), squares=0.1) for some in (examples, examples[::-1])
+    )
     np.testing.assert_allclose(first.shared, second.shared, atol=1e-4)
     np.testing.assert_allclose(first.own, second.own, atol=1e-4)
 
 
 def test_without_signal_it_stays_near_even_odds() -> None:
-    model = fit_joint(_networks(80, 0.0, 2), c=0.3, own=(0.3, 0.3))
+    model = fit_joint(_networks(80, 0.0, 2), c=0.3, own=(0.3, 0.3), squares=0.1)
     assert np.abs(_odds(model, _networks(50, 0.0, 3))).max() < 1.5
 
 
@@ -137,7 +160,8 @@ def test_a_column_that_says_nothing_has_no_weight() -> None:
         Example(np.hstack([e.classes, np.ones((len(e.classes), 1))]), e.groups, e.target)
         for e in _networks(20, 3.0, 4)
     ]
-    model = fit_joint(flat, c=3.0, own=(3.0, 3.0))
-    assert model.shared[-1] == 0
-    assert not model.own[:, -1].any()
+    model = fit_joint(flat, c=3.0, own=(3.0, 3.0), squares=0.1)
+    last = flat[0].classes.shape[1] - 1
+    assert not model.shared[[last, -1]].any()
+    assert not model.own[:, [last, -1]].any()
     assert np.isfinite(model.shared).all()

@@ -86,6 +86,7 @@ PAIRS_READ = {"train_logistic_on": "classes"}
         ({}, {"train_class_own_c": 0.1}),
         ({}, {"train_class_family_c": 10.0}),
         (PAIRS_READ, {"train_class_pair_c": 0.1}),
+        ({}, {"train_class_squares": 0.0}),
         ({}, {"train_class_scale_classes": 3.0}),
         ({}, {"train_class_folds": 2}),
         ({}, {"train_logistic_on": "all"}),

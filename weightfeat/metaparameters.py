@@ -55,6 +55,7 @@ class Metaparameters:
     train_class_c: float
     train_class_own_c: float
     train_class_family_c: float
+    train_class_squares: float
     train_class_scale_classes: float
     train_class_pair_c: float
     train_class_folds: int

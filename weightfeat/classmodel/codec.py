@@ -21,7 +21,8 @@ VERSION = 8
 JOINT = ("centre", "scale", "shared", "own")
 VECTORS = ("centre", "scale", "coefficient")
 SCALES = ("total", "known", "centre", "between", "within")
-PARTS = {"target": (CLASS_COLUMNS, JOINT), "pair": (PAIR_COLUMNS, VECTORS)}
+TARGET_ENTRIES = (*CLASS_COLUMNS, *(f"{name}.squared" for name in CLASS_COLUMNS))
+PARTS = {"target": (TARGET_ENTRIES, JOINT), "pair": (PAIR_COLUMNS, VECTORS)}
 
 _ROUNDING = 1e-6
 
@@ -52,7 +53,7 @@ def to_parts(
 def _stacked(models: ClassModels, vector: str) -> NDArray[np.float64]:
     """(members, ...) one vector of all of them."""
     return np.array([getattr(member, vector) for member in models.members]).reshape(
-        -1, *_shape(vector, CLASS_COLUMNS, len(models.families))
+        -1, *_shape(vector, TARGET_ENTRIES, len(models.families))
     )
 
 
@@ -126,7 +127,7 @@ def _members(intercepts: Any, tables: Tables, families: int) -> tuple[Joint, ...
         raise ValueError(f"{intercepts!r} are not intercepts")
     found = {}
     for vector in JOINT:
-        shape = (len(intercepts), *_shape(vector, CLASS_COLUMNS, families))
+        shape = (len(intercepts), *_shape(vector, TARGET_ENTRIES, families))
         found[vector] = _checked(tables[f"class_members_{vector}"], shape, f"the members' {vector}")
     return tuple(
         Joint(**{vector: found[vector][at] for vector in JOINT}, intercept=_intercept(intercept))

@@ -8,6 +8,9 @@ A regression that asked of every class by itself whether it is a target would co
 so many independent witnesses. This one weighs a network as one witness, and adds what is known besides: of a trojaned
 network's classes exactly one is the target.
 
+A score is a sum over statistics and their signed squares: a class that stands out far in one statistic may be more, or
+less, than twice as suspect as one that stands out half as far.
+
 One statistic speaks differently in different groups of networks. A coefficient is therefore a part that all share and a
 part of its own for every group that a network is in (partial pooling; Gelman and Hill 2007, chapter 12), each with its
 prior variance. `models` says which groups there are.
@@ -30,7 +33,7 @@ _TOLERANCE = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class Joint:
-    """Scores of classes. Vectors of one entry a column; `own` is (groups, columns).
+    """Scores of classes. Vectors of one entry a statistic and then one a square; `own` is (groups, entries).
 
     `centre` and `scale` put columns on one scale as in `Linear`; a `scale` of 0 drops a constant column.
     """
@@ -42,35 +45,43 @@ class Joint:
     intercept: float
 
     def scores(self, classes: Array, groups: Groups) -> Array:
-        """(C,) from a network's rows (C, columns); `groups` marks those it is in."""
+        """(C,) from a network's rows (C, statistics); `groups` marks those it is in."""
         coefficient = self.shared + self.own[list(groups)].sum(axis=0)
-        return Linear(self.centre, self.scale, coefficient, self.intercept).raw(classes)
+        return Linear(self.centre, self.scale, coefficient, self.intercept).raw(with_squares(classes))
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """A network to learn from: rows (C, columns), a mark for every group it is in, its target; None: clean."""
+    """A network to learn from: rows (C, statistics), a mark for every group it is in, its target; None: clean."""
 
     classes: Array
     groups: Groups
     target: int | None
 
 
-def fit_joint(examples: Sequence[Example], c: float, own: Sequence[float]) -> Joint:
+def with_squares(classes: Array) -> Array:
+    """(C, 2 statistics): every value, then x |x| of every value."""
+    return np.hstack([classes, classes * np.abs(classes)])
+
+
+def fit_joint(examples: Sequence[Example], c: float, own: Sequence[float], squares: float) -> Joint:
     """Learn from labelled networks.
 
-    Rows are divided by sqrt(columns), so that `c` and `own`, one a group, are the prior variances of what the shared
-    and the groups' own coefficients add to a standard row's score, whatever the number of columns.
+    `c` and `own`, one a group, are the prior variances of what the shared and the groups' own coefficients add to a
+    standard row's score, whatever the number of columns: columns are made to add up to one. A square has `squares`
+    times the prior variance of a statistic; 0: none are used.
     """
     from scipy.optimize import minimize
 
     examples = sorted(examples, key=lambda example: example.groups)
     layout = _layout(examples)
-    classes = np.concatenate([example.classes for example in examples])
+    classes = with_squares(np.concatenate([example.classes for example in examples]))
     centre, scale = fit_standard(classes)
-    used = scale > 0
-    count = int(used.sum())
-    width, stretch = np.sqrt(max(count, 1)), np.sqrt(np.array([1.0, *(each / c for each in own)]))
+    weight = np.repeat([1.0, np.sqrt(squares)], classes.shape[1] // 2)
+    used = (scale > 0) & (weight > 0)
+    scale = np.where(used, scale / np.where(used, weight, 1.0), 0.0)
+    count, width = int(used.sum()), np.sqrt(max(float((weight[used] ** 2).sum()), 1.0))
+    stretch = np.sqrt(np.array([1.0, *(each / c for each in own)]))
     rows = standardised(classes, centre, scale)[:, used] / width
     parts, mixing = _by_groups(examples)
     mixing = mixing * stretch  # so that one penalty serves all

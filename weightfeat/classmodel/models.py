@@ -94,7 +94,7 @@ def _fit_target(named: Sequence[Example], settings: ClassSettings) -> Joint | No
         return None
     families = len(named[0].groups) - 2
     own = [settings.class_own_c] * 2 + [settings.class_family_c] * families
-    return fit_joint(named, settings.class_c, own)
+    return fit_joint(named, settings.class_c, own, settings.squares)
 
 
 def _fit_pair(parts: Sequence[tuple[Array, NDArray[np.int64]]], c: float) -> Linear | None:

@@ -14,6 +14,8 @@ class ClassSettings:
     `class_own_c` is that of what networks with, or without, a batch norm before the head add of their own (`models`),
     `class_family_c` of what a family adds.
 
+    `squares` is the prior variance of a statistic's signed square, in that of the statistic itself (`joint`).
+
     `scale_classes` is how many classes an architecture's scale counts as beside a network's own (`scales`).
 
     `folds` is how many parts the training networks are dealt into for their own, out-of-fold, evidence; `seed`
@@ -23,6 +25,7 @@ class ClassSettings:
     class_c: float = 3.0
     class_own_c: float = 6.0
     class_family_c: float = 3.0
+    squares: float = 0.1
     scale_classes: float = 90.0
     pair_c: float = 3.0
     folds: int = 5
@@ -35,6 +38,7 @@ class ClassSettings:
             class_c=params.train_class_c,
             class_own_c=params.train_class_own_c,
             class_family_c=params.train_class_family_c,
+            squares=params.train_class_squares,
             scale_classes=params.train_class_scale_classes,
             pair_c=params.train_class_pair_c,
             folds=params.train_class_folds,
@@ -43,5 +47,7 @@ class ClassSettings:
 
     def __post_init__(self) -> None:
         variances = (self.class_c, self.class_own_c, self.class_family_c, self.pair_c)
-        if not (min(*variances, self.scale_classes) > 0 and self.folds >= 2):
-            raise ValueError(f"variances and classes must be positive and folds at least 2, not {self}")
+        if not (min(*variances, self.scale_classes) > 0 and self.squares >= 0 and self.folds >= 2):
+            raise ValueError(
+                f"variances and classes must be positive, squares not negative, folds at least 2, not {self}"
+            )
