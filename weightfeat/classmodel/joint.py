@@ -79,10 +79,9 @@ def fit_joint(examples: Sequence[Example], c: float, own: Sequence[float], squar
     centre, scale = fit_standard(classes)
     weight = np.repeat([1.0, np.sqrt(squares)], classes.shape[1] // 2)
     used = (scale > 0) & (weight > 0)
-    scale = np.where(used, scale / np.where(used, weight, 1.0), 0.0)
-    count, width = int(used.sum()), np.sqrt(max(float((weight[used] ** 2).sum()), 1.0))
-    stretch = np.sqrt(np.array([1.0, *(each / c for each in own)]))
-    rows = standardised(classes, centre, scale)[:, used] / width
+    weight = weight[used] / np.sqrt(max(float((weight[used] ** 2).sum()), 1.0))
+    count, stretch = len(weight), np.sqrt(np.array([1.0, *(each / c for each in own)]))
+    rows = standardised(classes, centre, scale)[:, used] * weight
     parts, mixing = _by_groups(examples)
     mixing = mixing * stretch  # so that one penalty serves all
 
@@ -102,7 +101,7 @@ def fit_joint(examples: Sequence[Example], c: float, own: Sequence[float], squar
         options={"maxiter": 2000, "ftol": 1e-12, "gtol": _TOLERANCE},
     ).x
     coefficients = np.zeros((len(stretch), len(scale)))
-    coefficients[:, used] = stretch[:, None] * found[:-1].reshape(len(stretch), count) / width
+    coefficients[:, used] = stretch[:, None] * found[:-1].reshape(len(stretch), count) * weight
     return Joint(centre, scale, coefficients[0], coefficients[1:], float(found[-1]))
 
 
