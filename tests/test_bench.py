@@ -131,6 +131,19 @@ def test_the_learning_curve_ends_where_the_report_stands(measured: bench.Measure
     assert {p.draws for p in points} == {2}
 
 
+def test_the_naming_curve_learns_from_what_the_learning_curve_learns_from(measured: bench.Measured) -> None:
+    points = measured.naming
+    assert [(p.share, p.models) for p in points] == [(p.share, p.models) for p in measured.curve]
+    assert points[-1].found == measured.recovery
+    for point in points:
+        found = point.of("all networks")
+        assert found is not None
+        assert found.networks == 24
+    last = points[-1].of("all networks")
+    assert last is not None
+    assert f"{last.target_hits / 24:.3f}" in bench.as_table(measured).splitlines()[-1]
+
+
 def test_everything_is_printed_and_written(measured: bench.Measured, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     text = bench.as_table(measured)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weightfeat import features
-from weightfeat.classmodel import ClassSettings
+from weightfeat.classmodel import ClassSettings, naming_curve
 from weightfeat.classmodel.measure import Recovery, as_lines, recover, wilson
 from weightfeat.configure import bar, estimators, feature_table, searching, with_few_bags, workers
 from weightfeat.evaluation import control, crossval, effects_report, held_out, learning_curve, plots, report
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """A report and what stands beside it; `rows` are METADATA's, `curve` is empty where none was asked for."""
+    """A report and what stands beside it.
+
+    `rows` are METADATA's; `curve` and `naming` are empty where no learning curve was asked for.
+    """
 
     report: report.Report
     validation: crossval.CrossValidation
@@ -37,6 +40,7 @@ class Measured:
     held_out: tuple[held_out.HeldOut, ...]
     recovery: tuple[Recovery, ...]
     curve: tuple[learning_curve.Point, ...]
+    naming: tuple[naming_curve.NamingPoint, ...]
 
 
 def measure(
@@ -74,13 +78,15 @@ def measure(
     else:
         validation = bench.cross_validate(drawn)
     figures = report.summarise(validation, labelled.rows, bench.controls(drawn), seed=seed)
+    recovery = bench.recover(validation, drawn)
     return Measured(
         report=figures,
         validation=validation,
         rows=labelled.rows,
         held_out=bench.hold_out(),
-        recovery=bench.recover(validation, drawn),
+        recovery=recovery,
         curve=bench.curve(validation, drawn) if curve else (),
+        naming=bench.naming(recovery, drawn) if curve else (),
     )
 
 
@@ -147,12 +153,21 @@ class _Bench:
                 *(whole, *self._data, make, folds), jobs=self._jobs, seed=self._seed, progress=advance
             )
 
+    def naming(
+        self, whole: Sequence[Recovery], folds: Sequence[Fold]
+    ) -> tuple[naming_curve.NamingPoint, ...]:
+        if not whole:
+            return ()
+        settings = ClassSettings.of(self._params)
+        return naming_curve.naming_curve(whole, self._labelled, folds, settings, seed=self._seed)
+
 
 def as_table(measured: Measured) -> str:
     """All of it for a terminal."""
     lines = [line for held in measured.held_out for line in ("", *held_out.as_lines(held))]
     lines += ["", *as_lines(measured.recovery)] if measured.recovery else []
     lines += ["", *learning_curve.as_lines(measured.curve)] if measured.curve else []
+    lines += ["", *naming_curve.as_lines(measured.naming)] if measured.naming else []
     return report.as_table(measured.report) + "\n".join(lines) + "\n"
 
 
@@ -188,4 +203,5 @@ def _beside(measured: Measured) -> dict[str, Any]:
             for found in measured.recovery
         ],
         "learning_curve": [asdict(point) for point in measured.curve],
+        "target_recovery_curve": [asdict(point) for point in measured.naming],
     }

@@ -1,0 +1,78 @@
+"""What more networks would bring to naming the target: the same test networks, after learning from fewer and fewer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from weightfeat.classmodel.measure import Recovery, recover, wilson
+from weightfeat.classmodel.settings import ClassSettings
+from weightfeat.errors import BadRound
+from weightfeat.evaluation.folds import Fold, thinned
+from weightfeat.evaluation.learning_curve import SHARES
+from weightfeat.labelled import LabelledSet
+
+
+@dataclass(frozen=True)
+class NamingPoint:
+    """What `recover` finds after learning from `models` networks, `share` of all, means over folds."""
+
+    share: float
+    models: float
+    found: tuple[Recovery, ...]
+
+    def of(self, cell: str) -> Recovery | None:
+        """The cell's entry, if there are networks of it."""
+        return next((one for one in self.found if one.cell == cell), None)
+
+
+def naming_curve(
+    whole: Sequence[Recovery],
+    labelled: LabelledSet,
+    folds: Sequence[Fold],
+    settings: ClassSettings,
+    *,
+    shares: Sequence[float] = SHARES,
+    seed: int = 0,
+) -> tuple[NamingPoint, ...]:
+    """A point a share, in order, learned from the sub-samples that the learning curve learns from; the last is `whole`.
+
+    Shares that leave too few models of a label are left out.
+    """
+    points = []
+    for share in sorted(shares):
+        try:
+            part = thinned(
+                folds, labelled.labels, labelled.architectures, labelled.groups, share=share, seed=seed
+            )
+        except BadRound:
+            continue
+        points.append(NamingPoint(share, _learned_from(part), recover(labelled, part, settings)))
+    return (*points, NamingPoint(1.0, _learned_from(folds), tuple(whole)))
+
+
+def _learned_from(folds: Sequence[Fold]) -> float:
+    return float(np.mean([fold.train.size for fold in folds]))
+
+
+def as_lines(points: Sequence[NamingPoint]) -> list[str]:
+    """For a terminal, a line a point: shares of all networks and of those with as many classes attacked."""
+    cells = [found.cell for found in points[-1].found if " x " not in found.cell]
+    lines = ["target class found after learning from fewer", "    learned from     " + _row(cells)]
+    for point in points:
+        found = [_share(point.of(cell)) for cell in cells]
+        lines.append(f"    {point.models:>7.1f} ({point.share:>6.1%})  {_row(found)}")
+    return lines
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "".join(f"{cell:<23}" for cell in cells).rstrip()
+
+
+def _share(found: Recovery | None) -> str:
+    if found is None or not found.networks:
+        return "-"
+    low, high = wilson(found.target_hits, found.networks)
+    return f"{found.target_hits / found.networks:.3f} [{low:.3f}, {high:.3f}]"
