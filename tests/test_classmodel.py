@@ -242,6 +242,16 @@ def test_damaged_parts_are_refused(damage: str) -> None:
         ClassEvidence.from_parts(document, tables)
 
 
+@pytest.mark.parametrize("name", ["scale_classes", "squares", "class_c"])
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf"), 1e300, "90", None])
+def test_settings_out_of_all_measure_are_refused(name: str, value: object) -> None:
+    rows, labels, targets = _sample(20)
+    document, tables = ClassEvidence().fit(rows, labels, targets).to_parts()
+    document["settings"][name] = value
+    with pytest.raises((ValueError, TypeError)):
+        ClassEvidence.from_parts(document, tables)
+
+
 def test_too_few_networks_give_no_evidence_instead_of_leaking() -> None:
     rows, labels, targets = _sample(3)
     evidence = ClassEvidence()

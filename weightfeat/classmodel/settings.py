@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from weightfeat.metaparameters import Metaparameters
 
+LARGEST = 1e6
+
 
 @dataclass(frozen=True)
 class ClassSettings:
@@ -46,8 +48,10 @@ class ClassSettings:
         )
 
     def __post_init__(self) -> None:
-        variances = (self.class_c, self.class_own_c, self.class_family_c, self.pair_c)
-        if not (min(*variances, self.scale_classes) > 0 and self.squares >= 0 and self.folds >= 2):
+        positive = (self.class_c, self.class_own_c, self.class_family_c, self.pair_c, self.scale_classes)
+        bounded = all(0 < value <= LARGEST for value in positive) and 0 <= self.squares <= LARGEST
+        if not (bounded and self.folds >= 2):
             raise ValueError(
-                f"variances and classes must be positive, squares not negative, folds at least 2, not {self}"
+                f"variances and classes must be positive, squares not negative, none of them beyond {LARGEST:g}, "
+                f"and folds at least 2, not {self}"
             )
