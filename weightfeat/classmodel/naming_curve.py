@@ -9,8 +9,7 @@ import numpy as np
 
 from weightfeat.classmodel.measure import Recovery, recover, wilson
 from weightfeat.classmodel.settings import ClassSettings
-from weightfeat.errors import BadRound
-from weightfeat.evaluation.folds import Fold, thinned
+from weightfeat.evaluation.folds import Fold, thinnings
 from weightfeat.evaluation.learning_curve import SHARES
 from weightfeat.labelled import LabelledSet
 
@@ -41,15 +40,13 @@ def naming_curve(
 
     Shares that leave too few models of a label are left out.
     """
-    points = []
-    for share in sorted(shares):
-        try:
-            part = thinned(
-                folds, labelled.labels, labelled.architectures, labelled.groups, share=share, seed=seed
-            )
-        except BadRound:
-            continue
-        points.append(NamingPoint(share, _learned_from(part), recover(labelled, part, settings)))
+    parts = thinnings(
+        *(folds, labelled.labels, labelled.architectures, labelled.groups), shares=shares, seed=seed
+    )
+    points = [
+        NamingPoint(share, _learned_from(part), recover(labelled, part, settings))
+        for share, part in parts.items()
+    ]
     return (*points, NamingPoint(1.0, _learned_from(folds), tuple(whole)))
 
 

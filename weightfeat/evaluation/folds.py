@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -140,6 +141,23 @@ def thinned(
                 )
         out.append(replace(fold, train=np.sort(np.concatenate(kept))))
     return tuple(out)
+
+
+def thinnings(
+    folds: Sequence[Fold],
+    labels: ArrayLike,
+    architectures: Sequence[str],
+    groups: Sequence[str] | None,
+    *,
+    shares: Sequence[float],
+    seed: int = 0,
+) -> dict[float, tuple[Fold, ...]]:
+    """`thinned` to every share, smallest first, but for those that leave too few models of a label."""
+    out = {}
+    for share in sorted(shares):
+        with suppress(BadRound):
+            out[share] = thinned(folds, labels, architectures, groups, share=share, seed=seed)
+    return out
 
 
 def _interleaved(

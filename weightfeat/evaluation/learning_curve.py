@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from weightfeat.errors import BadRound
 from weightfeat.evaluation import metrics
 from weightfeat.evaluation.crossval import CrossValidation, Estimator, Progress, cross_validate
-from weightfeat.evaluation.folds import Fold, thinned
+from weightfeat.evaluation.folds import Fold, thinnings
 from weightfeat.evaluation.intervals import Estimate, bootstrap, paired_bootstrap
 
 if TYPE_CHECKING:
@@ -69,8 +68,7 @@ def learning_curve(
 
     Each repeat of the folds is one draw of the sub-samples. Shares that leave too few models of a label are left out.
     """
-    kept = {share: _thinned_or_none(folds, labels, architectures, groups, share, seed) for share in shares}
-    runs = {share: part for share, part in sorted(kept.items()) if part is not None}
+    runs = thinnings(folds, labels, architectures, groups, shares=shares, seed=seed)
     points = []
     for number, (share, part) in enumerate(runs.items()):
 
@@ -85,20 +83,6 @@ def learning_curve(
         )
         points.append(_point(share, cv, whole, part, draws, seed))
     return (*points, _point(1.0, whole, whole, folds, draws, seed))
-
-
-def _thinned_or_none(
-    folds: Sequence[Fold],
-    labels: ArrayLike,
-    architectures: Sequence[str],
-    groups: Sequence[str] | None,
-    share: float,
-    seed: int,
-) -> tuple[Fold, ...] | None:
-    try:
-        return thinned(folds, labels, architectures, groups, share=share, seed=seed)
-    except BadRound:
-        return None
 
 
 def _point(
