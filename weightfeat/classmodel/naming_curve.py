@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from weightfeat.classmodel.measure import Recovery, recover, wilson
 from weightfeat.classmodel.settings import ClassSettings
-from weightfeat.evaluation.folds import Fold, thinnings
+from weightfeat.evaluation.folds import Fold, learned_from, thinnings
+from weightfeat.evaluation.intervals import Estimate
 from weightfeat.evaluation.learning_curve import SHARES
 from weightfeat.labelled import LabelledSet
 
@@ -44,14 +43,10 @@ def naming_curve(
         *(folds, labelled.labels, labelled.architectures, labelled.groups), shares=shares, seed=seed
     )
     points = [
-        NamingPoint(share, _learned_from(part), recover(labelled, part, settings))
+        NamingPoint(share, learned_from(part), recover(labelled, part, settings))
         for share, part in parts.items()
     ]
-    return (*points, NamingPoint(1.0, _learned_from(folds), tuple(whole)))
-
-
-def _learned_from(folds: Sequence[Fold]) -> float:
-    return float(np.mean([fold.train.size for fold in folds]))
+    return (*points, NamingPoint(1.0, learned_from(folds), tuple(whole)))
 
 
 def as_lines(points: Sequence[NamingPoint]) -> list[str]:
@@ -71,5 +66,5 @@ def _row(cells: Sequence[str]) -> str:
 def _share(found: Recovery | None) -> str:
     if found is None or not found.networks:
         return "-"
-    low, high = wilson(found.target_hits, found.networks)
-    return f"{found.target_hits / found.networks:.3f} [{low:.3f}, {high:.3f}]"
+    share = Estimate(found.target_hits / found.networks, *wilson(found.target_hits, found.networks))
+    return f"{share:.3f}"

@@ -65,34 +65,34 @@ class Scales:
 
     def standard(self, rows: ClassRows) -> tuple[Array, Array]:
         """`classes` and `pairs` of a network in units of these scales, within +-`Z_CLIP`."""
-        scale, width = self._of(rows), rows.classes.shape[1]
-        class_scale = self._with_own(scale[:width], rows)
-        pair_scale = full_pair_scale(scale[width:], class_scale)
-        return _measured(rows.classes, class_scale), _measured(rows.pairs, pair_scale)
+        class_scale, pair_scale = self._of(rows)
+        pairs = _measured(rows.pairs, full_pair_scale(pair_scale, class_scale))
+        return _measured(rows.classes, class_scale), pairs
 
     def standard_classes(self, rows: ClassRows) -> Array:
         """The first of `standard` alone: pairs are many."""
-        return _measured(rows.classes, self._with_own(self._of(rows)[: rows.classes.shape[1]], rows))
+        return _measured(rows.classes, self._of(rows)[0])
 
-    def _with_own(self, usual: Array, rows: ClassRows) -> Array:
-        """Scales of classes' columns that hear the network's own variances too, where a batch norm feeds its head."""
-        if not rows.normed:
-            return usual
-        squares = rows.count * rows.classes.var(axis=0)
-        own = np.sqrt((squares + self.classes * usual**2) / (rows.count - 1 + self.classes))
-        return np.asarray(np.where(squares > 0, own, usual))
-
-    def _of(self, rows: ClassRows) -> Array:
-        """One scale a column, of classes before those of pairs, for one network."""
+    def _of(self, rows: ClassRows) -> tuple[Array, Array]:
+        """One scale a column for one network: of classes, and of those columns of pairs that are not a class's."""
+        width = rows.classes.shape[1]
         total, known = _logarithms(rows)
         if not rows.normed:
-            return np.where(known > 0, np.exp(total), np.inf)
+            own = np.where(known > 0, np.exp(total), np.inf)
+            return own[:width], own[width:]
         if rows.architecture in self.architectures:
             at = self.architectures.index(rows.architecture)
             # What no training network of this architecture had, no model has learned to read in it.
             known = np.where(self.known[at] > 0, known + self.known[at], 0.0)
             total = total + self.total[at]
-        return self._scale(total, known)
+        usual = self._scale(total, known)
+        return self._with_own(usual[:width], rows), usual[width:]
+
+    def _with_own(self, usual: Array, rows: ClassRows) -> Array:
+        """Usual scales of classes' columns, the network's own variances heard too."""
+        squares = rows.count * rows.classes.var(axis=0)
+        own = np.sqrt((squares + self.classes * usual**2) / (rows.count - 1 + self.classes))
+        return np.asarray(np.where(squares > 0, own, usual))
 
     def _scale(self, total: Array, known: Array) -> Array:
         """Exp of the posterior mean; infinite where a column is not known."""

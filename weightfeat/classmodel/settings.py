@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from weightfeat.metaparameters import Metaparameters
 
 LARGEST = 1e6
+"""Settings are read with learned parameters too; beyond this, what is computed with them may be no number."""
 
 
 @dataclass(frozen=True)

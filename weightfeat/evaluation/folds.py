@@ -160,6 +160,11 @@ def thinnings(
     return out
 
 
+def learned_from(folds: Sequence[Fold]) -> float:
+    """How many models a fold trains on, in the mean."""
+    return float(np.mean([fold.train.size for fold in folds]))
+
+
 def _interleaved(
     units: list[Indices], y: NDArray[np.int64], architectures: Sequence[str], rng: np.random.Generator
 ) -> list[Indices]:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from weightfeat.evaluation import metrics
 from weightfeat.evaluation.crossval import CrossValidation, Estimator, Progress, cross_validate
-from weightfeat.evaluation.folds import Fold, thinnings
+from weightfeat.evaluation.folds import Fold, learned_from, thinnings
 from weightfeat.evaluation.intervals import Estimate, bootstrap, paired_bootstrap
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _point(
     ce_spread, auc_spread = np.std(single, axis=0, ddof=1) if len(single) > 1 else (np.nan, np.nan)
     return Point(
         share=share,
-        models=float(np.mean([fold.train.size for fold in folds])),
+        models=learned_from(folds),
         draws=cv.n_repeats,
         cross_entropy=bootstrap(y, p, "cross_entropy", draws=draws, seed=seed),
         cross_entropy_spread=float(ce_spread),
