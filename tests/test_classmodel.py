@@ -252,6 +252,26 @@ def test_settings_out_of_all_measure_are_refused(name: str, value: object) -> No
         ClassEvidence.from_parts(document, tables)
 
 
+@pytest.mark.parametrize(
+    ("between", "within"),
+    [(-1e-4, 1e-2), (1e-4, -1e-2), (0.0, 1e-2), (1e-300, 1e-2), (1e-4, 1e300), (1e-4, float("nan"))],
+)
+def test_what_has_no_cholesky_factor_is_no_covariance(between: float, within: float) -> None:
+    rows, labels, targets = _sample(20)
+    document, tables = ClassEvidence().fit(rows, labels, targets).to_parts()
+    one = np.eye(len(tables["class_scales_between"]))
+
+    def read(between: float, within: float) -> None:
+        ClassEvidence.from_parts(
+            document, tables | {"class_scales_between": between * one, "class_scales_within": within * one}
+        )
+
+    read(1e-4, 1e-2)
+    read(1e-4, 0.0)
+    with pytest.raises(ValueError, match=r"no covariance|not finite"):
+        read(between, within)
+
+
 def test_too_few_networks_give_no_evidence_instead_of_leaking() -> None:
     rows, labels, targets = _sample(3)
     evidence = ClassEvidence()
@@ -304,8 +324,8 @@ def test_summary_ignores_the_numbering_of_classes(scores: list[float], random: o
     rng = np.random.default_rng(len(scores))
     pairs = rng.normal(size=(len(values), len(values)))
     order = rng.permutation(len(values))
-    first = summarise(values, pairs, True)
-    second = summarise(values[order], pairs[np.ix_(order, order)], True)
+    first = summarise(values, pairs)
+    second = summarise(values[order], pairs[np.ix_(order, order)])
     tied = len(np.unique(values)) < len(values)
     agreement = NAMES.index("classes.agreement")
     np.testing.assert_allclose(np.delete(first, agreement), np.delete(second, agreement), atol=1e-9)

@@ -77,6 +77,37 @@ def test_of_a_new_architecture_the_whole_is_believed_and_a_single_statistic_is_n
     assert found.std(axis=1).mean() < 0.75 * alone.std(axis=1).mean()
 
 
+def test_one_of_the_kind_is_drawn_to_the_others_and_one_unlike_all_of_them_is_not() -> None:
+    """Where all others are loud or quiet as a whole, one that is loud here and quiet there is thought noisy, unless
+    that is beyond all measure."""
+    scales = fit_scales(_populations(), CLASSES)
+    odd = np.resize([1.0, -1.0], COLUMNS)
+
+    def heard(loudness: float) -> float:
+        """What part of its oddness is in the scales it is measured with."""
+        factor = np.exp(loudness * odd)
+        newcomers = [
+            replace(rows, classes=rows.classes * factor, class_scale=rows.class_scale * factor)
+            for rows in _population("never seen", 1.0, 30, first=3000)
+        ]
+        return float((_found(scales, newcomers) @ odd).mean() / (loudness * COLUMNS))
+
+    assert heard(0.1) < 0.15
+    assert heard(1.5) > 0.3
+
+
+def test_the_less_is_known_of_its_architecture_the_more_a_networks_own_deviation_is_heard() -> None:
+    scales = fit_scales(_populations(), CLASSES)
+    rows = _population("b", SIZES["b"], 30, first=4000)
+
+    def own(name: str) -> np.ndarray:
+        """Deviations of measured classes: one where a network is measured by its own."""
+        named = [replace(each, architecture=name) for each in rows]
+        return np.array([scales.standard(each)[0].std(axis=0, ddof=1) for each in named])
+
+    assert np.abs(np.log(own("never seen"))).mean() < 0.8 * np.abs(np.log(own("b"))).mean()
+
+
 @pytest.mark.parametrize("architectures", [1, 2, 3])
 @pytest.mark.parametrize("count", [1, 3])
 def test_of_few_architectures_scales_can_be_learned_kept_and_read_again(

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector_samples import cross_entropy
-from weightfeat.detector.calibration import Calibration, Standing, assign_folds, fit_calibration, sigmoid
+from weightfeat.detector.calibration import Calibration, assign_folds, fit_calibration, sigmoid
 
-METHODS = ("none", "platt", "beta", "temperature", "graded")
+METHODS = ("none", "platt", "beta", "temperature")
 
 
 def draw(rows: int, seed: int, slope: float = 4.0, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -51,68 +51,6 @@ def test_separable_reversed_and_few_rows_stay_sane(method: str, sign: int) -> No
     grid = fitted.logit(np.linspace(-1000, 1000, 101))
     assert np.isfinite(grid).all()
     assert (np.diff(grid) >= 0).all()  # never turned round: at worst it says nothing
-
-
-def _graded(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray, Standing]:
-    """Logits that tell nothing of architectures of two networks, and twice as much on one side as on the other."""
-    rng = np.random.default_rng(seed)
-    networks = rng.choice([2.0, 60.0], rows)
-    side = rng.integers(2, size=rows).astype(np.float64)
-    truth = rng.normal(0, 1.5, rows)
-    worth = np.where(networks > 2, 1.0, 0.0) * np.where(side == 1, 1.0, 0.5)
-    return truth, (rng.random(rows) < sigmoid(worth * truth)).astype(np.int64), Standing(networks, side)
-
-
-def test_where_little_was_learned_little_is_believed() -> None:
-    logit, y, standing = _graded(600, 0)
-    graded, plain = (fit_calibration(method, logit, y, standing) for method in ("graded", "platt"))
-    logit, y, standing = _graded(3000, 1)
-    p = sigmoid(graded.logit(logit, standing))
-    assert cross_entropy(y, p) < cross_entropy(y, sigmoid(plain.logit(logit, standing))) - 0.02
-    few = standing.networks == 2
-    assert np.abs(p[few] - 0.5).mean() < 0.5 * np.abs(p[~few] - 0.5).mean()
-    assert graded.known > 0
-    assert graded.side > 0
-
-
-@pytest.mark.parametrize("method", METHODS[:-1])
-def test_only_the_graded_method_looks_at_where_a_row_stands(method: str) -> None:
-    logit, y, standing = _graded(200, 2)
-    with_it, without = fit_calibration(method, logit, y, standing), fit_calibration(method, logit, y)
-    assert with_it == without
-    np.testing.assert_array_equal(with_it.logit(logit, standing), without.logit(logit))
-
-
-def test_a_side_not_known_is_neither() -> None:
-    calibration = Calibration("graded", 1.0, 1.0, 0.3, 0.2, 0.4)
-    logit = np.full(3, 2.0)
-    low, unknown, high = calibration.logit(logit, Standing(np.full(3, 24.0), np.array([0.0, np.nan, 1.0])))
-    assert (low, unknown, high) == pytest.approx((1.9, 2.3, 2.7))
-
-
-def test_the_grades_of_rows_are_those_of_all_their_bags() -> None:
-    calibration = Calibration("graded", 1.0, 1.0, 0.3, 0.2, 0.4)
-    standing = Standing(np.array([0.0, 5.0, 70.0]), np.array([0.0, 1.0, 1.0]))
-    bags = np.random.default_rng(0).normal(size=(3, 4))
-    together = calibration.logit(bags, standing)
-    for bag in range(4):
-        np.testing.assert_array_equal(together[:, bag], calibration.logit(bags[:, bag], standing))
-
-
-@given(
-    st.floats(0, 5),
-    st.floats(-5, 5),
-    st.floats(-5, 5),
-    st.floats(-5, 5),
-    st.integers(0, 500),
-    st.sampled_from([0.0, 1.0, np.nan]),
-)
-def test_no_standing_turns_the_order_round(
-    a: float, c: float, known: float, side: float, networks: int, on: float
-) -> None:
-    logit = np.linspace(-30, 30, 25)
-    standing = Standing(np.full(25, float(networks)), np.full(25, on))
-    assert (np.diff(Calibration("graded", a, a, c, known, side).logit(logit, standing)) >= -1e-9).all()
 
 
 @given(

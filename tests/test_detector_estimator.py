@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from detector_samples import FAMILY, RAW, ROOT, Sample, auc, cross_entropy, quick, sample
@@ -56,40 +55,6 @@ def test_the_logistic_regression_and_the_trees_keep_to_their_columns(side: str, 
     )
     moved[names[0]] += 1.0
     assert (before != proba(detector, Sample(moved, data.y, data.architecture, data.family))).any()
-
-
-def _told_where_many_are_known(seed: int) -> Sample:
-    """A column tells the label among the networks of one architecture, and nothing among thirty pairs of others."""
-    rng = np.random.default_rng(seed)
-    architecture = ["many"] * 60 + [f"pair{i // 2}" for i in range(60)]
-    y = np.arange(120) % 2
-    odds = np.where(np.arange(120) < 60, 2.0 * (2 * y - 1), 0.0) + rng.normal(size=120)
-    X = pd.DataFrame({"odds": odds, "side": np.arange(120) // 2 % 2 * 1.0})
-    return Sample(X, y, architecture, ["f"] * 120)
-
-
-def test_where_few_networks_are_known_less_is_believed() -> None:
-    data = _told_where_many_are_known(0)
-    groups = [str(i // 2) for i in range(120)]
-    params = quick(train_logistic_weight=1.0, infer_novelty_pull=0.0)
-    detector = Detector(params, log_odds="odds", side="side").fit(
-        data.X, data.y, groups=groups, **data.places
-    )
-    assert detector.learned_.calibration.known > 0
-    p = proba(detector, _told_where_many_are_known(1))
-    assert np.abs(p[:60] - 0.5).mean() > np.abs(p[60:] - 0.5).mean() + 0.1
-
-
-@pytest.mark.parametrize("method", ["graded", "platt"])
-def test_what_a_row_is_graded_by_is_read_back(method: str, tmp_path: Path) -> None:
-    data = _told_where_many_are_known(0)
-    params = quick(train_logistic_weight=1.0, infer_novelty_pull=0.0, train_calibration=method)
-    detector = Detector(params, log_odds="odds", side="side").fit(data.X, data.y, **data.places)
-    detector.save(tmp_path)
-    read = Detector.load(tmp_path)
-    np.testing.assert_array_equal(proba(read, data), proba(detector, data))
-    turned = Sample(data.X.assign(side=1 - data.X["side"]), data.y, data.architecture, data.family)
-    assert (proba(read, turned) == proba(read, data)).all() == (method == "platt")
 
 
 def test_trees_are_silent_about_an_architecture_they_know_no_network_of() -> None:
@@ -318,7 +283,7 @@ def test_one_class_only() -> None:
 
 
 @pytest.mark.parametrize("rows", [2, 3, 5, 12])
-@pytest.mark.parametrize("method", ["none", "platt", "beta", "temperature", "graded"])
+@pytest.mark.parametrize("method", ["none", "platt", "beta", "temperature"])
 def test_few_rows_are_enough(rows: int, method: str) -> None:
     data = sample(rows, missing=0.0)
     p = proba(fit(data, train_calibration=method), data)
@@ -385,7 +350,7 @@ def test_it_is_a_scikit_learn_estimator() -> None:
     assert detector.params.train_num_leaves == 4
     assert is_classifier(detector)
     assert set(detector.get_params(deep=False)) == {
-        *("params", "raw_columns", "logistic_columns", "log_odds", "side", "tree_columns", "threads")
+        *("params", "raw_columns", "logistic_columns", "log_odds", "tree_columns", "threads")
     }
     with pytest.raises(ValueError, match="unknown parameter nonsense"):
         detector.set_params(nonsense=1)

@@ -83,7 +83,6 @@ def new_detector(params: Metaparameters, threads: int = 1) -> Detector:
         raw_columns=raw_columns(params),
         logistic_columns=classmodel.NAMES if on == "classes" else None,
         log_odds=classmodel.ODDS if on == "odds" else None,
-        side=classmodel.NORMED if params.train_class_evidence else None,
         tree_columns=features.names(params.blocks) if apart else None,
         threads=threads,
     )

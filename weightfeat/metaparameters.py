@@ -29,7 +29,7 @@ __all__ = [
     "search_space",
 ]
 
-CalibrationMethod = Literal["none", "platt", "beta", "temperature", "graded"]
+CalibrationMethod = Literal["none", "platt", "beta", "temperature"]
 LogisticColumns = Literal["all", "classes", "odds"]
 BLOCK_PREFIX = "train_block_"
 MAX_BYTES = 1 << 20

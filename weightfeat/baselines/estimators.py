@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weightfeat.baselines.models import Model
-from weightfeat.detector.calibration import (
-    Calibration,
-    Standing,
-    assign_folds,
-    fit_calibration,
-    networks_of,
-    sigmoid,
-    units_of,
-)
+from weightfeat.detector.calibration import Calibration, assign_folds, fit_calibration, sigmoid, units_of
 from weightfeat.detector.linear import fit_linear
 from weightfeat.detector.normaliser import Normaliser, fit_normaliser, robust
 from weightfeat.evaluation.crossval import Estimator
@@ -158,8 +149,7 @@ class OneNumber:
 
 
 class Calibrated:
-    """Any of the above with the correction that our detector has: Platt's, fitted on logits of inner folds, its slope
-    graded by how many networks of the architecture were learned from."""
+    """Any of the above with Platt's correction, fitted on logits of inner folds, as our detector has it."""
 
     def __init__(self, make_estimator: Callable[[], Estimator], folds: int = 3) -> None:
         self._make, self._folds = make_estimator, folds
@@ -177,15 +167,14 @@ class Calibrated:
         labels = np.asarray(y, dtype=np.int64)
         units = units_of(groups, len(labels))
         fold = assign_folds(labels, architecture, units, self._folds, 0)
-        self._calibration, self._learned_from = Calibration("none"), Counter(architecture)
+        self._calibration = Calibration("none")
         if fold is not None:
-            logit, networks = np.empty(len(labels)), np.empty(len(labels))
+            logit = np.empty(len(labels))
             for number in range(int(fold.max()) + 1):
                 held, kept = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
                 inner = self._fitted(X, labels, architecture, family, units, kept)
                 logit[held] = _logit_of(inner, X, architecture, family, held)
-                networks[held] = networks_of(_of(architecture, held), Counter(_of(architecture, kept)))
-            self._calibration = fit_calibration("graded", logit, labels, Standing(networks))
+            self._calibration = fit_calibration("platt", logit, labels)
         self._whole = self._fitted(X, labels, architecture, family, units, np.arange(len(labels)))
         return self
 
@@ -194,8 +183,7 @@ class Calibrated:
     ) -> NDArray[np.float64]:
         """(n, 2): probability of clean and of trojaned."""
         logit = _logit_of(self._whole, X, architecture, family, np.arange(len(X)))
-        standing = Standing(networks_of(architecture, self._learned_from))
-        return _both(self._calibration.logit(logit, standing))
+        return _both(self._calibration.logit(logit))
 
     def _fitted(
         self,

@@ -3,14 +3,13 @@
 from weightfeat.classmodel.evidence import NAMED_FROM, ClassEvidence, Suspect
 from weightfeat.classmodel.rows import ClassRows, class_rows
 from weightfeat.classmodel.settings import ClassSettings
-from weightfeat.classmodel.summary import NAMES, NORMED, ODDS
+from weightfeat.classmodel.summary import NAMES, ODDS
 from weightfeat.classmodel.targets import Target, targets_of
 from weightfeat.features.classes import READ
 
 __all__ = [
     "NAMED_FROM",
     "NAMES",
-    "NORMED",
     "ODDS",
     "READ",
     "ClassEvidence",

@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 from weightfeat.classmodel.joint import Joint
 from weightfeat.classmodel.models import ClassModels
 from weightfeat.classmodel.rows import CLASS_COLUMNS, PAIR_COLUMNS, PAIR_OWN
-from weightfeat.classmodel.scales import LARGEST_LOG, Scales
+from weightfeat.classmodel.scales import FACTORS, LARGEST_LOG, Scales
 from weightfeat.classmodel.settings import ClassSettings
 from weightfeat.detector.linear import Linear
 
 FORMAT = "weightfeat-class-evidence"
-VERSION = 8
+VERSION = 9
 JOINT = ("centre", "scale", "shared", "own")
 VECTORS = ("centre", "scale", "coefficient")
 SCALES = ("total", "known", "centre", "between", "within")
 TARGET_ENTRIES = (*CLASS_COLUMNS, *(f"{name}.squared" for name in CLASS_COLUMNS))
 PARTS = {"target": (TARGET_ENTRIES, JOINT), "pair": (PAIR_COLUMNS, VECTORS)}
 
-_ROUNDING = 1e-6
+_ROUNDING = 1e-13
 
 Tables = dict[str, NDArray[Any]]
 
@@ -96,10 +96,10 @@ def _scales(architectures: tuple[str, ...], tables: Tables, classes: float) -> S
         raise ValueError("a scale is out of all measure, or of no network")
     if np.abs(found["centre"]).max() > LARGEST_LOG:
         raise ValueError("the centre of the scales is out of all measure")
-    least = {
-        name: np.linalg.eigvalsh((found[name] + found[name].T) / 2).min() for name in ("between", "within")
-    }
-    if least["between"] <= 0 or least["within"] < -_ROUNDING:
+    between, within = (np.linalg.eigvalsh(found[name]) for name in ("between", "within"))
+    weakest = FACTORS[0] * between[0] + min(within[0], 0.0)
+    # Where this holds, all that is ever made of the two has a Cholesky factor.
+    if not weakest > _ROUNDING * (FACTORS[-1] * between[-1] + within[-1]):
         raise ValueError("what scales vary by is no covariance")
     return Scales(architectures, **found, classes=classes)
 

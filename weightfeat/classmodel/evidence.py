@@ -160,11 +160,11 @@ def _rows(network: Network) -> ClassRows:
 def _judge(models: ClassModels, rows: ClassRows) -> tuple[list[float], Suspect | None]:
     scores, pairs = models.scores(rows)
     if scores is None:
-        return summarise(None, None, rows.normed), None
+        return summarise(None, None), None
     target = int(scores.argmax())
     source = None if pairs is None or rows.count < 2 else int(best_sources(pairs)[0][target])
     suspect = Suspect(target, source, float(target_probabilities(scores)[target]))
-    return summarise(scores, pairs, rows.normed), suspect
+    return summarise(scores, pairs), suspect
 
 
 def _frame(values: NDArray[np.float64], names: Sequence[str] | None) -> pd.DataFrame:

@@ -4,22 +4,26 @@ Of nine classes a median absolute deviation is known to about a third of itself,
 networks of one architecture differ little in what is usual, and what is usual in one architecture is near to what is
 usual in others. With x the logarithms of a network's robust scales, one entry a statistic,
 
-    x = theta + e,  theta ~ Normal(centre, between) of an architecture,  e ~ Normal(0, within) of a network,
+    x = theta + e,  theta ~ Normal(centre, f between) of an architecture,  e ~ Normal(0, within) of a network,
 
 and a statistic's usual scale is exp of the posterior mean of theta, given the n networks at hand: the architecture's
 training networks and the network itself, which alone speaks where nothing was learned of its architecture. With m their
-mean it is centre + between (between + within / n)^-1 (m - centre) (Searle, Casella and McCulloch 1992, Variance
-components, chapter 7). Covariances matter: that a network is loud as a whole, all of its statistics tell together; that
-one statistic is loud in it, hardly more than that one.
+mean and f known it is centre + f between (f between + within / n)^-1 (m - centre) (Searle, Casella and McCulloch 1992,
+Variance components, chapter 7). Covariances matter: that a network is loud as a whole, all of its statistics tell
+together; that one statistic is loud in it, hardly more than that one. The factor f is an architecture's own: most
+differ from each other by far less than the few that are unlike all others (experiment 56). All statistics together
+tell it well, so posteriors are averaged over some values of f as m makes them likely.
 
 What a network differs by from its architecture is part noise, part its own. So the variance of its C classes is heard
-too, the usual scale's square counting as `classes` of them: it is measured with the root of
+too, the usual scale's square counting as d of them: it is measured with the root of
 
-    (C variance + classes scale^2) / (C - 1 + classes)
+    (C variance + d scale^2) / (C - 1 + d)
 
-(the posterior mean of a variance under a scaled inverse chi-square prior; Gelman et al. 2013, chapter 2). Where no
-batch norm feeds the head, no law of the training data gives an architecture's networks a common measure: there a
-network's own robust scales are taken as they are (experiment 55).
+(the posterior mean of a variance under a scaled inverse chi-square prior; Gelman et al. 2013, chapter 2). d is
+`classes`, and where nothing was learned of the architecture 1 / d = 1 / classes + 2 (posterior variance of theta): with
+d degrees of freedom the logarithm of a root has a variance of about 1 / 2d. Where no batch norm feeds the head, no law
+of the training data gives an architecture's networks a common measure: there a network's own robust scales are taken
+as they are (experiment 55).
 """
 
 from __future__ import annotations
@@ -38,6 +42,11 @@ LARGEST_LOG = 100.0
 _LEAST = 0.05
 """Least variance of a column between architectures, in its variances within: of few architectures it may seem none."""
 _LEAST_VARIANCE = 1e-6
+FACTORS = 2.0 ** np.arange(-4, 5)
+"""What `between` is multiplied by: each as likely as another before a network of the architecture is seen."""
+_FOREIGN = 0.5
+"""How far `within` is drawn to its diagonal for an architecture that nothing was learned of: how its statistics err
+together was learned from others."""
 _LEAST_DRAWN = 0.01
 """Least part by which a covariance is drawn to its diagonal: two architectures alone show no reason to, and leave it
 without an inverse."""
@@ -52,7 +61,7 @@ class Scales:
     total, known : (architectures, columns); sums over an architecture's training networks, and in how many each
         was known.
     centre, between, within : (columns,), (columns, columns) twice; the module's words say of what.
-    classes : how many classes the usual scale counts as beside a network's own.
+    classes : how many classes an exactly known usual scale counts as beside a network's own.
     """
 
     architectures: tuple[str, ...]
@@ -84,27 +93,25 @@ class Scales:
             at = self.architectures.index(rows.architecture)
             # What no training network of this architecture had, no model has learned to read in it.
             known = np.where(self.known[at] > 0, known + self.known[at], 0.0)
-            total = total + self.total[at]
-        usual = self._scale(total, known)
-        return self._with_own(usual[:width], rows), usual[width:]
+            usual, _ = self._usual(total + self.total[at], known, self.within)
+            worth = np.full(width, self.classes)
+        else:
+            within = (1 - _FOREIGN) * self.within + _FOREIGN * np.diag(np.diag(self.within))
+            usual, doubt = self._usual(total, known, within)
+            worth = 1 / (1 / self.classes + 2 * doubt[:width])
+        return _with_own(usual[:width], worth, rows), usual[width:]
 
-    def _with_own(self, usual: Array, rows: ClassRows) -> Array:
-        """Usual scales of classes' columns, the network's own variances heard too."""
-        squares = rows.count * rows.classes.var(axis=0)
-        own = np.sqrt((squares + self.classes * usual**2) / (rows.count - 1 + self.classes))
-        return np.asarray(np.where(squares > 0, own, usual))
-
-    def _scale(self, total: Array, known: Array) -> Array:
-        """Exp of the posterior mean; infinite where a column is not known."""
+    def _usual(self, total: Array, known: Array, within: Array) -> tuple[Array, Array]:
+        """Exp of the posterior mean of theta, infinite where a column is not known, and theta's posterior variance."""
         at = known > 0
         root = np.sqrt(known[at])
-        between = self.between[np.ix_(at, at)]
-        noise = self.within[np.ix_(at, at)] / np.outer(root, root)
+        noise = within[np.ix_(at, at)] / np.outer(root, root)
         away = total[at] / known[at] - self.centre[at]
-        scale = np.full(len(total), np.inf)
-        posterior = self.centre[at] + between @ np.linalg.solve(between + noise, away)
-        scale[at] = np.exp(np.clip(posterior, -LARGEST_LOG, LARGEST_LOG))
-        return scale
+        mean, variance = _averaged(away, self.between[np.ix_(at, at)], noise)
+        usual, doubt = np.full(len(total), np.inf), np.zeros(len(total))
+        usual[at] = np.exp(np.clip(self.centre[at] + mean, -LARGEST_LOG, LARGEST_LOG))
+        doubt[at] = variance
+        return usual, doubt
 
 
 def fit_scales(networks: Sequence[ClassRows], classes: float) -> Scales:
@@ -131,6 +138,30 @@ def fit_scales(networks: Sequence[ClassRows], classes: float) -> Scales:
     least = np.maximum(_LEAST * np.diag(within), _LEAST_VARIANCE)
     between, within = _shrunk(between, away, least), _shrunk(within, residuals, 0.0)
     return Scales(tuple(names), totals, counts, centre, between, within, classes)
+
+
+def _with_own(usual: Array, worth: Array, rows: ClassRows) -> Array:
+    """Usual scales of classes' columns, counting as `worth` classes each, the network's own variances heard too."""
+    squares = rows.count * rows.classes.var(axis=0)
+    own = np.sqrt((squares + worth * usual**2) / (rows.count - 1 + worth))
+    return np.asarray(np.where(squares > 0, own, usual))
+
+
+def _averaged(away: Array, between: Array, noise: Array) -> tuple[Array, Array]:
+    """Mean and variances of a Normal(0, f between) vector, seen as `away` through Normal(0, noise), over `FACTORS`."""
+    signal = FACTORS[:, None, None] * between
+    root = np.linalg.cholesky(signal + noise)
+    whitened = np.linalg.solve(
+        root, np.concatenate([signal, np.broadcast_to(away[:, None], (len(root), len(away), 1))], 2)
+    )
+    gain, seen = whitened[:, :, :-1], whitened[:, :, -1]
+    likelihood = -np.log(np.diagonal(root, axis1=1, axis2=2)).sum(axis=1) - (seen**2).sum(axis=1) / 2
+    part = np.exp(likelihood - likelihood.max())
+    part /= part.sum()
+    means = np.einsum("fij,fi->fj", gain, seen)
+    variances = np.diagonal(signal, axis1=1, axis2=2) - (gain**2).sum(axis=1)
+    mean = part @ means
+    return mean, np.maximum(part @ (variances + means**2) - mean**2, 0.0)
 
 
 def _measured(values: Array, scale: Array) -> Array:

@@ -9,14 +9,13 @@ from weightfeat.features.summaries import Array, outlier
 
 _NAMES = (
     "largest", "second", "third", "gap", "dixon", "excess", "odds", "entropy", "pair_largest", "pair_gap",
-    "pair_any", "joint", "joint_gap", "agreement", "normed",
+    "pair_any", "joint", "joint_gap", "agreement",
 )  # fmt: skip
 NAMES = tuple(f"classes.{name}" for name in _NAMES)
 ODDS = "classes.odds"
-NORMED = "classes.normed"
 
 
-def summarise(scores: Array | None, pairs: Array | None, normed: bool) -> list[float]:
+def summarise(scores: Array | None, pairs: Array | None) -> list[float]:
     """`NAMES` from the classes' scores (C,) and the ordered pairs' (C, C); NaN where there is no model or C < 3.
 
     - largest, second, third, gap: of the sorted scores; dixon, excess: how the largest stands out (`outlier`)
@@ -24,7 +23,6 @@ def summarise(scores: Array | None, pairs: Array | None, normed: bool) -> list[f
     - pair_largest, pair_gap (to the best pair with another target); pair_any: logit of 1 - prod(1 - p) over pairs
     - joint, joint_gap: largest of score + best source's pair score, and its gap; agreement: whether the class
       models name the same target
-    - normed: whether a batch norm feeds the head, 0 or 1
     """
     if scores is None or len(scores) < 3:
         return [float("nan")] * len(NAMES)
@@ -32,7 +30,7 @@ def summarise(scores: Array | None, pairs: Array | None, normed: bool) -> list[f
     dixon, excess, _ = outlier(scores)
     alone = [*ordered[:3], ordered[0] - ordered[1], dixon, excess, log_odds(scores), _concentration(scores)]
     if pairs is None:
-        return [*map(float, alone), *[float("nan")] * 6, float(normed)]
+        return [*map(float, alone), *[float("nan")] * 6]
     best = best_sources(pairs)[1]
     ranked, joint = np.sort(best)[::-1], np.sort(scores + best)[::-1]
     outside = pairs[~np.eye(len(pairs), dtype=bool)]
@@ -44,7 +42,7 @@ def summarise(scores: Array | None, pairs: Array | None, normed: bool) -> list[f
         joint[0] - joint[1],
         float(best.argmax() == scores.argmax()),
     ]
-    return [*map(float, alone), *map(float, together), float(normed)]
+    return [*map(float, alone), *map(float, together)]
 
 
 def best_sources(pairs: Array) -> tuple[np.ndarray, Array]:

@@ -22,7 +22,7 @@ from weightfeat.metaparameters import Metaparameters
 __all__ = ["FORMAT", "SCHEMA_VERSION", "from_parts", "to_document", "to_tables"]
 
 FORMAT = "weightfeat-detector"
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 ATTACHED = "attached_"  # in front of the names of an attachment's arrays
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "lightgbm")
 
@@ -46,13 +46,10 @@ def to_document(
             "a": calibration.a,
             "b": calibration.b,
             "c": calibration.c,
-            "known": calibration.known,
-            "side": calibration.side,
         },
-        "side": learned.side,
         "novelty": {"residual": population.residual},
         "logistic": None if learned.classifier.linear is None else learned.classifier.linear.intercept,
-        "architectures": dict(zip(learned.normaliser.architectures, learned.normaliser.counts, strict=True)),
+        "architectures": learned.normaliser.architectures,
         "families": learned.normaliser.families,
         "attachment": None if learned.attachment is None else learned.attachment.document,
         "raw_columns": learned.raw_columns,
@@ -81,10 +78,9 @@ def to_tables(learned: Learned) -> dict[str, NDArray[Any]]:
 def from_parts(document: dict[str, Any], trees: str, tables: dict[str, NDArray[Any]]) -> Learned:
     """Put the parts together again. Raises ValueError, KeyError or TypeError for anything that does not fit."""
     names, raw = _words(document, "feature_names"), _words(document, "raw_columns")
-    counts, families = _counts(document["architectures"]), _words(document, "families")
-    side = document["side"]
-    if not names or not set(raw) <= set(names) or not (side is None or side in names):
-        raise ValueError("raw_columns or side are not among the feature_names")
+    architectures, families = _words(document, "architectures"), _words(document, "families")
+    if not names or not set(raw) <= set(names):
+        raise ValueError("raw_columns are not among the feature_names")
     params = Metaparameters.from_dict(document["metaparameters"])
     inference = (
         params.infer_prior,
@@ -95,7 +91,7 @@ def from_parts(document: dict[str, Any], trees: str, tables: dict[str, NDArray[A
     if not 0 < params.infer_clip < 0.5 or not all(0 <= value <= 1 for value in inference):
         raise ValueError("a metaparameter is out of bounds")
     populations, columns, all_columns = (
-        len(counts) + len(families) + 1,
+        len(architectures) + len(families) + 1,
         len(names),
         len(names) + len(raw),
     )
@@ -116,32 +112,20 @@ def from_parts(document: dict[str, Any], trees: str, tables: dict[str, NDArray[A
             take(f"logistic_{name}", (all_columns,)) for name in ("centre", "scale", "coefficient")
         )
         linear = Linear(middle, spread, coefficient, _number(document["logistic"]))
+    calibration = document["calibration"]
+    a, b, c = _number(calibration["a"], 0.0), _number(calibration["b"], 0.0), _number(calibration["c"])
     forest = parse_forest(trees, all_columns)
     return Learned(
         params=params,
         feature_names=names,
         raw_columns=raw,
-        normaliser=Normaliser(tuple(counts), tuple(counts.values()), families, centre, scale),
+        normaliser=Normaliser(architectures, families, centre, scale),
         classifier=Classifier(forest, linear, params.train_logistic_weight),
-        calibration=_calibration(document["calibration"]),
+        calibration=Calibration(str(calibration["method"]), a, b, c),
         population=population,
-        side=side,
         training=dict(document["training"]),
         attachment=_attachment(document["attachment"], tables),
     )
-
-
-def _calibration(document: dict[str, Any]) -> Calibration:
-    a, b = (_number(document[name], 0.0) for name in ("a", "b"))
-    c, known, side = (_number(document[name]) for name in ("c", "known", "side"))
-    return Calibration(str(document["method"]), a, b, c, known, side)
-
-
-def _counts(document: Any) -> dict[str, int]:
-    """Architectures and how many of each there were."""
-    if not isinstance(document, dict) or not all(type(n) is int and n > 0 for n in document.values()):
-        raise ValueError("architectures are not names with a number of networks")
-    return {str(name): n for name, n in document.items()}
 
 
 def _attachment(document: Any, tables: dict[str, NDArray[Any]]) -> Attachment | None:

@@ -29,7 +29,6 @@ class Detector:
     logistic_columns, tree_columns : the features that the logistic regression, the trees, may use; None: all.
     log_odds : a feature that is a log-odds of a trojan by itself. Where any row has it, it takes the place of the
         logistic regression.
-    side : a feature of 0 or 1, which of two populations that log-odds was read in: see `calibration.Standing`.
     threads : ensemble members grown at once; never changes a result.
 
     It follows scikit-learn's conventions (`clone`, `cross_val_score`, `set_params(params__train_num_leaves=7)`)
@@ -46,7 +45,6 @@ class Detector:
         raw_columns: Sequence[str] | None = None,
         logistic_columns: Sequence[str] | None = None,
         log_odds: str | None = None,
-        side: str | None = None,
         tree_columns: Sequence[str] | None = None,
         threads: int = 1,
     ) -> None:
@@ -54,7 +52,6 @@ class Detector:
         self.raw_columns = raw_columns
         self.logistic_columns = logistic_columns
         self.log_odds = log_odds
-        self.side = side
         self.tree_columns = tree_columns
         self.threads = threads
 
@@ -73,13 +70,7 @@ class Detector:
         """
         rows = as_rows(X, architecture, family)
         labels = np.asarray(y).astype(np.int64)
-        columns = (
-            self.raw_columns or (),
-            self.logistic_columns,
-            self.log_odds,
-            self.side,
-            self.tree_columns,
-        )
+        columns = (self.raw_columns or (), self.logistic_columns, self.log_odds, self.tree_columns)
         self.learned_, self.out_of_fold_ = learn(rows, labels, groups, *columns, self.params, self.threads)
         return self._publish(self.learned_)
 
@@ -190,7 +181,6 @@ class Detector:
             "raw_columns": self.raw_columns,
             "logistic_columns": self.logistic_columns,
             "log_odds": self.log_odds,
-            "side": self.side,
             "tree_columns": self.tree_columns,
             "threads": self.threads,
         }

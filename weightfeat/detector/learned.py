@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from weightfeat.detector.calibration import Calibration, Standing, sigmoid
+from weightfeat.detector.calibration import Calibration, sigmoid
 from weightfeat.detector.classifier import Classifier
 from weightfeat.detector.normaliser import LEVELS, Normaliser
 from weightfeat.detector.novelty import UNSEEN_WEIGHT, Novelty, Population
@@ -45,10 +45,6 @@ class Rows:
             tuple(self.architecture[i] for i in chosen),
             tuple(self.family[i] for i in chosen),
         )
-
-    def column(self, name: str | None) -> Array | None:
-        """The values of one column, (rows,); None for no name."""
-        return None if name is None else self.values[:, self.names.index(name)]
 
 
 def as_rows(x: Table, architecture: Sequence[str] | None, family: Sequence[str] | None) -> Rows:
@@ -89,9 +85,7 @@ class Attachment:
 
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """Learned parameters. `training` says what they were learned from (JSON values only); `side` names the column that
-    is a row's side in its `Standing`.
-    """
+    """Learned parameters. `training` says what they were learned from (JSON values only)."""
 
     params: Metaparameters
     feature_names: tuple[str, ...]
@@ -100,7 +94,6 @@ class Learned:
     classifier: Classifier
     calibration: Calibration
     population: Population
-    side: str | None = None
     training: dict[str, Any] = field(default_factory=dict)
     attachment: Attachment | None = None
 
@@ -146,8 +139,7 @@ class Learned:
 
         p' = (1 - u) p + u prior with u = infer_novelty_pull * novelty weight.
         """
-        rows = self.aligned(rows)
-        return self._settled(self.logit(rows), rows, self.novelty(rows).weight)
+        return self._settled(self.logit(rows), self.novelty(rows).weight)
 
     def interval(self, rows: Rows) -> Array:
         """Lowest and highest of the bags' own probabilities, (rows, 2); their 5 and 95 % quantiles where bags are many.
@@ -159,10 +151,10 @@ class Learned:
         """
         rows = self.aligned(rows)
         x, novelty = self.matrix(rows)[0], self.novelty(rows).weight
-        p = self._settled(self.classifier.logit_by_bag(x), rows, novelty[:, None])
+        p = self._settled(self.classifier.logit_by_bag(x), novelty[:, None])
         ends = (0.05, 0.95) if p.shape[1] >= MANY_BAGS else (0.0, 1.0)
         low, high = np.quantile(p, ends, axis=1)
-        own = self._settled(self.classifier.logit(x, self._heard(rows)), rows, novelty)
+        own = self._settled(self.classifier.logit(x, self._heard(rows)), novelty)
         return np.stack([np.minimum(low, own), np.maximum(high, own)], axis=1)
 
     def _heard(self, rows: Rows) -> Array:
@@ -171,9 +163,8 @@ class Learned:
         level = self.normaliser.levels(rows.architecture, rows.family)
         return np.where(level == LEVELS.index("architecture"), 1.0, self.params.infer_unseen_trees)
 
-    def _settled(self, logit: Array, rows: Rows, novelty: Array) -> Array:
-        standing = Standing(self.normaliser.networks(rows.architecture), rows.column(self.side))
-        p = sigmoid(self.calibration.logit(logit, standing))
+    def _settled(self, logit: Array, novelty: Array) -> Array:
+        p = sigmoid(self.calibration.logit(logit))
         pull = self.params.infer_novelty_pull * novelty
         mixed = (1 - pull) * p + pull * self.params.infer_prior
         return np.clip(mixed, self.params.infer_clip, 1 - self.params.infer_clip)

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from weightfeat.detector.calibration import networks_of
-
 __all__ = ["CLIP", "LEVELS", "UNKNOWN", "Normaliser", "fit_normaliser", "robust"]
 
 Array = NDArray[np.float64]
@@ -24,12 +22,10 @@ MEAN_DEVIATION_TO_SIGMA = 1.2533141373155001  # sqrt(pi / 2)
 class Normaliser:
     """Centres and scales, float64, one row a population: architectures, then families, then the pool.
 
-    A scale of 0 says that the column was constant there; a NaN centre that it was never seen. `counts` are the
-    training rows of every architecture.
+    A scale of 0 says that the column was constant there; a NaN centre that it was never seen.
     """
 
     architectures: tuple[str, ...]
-    counts: tuple[int, ...]
     families: tuple[str, ...]
     centre: Array
     scale: Array
@@ -39,10 +35,6 @@ class Normaliser:
         rows = self._rows(architecture, family)
         first_family, pool = len(self.architectures), len(self.centre) - 1
         return np.where(rows < first_family, 0, np.where(rows < pool, 1, 2)).astype(np.int64)
-
-    def networks(self, architecture: Sequence[str]) -> Array:
-        """For every row, how many of its architecture it was fitted on, (rows,)."""
-        return networks_of(architecture, dict(zip(self.architectures, self.counts, strict=True)))
 
     def transform(self, values: Array, architecture: Sequence[str], family: Sequence[str]) -> Array:
         """(x - centre) / scale of the row's population, kept within +-CLIP; NaN stays NaN.
@@ -110,9 +102,9 @@ def fit_normaliser(
     centres += [family_tables[name][0] for name in families] + [pool_centre]
     scales += [family_tables[name][1] for name in families] + [pool_total]
     scale = np.nan_to_num(np.array(scales), nan=0.0)
-    counts = tuple(int((own_name == name).sum()) for name in names)
-    middle = np.array(centres)
-    return Normaliser(names, counts, families, middle, np.where(scale > _tiny(middle), scale, 0.0))
+    return Normaliser(
+        names, families, np.array(centres), np.where(scale > _tiny(np.array(centres)), scale, 0.0)
+    )
 
 
 def robust(values: Array) -> tuple[Array, Array, Array]:

@@ -12,14 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from weightfeat.detector.calibration import (
-    Calibration,
-    Standing,
-    assign_folds,
-    fit_calibration,
-    sigmoid,
-    units_of,
-)
+from weightfeat.detector.calibration import Calibration, assign_folds, fit_calibration, sigmoid, units_of
 from weightfeat.detector.classifier import Classifier, fit_classifier
 from weightfeat.detector.learned import Learned, Rows, with_raw
 from weightfeat.detector.normaliser import Normaliser, fit_normaliser
@@ -48,7 +41,6 @@ def learn(
     raw_columns: Sequence[str],
     logistic_columns: Sequence[str] | None,
     log_odds: str | None,
-    side: str | None,
     tree_columns: Sequence[str] | None,
     params: Metaparameters,
     threads: int,
@@ -62,8 +54,7 @@ def learn(
     _check(rows, y)
     kept = {*(raw_columns if params.train_keep_raw else ()), log_odds}
     raw = tuple(name for name in rows.names if name in kept)
-    side = side if side in rows.names else None
-    columns = _Columns(raw, _set(logistic_columns), log_odds, side, _set(tree_columns))
+    columns = _Columns(raw, _set(logistic_columns), log_odds, _set(tree_columns))
     order = _order(rows, y, groups)
     rows, y = rows.take(order), y[order]
     units = units_of(None if groups is None else [str(groups[i]) for i in order], len(y))
@@ -75,36 +66,31 @@ def learn(
     calibration, back = Calibration("none"), np.argsort(order)
     out_of_fold = OutOfFold(None, None, None)
     if folds is not None and held is not None:
-        calibration = fit_calibration(params.train_calibration, held.logit, y, held.standing)
+        calibration = fit_calibration(params.train_calibration, held.logit, y)
         population = with_reference(population, held.distance)
-        probability = sigmoid(calibration.logit(held.logit, held.standing))
+        probability = sigmoid(calibration.logit(held.logit))
         out_of_fold = OutOfFold(folds[back], held.logit[back], probability[back])
     training = _described(rows, y, 0 if folds is None else int(folds.max()) + 1)
-    learned = Learned(
-        params, rows.names, raw, normaliser, classifier, calibration, population, side, training
-    )
+    learned = Learned(params, rows.names, raw, normaliser, classifier, calibration, population, training)
     return learned, out_of_fold
 
 
 @dataclass(frozen=True, eq=False)
 class _Held:
-    """What was said of held-out rows, (rows,) each: logits, distances, and where they stood."""
+    """What was said of held-out rows, (rows,) each."""
 
     logit: Array
     distance: Array
-    standing: Standing
 
 
 @dataclass(frozen=True)
 class _Columns:
     """Which columns are kept raw as well, which the logistic regression may use (None: all), which of the raw ones is
-    a log-odds that takes its place, which says in what population it was read, and which the trees may use (None: all).
-    """
+    a log-odds that takes its place, and which the trees may use (None: all)."""
 
     raw: tuple[str, ...]
     logistic: frozenset[str] | None
     log_odds: str | None
-    side: str | None
     trees: frozenset[str] | None
 
     def marked(self, used: frozenset[str] | None, names: Sequence[str]) -> NDArray[np.bool_] | None:
@@ -140,7 +126,7 @@ def _held_out(
     threads: int,
 ) -> _Held:
     """Everything, the normalisation too, is fitted without the rows that are held out."""
-    logit, distance, networks = np.empty(len(y)), np.empty(len(y)), np.empty(len(y))
+    logit, distance = np.empty(len(y)), np.empty(len(y))
     for fold in range(int(folds.max()) + 1):
         kept, held = np.nonzero(folds != fold)[0], np.nonzero(folds == fold)[0]
         normaliser, classifier, population = _fit(rows.take(kept), y[kept], columns, params, threads)
@@ -148,8 +134,7 @@ def _held_out(
         z = normaliser.transform(part.values, part.architecture, part.family)
         logit[held] = classifier.logit(with_raw(z, part.values, rows.names, columns.raw))
         distance[held] = population.distance(z)
-        networks[held] = normaliser.networks(part.architecture)
-    return _Held(logit, distance, Standing(networks, rows.column(columns.side)))
+    return _Held(logit, distance)
 
 
 def _set(names: Sequence[str] | None) -> frozenset[str] | None:
