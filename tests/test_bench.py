@@ -114,7 +114,10 @@ def test_targets_are_recovered_by_models_that_never_saw_the_network(labelled: La
     assert found["all networks"].networks == 24
     assert found["all networks"].target_hits > 2 * found["all networks"].chance
     assert sum(found[c].networks for c in ("one", "two", "all")) == 24
-    assert sum(r.networks for c, r in found.items() if " x " in c) == 24
+    for crossed in ("classes x", "polygon x", "filter x"):
+        assert any(crossed in c for c in found)
+    assert sum(r.networks for c, r in found.items() if "classes x" in c) == 24
+    assert sum(r.networks for c, r in found.items() if " x " in c) == 48
     assert np.isnan(found["all networks"].flagged)
     sure = recover(labelled, folds, probabilities=np.ones((1, len(labelled.names))))[0]
     assert (sure.flagged, sure.flagged_hits) == (24, sure.target_hits)

@@ -14,7 +14,7 @@ from weightfeat.classmodel.rows import ClassRows, class_rows
 from weightfeat.classmodel.settings import ClassSettings
 from weightfeat.classmodel.targets import Target, targets_of
 from weightfeat.evaluation.folds import Fold, stratified_folds
-from weightfeat.evaluation.strata import trojan_cell
+from weightfeat.evaluation.strata import class_level, trojan_cell
 from weightfeat.labelled import LabelledSet
 
 Z = 1.96
@@ -101,7 +101,8 @@ def recover(
     settings: ClassSettings | None = None,
     probabilities: NDArray[np.float64] | None = None,
 ) -> tuple[Recovery, ...]:
-    """Suspects of every network by class models learned without its fold: over all, by sources, by trigger x sources.
+    """Suspects of every network by class models learned without its fold: over all, by sources, by trigger x sources
+    and by number of classes x sources.
 
     Every repeat of `folds` tests every network once; hits are means over the repeats. `probabilities` (repeats, n) are
     a detector's, in the same folds.
@@ -112,14 +113,20 @@ def recover(
     cells = [trojan_cell(row, trojaned=bool(y)) for row, y in pairs]
     counts = [row.count for row in rows]
     attacked = [cell.attacked for cell in cells]
-    crossed = [f"{cell.trigger} x {cell.attacked}" for cell in cells]
+    by_trigger = [f"{cell.trigger} x {cell.attacked}" for cell in cells]
+    by_count = [
+        f"{class_level(row)} classes x {cell.attacked}"
+        for row, cell in zip(labelled.rows, cells, strict=True)
+    ]
     found = []
     for repeat in sorted({fold.repeat for fold in folds}):
         own = [fold for fold in folds if fold.repeat == repeat]
         suspects = _suspects(rows, labelled.labels, targets, own, settings)
         p = None if probabilities is None else probabilities[repeat].tolist()
-        sources, both = (recoveries(suspects, targets, counts, names, p) for names in (attacked, crossed))
-        found.append((*sources, *both[1:]))
+        sources, *crossed = (
+            recoveries(suspects, targets, counts, names, p) for names in (attacked, by_trigger, by_count)
+        )
+        found.append((*sources, *(each for by in crossed for each in by[1:])))
     return tuple(_mean(of_a_cell) for of_a_cell in zip(*found, strict=True))
 
 

@@ -19,14 +19,12 @@ from weightfeat.evaluation.covariates import COVARIATES, covariate, slopes
 from weightfeat.evaluation.crossval import CrossValidation
 from weightfeat.evaluation.intervals import Estimate, percentiles, resampled
 from weightfeat.evaluation.metrics import Floats, Ints, elementwise_cross_entropy
-from weightfeat.evaluation.strata import UNKNOWN, number, trojan_cell
+from weightfeat.evaluation.strata import UNKNOWN, class_level, trojan_cell
 
 FACTORS = ("classes", "trigger", "attacked")
 LEAST = 2
 """Networks a cell must hold: with one, resampling it shows no spread."""
 LEAST_SLOPE = 12
-CLASSES = ("about 10", "about 20")
-CLASS_BORDER = 15
 ATTACKED = ("one", "two", "several", "all")
 
 
@@ -91,18 +89,10 @@ def effects(
 def _levels(cv: CrossValidation, rows: Sequence[Mapping[str, object]]) -> dict[str, list[str]]:
     cells = [trojan_cell(row, trojaned=bool(label)) for row, label in zip(rows, cv.labels, strict=True)]
     return {
-        "classes": [_class_level(row) for row in rows],
+        "classes": [class_level(row) for row in rows],
         "trigger": [cell.trigger for cell in cells],
         "attacked": [cell.attacked for cell in cells],
     }
-
-
-def _class_level(row: Mapping[str, object]) -> str:
-    """The design's level of the class count, or where it is not named the nearer one."""
-    level, count = number(row, "number_classes_level"), number(row, "number_classes")
-    if level in (0, 1):
-        return CLASSES[int(level)]
-    return UNKNOWN if math.isnan(count) else CLASSES[int(count >= CLASS_BORDER)]
 
 
 def _sample(

@@ -17,6 +17,8 @@ from weightfeat.evaluation.intervals import bootstrap
 UNKNOWN = "unknown"
 CLEAN = "none"
 FRACTION_EDGES = (0.10, 0.25, 0.50)
+CLASSES = ("about 10", "about 20")
+CLASS_BORDER = 15
 SOURCES = {1: "one", 2: "two"}
 TRIGGERS = {"polygon": "polygon", "instagram": "filter", "filter": "filter"}
 ABSENT = ("", "none", "nan")
@@ -70,6 +72,14 @@ def trojan_cell(row: Mapping[str, object], *, trojaned: bool | None = None) -> C
         return Cell(CLEAN, CLEAN, CLEAN)
     trigger = _word(row, "trigger_type")
     return Cell(TRIGGERS.get(trigger, trigger) or UNKNOWN, _attacked(row), _fraction_bin(row))
+
+
+def class_level(row: Mapping[str, object]) -> str:
+    """The design's level of the class count, or where it is not named the nearer one."""
+    level, count = number(row, "number_classes_level"), number(row, "number_classes")
+    if level in (0, 1):
+        return CLASSES[int(level)]
+    return UNKNOWN if math.isnan(count) else CLASSES[int(count >= CLASS_BORDER)]
 
 
 def _word(row: Mapping[str, object], column: str) -> str:
