@@ -54,7 +54,6 @@ def fit_calibration(method: CalibrationMethod, logit: Array, y: NDArray[np.int64
     positives = int(y.sum())
     negatives = len(y) - positives
     target = np.where(y == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-    log_p, log_q = _log_sigmoid(logit), _log_sigmoid(-logit)
     count, expand = _SHAPES[method]
     slopes = 2 if method == "beta" else 1
     bounds = [(0.0, STEEPEST)] * slopes + [(None, None)] * (count - slopes)
@@ -62,14 +61,13 @@ def fit_calibration(method: CalibrationMethod, logit: Array, y: NDArray[np.int64
 
     def loss(values: Array) -> float:
         a, b, c = expand(values)
-        z = a * log_p - b * log_q + c
+        z = Calibration(method, a, b, c).logit(logit)
         # A row at p = 1/2 tells p (1 - p) = 1/4 about a logit's shift; half of that times the square is its penalty.
         pull = IDENTITY_ROWS / 8 * ((a - 1) ** 2 / 2 + (b - 1) ** 2 / 2 + c**2)
         return float(-(target * _log_sigmoid(z) + (1 - target) * _log_sigmoid(-z)).sum() + pull)
 
     found = minimize(loss, np.array(start), method="L-BFGS-B", bounds=bounds)
-    a, b, c = expand(found.x)
-    return Calibration(method, float(a), float(b), float(c))
+    return Calibration(method, *(float(value) for value in expand(found.x)))
 
 
 def assign_folds(

@@ -102,9 +102,8 @@ def fit_normaliser(
     centres += [family_tables[name][0] for name in families] + [pool_centre]
     scales += [family_tables[name][1] for name in families] + [pool_total]
     scale = np.nan_to_num(np.array(scales), nan=0.0)
-    return Normaliser(
-        names, families, np.array(centres), np.where(scale > _tiny(np.array(centres)), scale, 0.0)
-    )
+    middle = np.array(centres)
+    return Normaliser(names, families, middle, np.where(scale > _tiny(middle), scale, 0.0))
 
 
 def robust(values: Array) -> tuple[Array, Array, Array]:
