@@ -12,17 +12,19 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from weightfeat.detector import Samples, Target
 from weightfeat.digest import Digest, DigestStore
 from weightfeat.errors import BadOutput, BadRound
 from weightfeat.extraction import ExtractionReport, digest_models
 from weightfeat.files import make_folder, write_atomically
-from weightfeat.metadata import parse_label, read_metadata, require_none
+from weightfeat.metadata import SILENT, TARGET, parse_label, read_metadata, require_none, target_of
 from weightfeat.rounds import METADATA_FILE, Round, labelled_entries, require_both_classes
 
 INDEX_FILE = "index.csv"
@@ -43,13 +45,28 @@ class LabelledSet:
     digests: tuple[Digest, ...]
     metadata: pd.DataFrame
 
-    @property
-    def architectures(self) -> tuple[str, ...]:
-        return tuple(digest.architecture for digest in self.digests)
+    @cached_property
+    def samples(self) -> Samples:
+        """What learning and measuring get. Raises BadRound as `targets` does."""
+        known = {"names": self.names, "group": self.groups, "targets": self.targets}
+        return Samples.of_digests(self.digests, self.labels, **known)
 
     @property
-    def families(self) -> tuple[str, ...]:
-        return tuple(digest.family for digest in self.digests)
+    def targets(self) -> tuple[Target | None, ...]:
+        """One entry a network: None for a clean one, and for a trojaned one whose target is not named.
+
+        Raises BadRound where METADATA names a class that the network does not have, or what is no class.
+        """
+        found = []
+        for name, label, digest, row in zip(self.names, self.labels, self.digests, self.rows, strict=True):
+            target, word = target_of(row) if label else None, str(row.get(TARGET, "")).strip()
+            highest = -1 if target is None else max(target.target, *target.sources, 0)
+            if highest >= digest.num_classes:
+                raise _bad_row(name, f"names class {highest} of {digest.num_classes}")
+            if label and target is None and word.lower() not in SILENT:
+                raise _bad_row(name, f"{TARGET} is {word!r}")
+            found.append(target)
+        return tuple(found)
 
     @property
     def rows(self) -> tuple[dict[str, object], ...]:
@@ -86,6 +103,15 @@ class LabelledSet:
                 remedy="give another one, or leave the option out",
             )
         return later
+
+
+def _bad_row(name: str, what: str) -> BadRound:
+    return BadRound(
+        what,
+        where=f"{METADATA_FILE}, {name}",
+        expected="numbers of target and source classes that the network has, or none",
+        remedy="correct the row",
+    )
 
 
 def from_round(

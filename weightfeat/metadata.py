@@ -6,15 +6,18 @@ Values are kept as the strings they are, because rounds differ in how they write
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
+from weightfeat.detector.classes.targets import Target
 from weightfeat.errors import BadRound
 
 _TRUE, _FALSE = frozenset({"true", "1", "1.0"}), frozenset({"false", "0", "0.0"})
-_SILENT = frozenset({"", "none", "nan", "null"})
+SILENT = frozenset({"", "none", "nan", "null"})
+FEW_SOURCES = 2
+TARGET = "trigger_target_class"
 
 
 def read_metadata(path: Path) -> pd.DataFrame:
@@ -61,7 +64,7 @@ def read_metadata(path: Path) -> pd.DataFrame:
 def parse_label(text: str, where: object) -> int | None:
     """1 for poisoned, 0 for clean, None for a blank or "None"; BadRound for anything else."""
     word = text.strip().lower()
-    if word in _SILENT:
+    if word in SILENT:
         return None
     if word in _TRUE or word in _FALSE:
         return int(word in _TRUE)
@@ -89,3 +92,26 @@ def _padless(width: int) -> Callable[[list[str]], list[str]]:
         return row[:width]
 
     return cut
+
+
+def target_of(row: Mapping[str, object]) -> Target | None:
+    """The target of one METADATA row of rounds 1 to 4; None where `trigger_target_class` is silent or no number."""
+    target = _integer(row.get(TARGET, ""))
+    if target is None:
+        return None
+    words = str(row.get("triggered_classes", "")).strip("[]() ").replace(",", " ").split()
+    sources = [_integer(word) for word in words]
+    named = tuple(s for s in sources if s is not None and s != target)
+    complete = len(named) == len([s for s in sources if s != target])
+    return Target(target, named if complete and 0 < len(named) <= FEW_SOURCES else ())
+
+
+def _integer(value: object) -> int | None:
+    word = str(value).strip()
+    if word.lower() in SILENT:
+        return None
+    try:
+        number = float(word)
+    except ValueError:
+        return None
+    return int(number) if number >= 0 and number.is_integer() else None

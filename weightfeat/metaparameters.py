@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from weightfeat.errors import BadMetaparameters
 from weightfeat.metaparameter_rules import check_schema, few, violations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import optuna
 
 __all__ = [
+    "BLOCKS_OF",
     "BLOCK_PREFIX",
-    "CalibrationMethod",
     "Metaparameters",
     "check_schema",
     "load",
@@ -29,9 +29,12 @@ __all__ = [
     "search_space",
 ]
 
-CalibrationMethod = Literal["none", "platt", "beta", "temperature"]
-LogisticColumns = Literal["all", "classes", "odds"]
 BLOCK_PREFIX = "train_block_"
+BLOCKS_OF = {
+    "layers": ("spectrum", "distribution", "channels", "quantiles", "alignment"),
+    "data": ("moments", "training_length"),
+}
+"""Feature blocks that one switch is for; every other block has a switch of its own name."""
 MAX_BYTES = 1 << 20
 
 
@@ -39,26 +42,20 @@ MAX_BYTES = 1 << 20
 class Metaparameters:
     """Every value that shapes training (`train_*`) and detection (`infer_*`)."""
 
-    train_block_spectrum: bool
-    train_block_distribution: bool
-    train_block_channels: bool
     train_block_norms: bool
     train_block_head: bool
     train_block_fusion: bool
     train_block_relabelling: bool
-    train_block_quantiles: bool
     train_block_latents: bool
-    train_block_alignment: bool
-    train_block_moments: bool
-    train_block_training_length: bool
+    train_block_layers: bool
+    train_block_data: bool
     train_class_evidence: bool
     train_class_c: float
     train_class_own_c: float
     train_class_family_c: float
     train_class_squares: float
     train_class_scale_classes: float
-    train_class_pair_c: float
-    train_class_folds: int
+    train_class_weight: float
     train_shrinkage: float
     train_keep_raw: bool
     train_num_leaves: int
@@ -67,21 +64,14 @@ class Metaparameters:
     train_min_child_samples: int
     train_feature_fraction: float
     train_bagging_fraction: float
-    train_lambda_l1: float
     train_lambda_l2: float
     train_ensemble_size: int
-    train_logistic_c: float
-    train_logistic_on: LogisticColumns
-    train_logistic_weight: float
-    train_trees_see_classes: bool
-    train_calibration: CalibrationMethod
-    train_calibration_folds: int
+    train_folds: int
     train_seed: int
     train_search_trials: int
     infer_clip: float
     infer_prior: float
     infer_novelty_pull: float
-    infer_unseen_trees: float
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -103,7 +93,8 @@ class Metaparameters:
     def blocks(self) -> tuple[str, ...]:
         """Names of the feature blocks that are switched on, in the order of the files."""
         switches = (name for name in self.names() if name.startswith(BLOCK_PREFIX))
-        return tuple(name.removeprefix(BLOCK_PREFIX) for name in switches if getattr(self, name))
+        on = [name.removeprefix(BLOCK_PREFIX) for name in switches if getattr(self, name)]
+        return tuple(block for name in on for block in BLOCKS_OF.get(name, (name,)))
 
     def as_dict(self) -> dict[str, Any]:
         """All values by name, ready for JSON."""
@@ -130,8 +121,6 @@ def _typed(name: str, hint: object, value: Any) -> Any:
             return float(value)
         if int(value) == value:
             return int(value)
-    if hint not in (bool, int, float) and isinstance(value, str):
-        return value
     raise TypeError(f"metaparameter {name} has the value {value!r} of another type")
 
 

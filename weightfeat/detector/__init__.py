@@ -1,7 +1,10 @@
-"""Feature rows to calibrated probabilities: normaliser, classifier, calibration, novelty, and their storage."""
+"""Everything between digests with labels and a verdict: samples, class evidence, trees, calibration, novelty, storage."""
 
-from weightfeat.detector.estimator import Detector
-from weightfeat.detector.learned import Attachment
-from weightfeat.detector.novelty import Novelty
+from weightfeat.detector.classes.models import Suspect
+from weightfeat.detector.classes.targets import Target
+from weightfeat.detector.detector import Detector
+from weightfeat.detector.folds import Fold
+from weightfeat.detector.samples import Rows, Samples
+from weightfeat.detector.verdict import NAMED_FROM, Verdict
 
-__all__ = ["Attachment", "Detector", "Novelty"]
+__all__ = ["NAMED_FROM", "Detector", "Fold", "Rows", "Samples", "Suspect", "Target", "Verdict"]

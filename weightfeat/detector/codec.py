@@ -1,4 +1,4 @@
-"""Learned parameters as a JSON document, a table of arrays and text, and back with every value checked."""
+"""Learned parameters as a JSON document and a table of arrays, and back with every value checked."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weightfeat.detector.calibration import Calibration
-from weightfeat.detector.classifier import Classifier
-from weightfeat.detector.forest import parse_forest
-from weightfeat.detector.learned import Attachment, Learned
-from weightfeat.detector.linear import Linear
+from weightfeat.detector.classes import storage
+from weightfeat.detector.classes.models import ClassModels
+from weightfeat.detector.forest import Forest
+from weightfeat.detector.learned import Learned
 from weightfeat.detector.normaliser import Normaliser
 from weightfeat.detector.novelty import GRID, Population
+from weightfeat.detector.parts import Taker, number, words
 from weightfeat.metaparameters import Metaparameters
 
 __all__ = ["FORMAT", "SCHEMA_VERSION", "from_parts", "to_document", "to_tables"]
 
 FORMAT = "weightfeat-detector"
-SCHEMA_VERSION = 5
-ATTACHED = "attached_"  # in front of the names of an attachment's arrays
+SCHEMA_VERSION = 6
+TREES, CLASSES = "trees_", "classes_"  # in front of the names of their arrays
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "lightgbm")
 
 
 def to_document(
     learned: Learned, files: Mapping[str, Any], scores: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """Everything but trees and arrays, as JSON values."""
-    calibration, population = learned.calibration, learned.population
+    """Everything but arrays, as JSON values."""
     return {
         "format": FORMAT,
         "schema_version": SCHEMA_VERSION,
@@ -41,25 +41,19 @@ def to_document(
         "training": learned.training,
         "scores": dict(scores) if scores is not None else None,
         "metaparameters": learned.params.as_dict(),
-        "calibration": {
-            "method": calibration.method,
-            "a": calibration.a,
-            "b": calibration.b,
-            "c": calibration.c,
-        },
-        "novelty": {"residual": population.residual},
-        "logistic": None if learned.classifier.linear is None else learned.classifier.linear.intercept,
+        "calibration": {"slope": learned.calibration.slope, "shift": learned.calibration.shift},
+        "novelty": {"residual": learned.population.residual},
         "architectures": learned.normaliser.architectures,
         "families": learned.normaliser.families,
-        "attachment": None if learned.attachment is None else learned.attachment.document,
-        "raw_columns": learned.raw_columns,
+        "classes": None if learned.classes is None else storage.to_document(learned.classes),
+        "relative_columns": learned.relative_columns,
         "feature_names": learned.feature_names,
     }
 
 
 def to_tables(learned: Learned) -> dict[str, NDArray[Any]]:
-    """The arrays by name; the detector's own are float64."""
-    population, linear = learned.population, learned.classifier.linear
+    """The arrays by name."""
+    population = learned.population
     tables: dict[str, NDArray[Any]] = {
         "centre": learned.normaliser.centre,
         "scale": learned.normaliser.scale,
@@ -68,107 +62,56 @@ def to_tables(learned: Learned) -> dict[str, NDArray[Any]]:
         "novelty_variances": population.variances,
         "novelty_reference": population.reference,
     }
-    if linear is not None:
-        tables |= {f"logistic_{name}": getattr(linear, name) for name in ("centre", "scale", "coefficient")}
-    if learned.attachment is not None:
-        tables |= {ATTACHED + name: array for name, array in learned.attachment.tables.items()}
+    tables |= {TREES + name: array for name, array in learned.forest.tables().items()}
+    if learned.classes is not None:
+        tables |= {CLASSES + name: array for name, array in storage.to_tables(learned.classes).items()}
     return tables
 
 
-def from_parts(document: dict[str, Any], trees: str, tables: dict[str, NDArray[Any]]) -> Learned:
+def from_parts(document: dict[str, Any], tables: dict[str, NDArray[Any]]) -> Learned:
     """Put the parts together again. Raises ValueError, KeyError or TypeError for anything that does not fit."""
-    names, raw = _words(document, "feature_names"), _words(document, "raw_columns")
-    architectures, families = _words(document, "architectures"), _words(document, "families")
-    if not names or not set(raw) <= set(names):
-        raise ValueError("raw_columns are not among the feature_names")
+    names, relative = words(document, "feature_names"), words(document, "relative_columns")
+    architectures, families = words(document, "architectures"), words(document, "families")
+    if not names or not set(relative) <= set(names):
+        raise ValueError("relative_columns are not among the feature_names")
     params = Metaparameters.from_dict(document["metaparameters"])
-    inference = (
-        params.infer_prior,
-        params.infer_novelty_pull,
-        params.infer_unseen_trees,
-        params.train_logistic_weight,
-    )
-    if not 0 < params.infer_clip < 0.5 or not all(0 <= value <= 1 for value in inference):
+    shares = (params.infer_prior, params.infer_novelty_pull, params.train_class_weight)
+    if not 0 < params.infer_clip < 0.5 or not all(0 <= value <= 1 for value in shares):
         raise ValueError("a metaparameter is out of bounds")
-    populations, columns, all_columns = (
-        len(architectures) + len(families) + 1,
-        len(names),
-        len(names) + len(raw),
-    )
-    take = _Taker(tables)
+    populations, columns = len(architectures) + len(families) + 1, len(names)
+    take, calibration = Taker(tables), document["calibration"]
     centre = take("centre", (populations, columns), finite=False)
     scale = take("scale", (populations, columns), lowest=0.0)
-    rank = len(tables["novelty_variances"]) if "novelty_variances" in tables else 0
-    population = Population(
-        mean=take("novelty_mean", (columns,)),
-        components=take("novelty_components", (rank, columns)),
-        variances=take("novelty_variances", (rank,), lowest=1e-12),
-        residual=_number(document["novelty"]["residual"], 1e-12),
-        reference=np.sort(take("novelty_reference", GRID.shape, lowest=0.0)),
-    )
-    linear = None
-    if document["logistic"] is not None:
-        middle, spread, coefficient = (
-            take(f"logistic_{name}", (all_columns,)) for name in ("centre", "scale", "coefficient")
-        )
-        linear = Linear(middle, spread, coefficient, _number(document["logistic"]))
-    calibration = document["calibration"]
-    a, b, c = _number(calibration["a"], 0.0), _number(calibration["b"], 0.0), _number(calibration["c"])
-    forest = parse_forest(trees, all_columns)
     return Learned(
         params=params,
         feature_names=names,
-        raw_columns=raw,
+        relative_columns=relative,
         normaliser=Normaliser(architectures, families, centre, scale),
-        classifier=Classifier(forest, linear, params.train_logistic_weight),
-        calibration=Calibration(str(calibration["method"]), a, b, c),
-        population=population,
+        forest=Forest.of_tables(take.under(TREES), columns + len(relative)),
+        calibration=Calibration(number(calibration["slope"], 0.0), number(calibration["shift"])),
+        population=_population(document["novelty"], take, columns),
+        classes=_classes(document["classes"], take, params),
         training=dict(document["training"]),
-        attachment=_attachment(document["attachment"], tables),
     )
 
 
-def _attachment(document: Any, tables: dict[str, NDArray[Any]]) -> Attachment | None:
+def _population(document: Mapping[str, Any], take: Taker, columns: int) -> Population:
+    rank = len(take.tables["novelty_variances"])
+    return Population(
+        mean=take("novelty_mean", (columns,)),
+        components=take("novelty_components", (rank, columns)),
+        variances=take("novelty_variances", (rank,), lowest=1e-12),
+        residual=number(document["residual"], 1e-12),
+        reference=np.sort(take("novelty_reference", GRID.shape, lowest=0.0)),
+    )
+
+
+def _classes(document: Any, take: Taker, params: Metaparameters) -> ClassModels | None:
     if document is None:
         return None
-    named = {
-        name.removeprefix(ATTACHED): array for name, array in tables.items() if name.startswith(ATTACHED)
-    }
-    return Attachment(dict(document), named)
-
-
-class _Taker:
-    """Takes float64 arrays of the shape that is due out of an npz's tables."""
-
-    def __init__(self, tables: dict[str, NDArray[Any]]) -> None:
-        self.tables = tables
-
-    def __call__(
-        self, name: str, shape: tuple[int, ...], *, lowest: float | None = None, finite: bool = True
-    ) -> NDArray[np.float64]:
-        array = self.tables[name]
-        if array.dtype != np.float64 or array.shape != shape:
-            raise ValueError(f"{name} has shape {array.shape} of {array.dtype}, not {shape} of float64")
-        if (finite and not np.isfinite(array).all()) or (lowest is not None and (array < lowest).any()):
-            raise ValueError(f"{name} holds a value out of bounds")
-        return array
-
-
-def _words(document: dict[str, Any], key: str) -> tuple[str, ...]:
-    words = document[key]
-    if (
-        not isinstance(words, list)
-        or not all(isinstance(word, str) for word in words)
-        or len(set(words)) < len(words)
-    ):
-        raise ValueError(f"{key} is not a list of distinct names")
-    return tuple(words)
-
-
-def _number(value: Any, lowest: float = -np.inf) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not lowest <= value < np.inf:
-        raise ValueError(f"{value!r} is not a number in bounds")
-    return float(value)
+    if not params.train_class_evidence:
+        raise ValueError("there is class evidence though train_class_evidence is off")
+    return storage.from_parts(document, take.under(CLASSES), params.train_class_scale_classes)
 
 
 def _version(package: str) -> str:

@@ -1,37 +1,43 @@
-"""LightGBM's text format read into plain arrays and evaluated with numpy alone.
+"""Boosted trees as plain arrays, evaluated with numpy alone.
 
-The library's own parser is never shown a file: a malformed one can take the process down. And detection starts
-without importing it.
+LightGBM's own parser is never shown a file: a malformed one can take the process down. And detection starts without
+importing it.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Forest", "parse_forest"]
+from weightfeat.features.summaries import Array
 
-Array = NDArray[np.float64]
+__all__ = ["Forest"]
+
 Integers = NDArray[np.int64]
-_Tree = Mapping[str, str]  # the lines of its section
 MAX_NODES = 4_000_000
 ZERO = 1e-35  # LightGBM's kZeroThreshold
 CHUNK = 2_000_000  # rows x trees walked at once
-CATEGORICAL, DEFAULT_LEFT = 1, 2  # bits of decision_type; the two above them give the kind of missing value
-MISSING_ZERO, MISSING_NAN = 1, 2
+MISSING_NONE, MISSING_ZERO, MISSING_NAN = 0, 1, 2
+STORED = {
+    "root": np.int32, "bag": np.int32, "feature": np.int32, "threshold": np.float64, "default_left": np.bool_,
+    "missing": np.int8, "children": np.int32, "leaf_value": np.float64, "leaf_count": np.float64,
+}  # fmt: skip
+"""The arrays of a stored forest."""
 
 
 @dataclass(frozen=True, eq=False)
 class Forest:
     """All trees of `bags` boosted models. Nodes are numbered through; a child c < 0 is the leaf -c - 1.
 
-    `root` is one entry a tree (a leaf for a tree that never split), `bag` the model it belongs to.
+    `root` is one entry a tree (a leaf for a tree that never split), `bag` the model it belongs to. Of every node:
+    which column is asked (`feature`), whether it is at most `threshold` (an infinite one asks whether it is missing),
+    what counts as `missing`, where that goes, and both `children`, left first; of every leaf its value and how many
+    training rows it had.
     """
 
     columns: int
@@ -45,7 +51,6 @@ class Forest:
     children: Integers
     leaf_value: Array
     leaf_count: Array
-    text: str = field(repr=False)
 
     def raw(self, x: Array) -> Array:
         """Mean raw score (a logit) over the models, (rows,)."""
@@ -108,109 +113,59 @@ class Forest:
             means[at] = (n[0] * v[0] + n[1] * v[1]) / counts[at] if counts[at] > 0 else (v[0] + v[1]) / 2
         return np.array(means)
 
+    def tables(self) -> dict[str, NDArray[Any]]:
+        """The arrays to store."""
+        return {name: getattr(self, name).astype(kind) for name, kind in STORED.items()}
 
-def parse_forest(text: str, columns: int) -> Forest:
-    """Read models of LightGBM's text format, one after the other, each over `columns` columns.
+    @classmethod
+    def of_tables(cls, tables: Mapping[str, NDArray[Any]], columns: int) -> Forest:
+        """From what `tables` gave, each value checked, over `columns` columns.
 
-    Raises ValueError for anything but gradient-boosted binary models with numerical splits whose every index is in
-    range and whose children come after their parents (so that every walk ends).
-    """
-    models = list(_models(text, columns))
-    trees = [tree for model in models for tree in model]
-    leaves = np.array([_leaves(tree) for tree in trees], dtype=np.int64)
-    nodes = leaves - 1
-    if nodes.sum() > MAX_NODES:
-        raise ValueError(f"more than {MAX_NODES} nodes")
-    first_node, first_leaf = nodes.cumsum() - nodes, leaves.cumsum() - leaves
-    kind = _integers(trees, "decision_type", nodes, 0, 12)
-    if np.any(kind & CATEGORICAL):
-        raise ValueError("a split is categorical")
-    return Forest(
-        columns=columns,
-        bags=len(models),
-        root=np.where(nodes > 0, first_node, -first_leaf - 1),
-        bag=np.repeat(np.arange(len(models)), [len(model) for model in models]),
-        feature=_integers(trees, "split_feature", nodes, 0, columns),
-        # An infinite threshold asks whether the value is missing.
-        threshold=_numbers(trees, "threshold", nodes, infinite=True),
-        default_left=(kind & DEFAULT_LEFT) > 0,
-        missing=kind >> 2,
-        children=_children(trees, nodes, first_node, first_leaf),
-        leaf_value=_numbers(trees, "leaf_value", leaves),
-        leaf_count=_numbers(trees, "leaf_count", leaves),
-        text=text,
-    )
+        Raises ValueError where an index is out of range, or the nodes do not form trees whose children come after
+        their parents (so that every walk ends).
+        """
+        found = {name: tables[name] for name in STORED}
+        for name, kind in STORED.items():
+            if found[name].dtype != kind or found[name].ndim != (2 if name == "children" else 1):
+                raise ValueError(f"{name} is no array of {np.dtype(kind)}")
+        nodes, leaves = len(found["feature"]), len(found["leaf_value"])
+        sizes = {"threshold": nodes, "default_left": nodes, "missing": nodes, "children": nodes}
+        sizes |= {"leaf_count": leaves, "bag": len(found["root"])}
+        if nodes > MAX_NODES or any(len(found[name]) != size for name, size in sizes.items()):
+            raise ValueError("its arrays do not hold a value for every node, leaf or tree")
+        _check_numbers(found)
+        _check_range(found["feature"], "feature", 0, columns)
+        _check_range(found["missing"], "missing", MISSING_NONE, MISSING_NAN + 1)
+        _check_links(found["root"], found["children"], nodes, leaves)
+        bags = int(found["bag"].max()) + 1 if len(found["bag"]) else 0
+        if not np.array_equal(np.unique(found["bag"]), np.arange(bags)):
+            raise ValueError("bag does not number models from 0 on")
+        whole = {name: found[name].astype(np.int64) for name, kind in STORED.items() if kind in (np.int32, np.int8)}
+        return cls(columns=columns, bags=bags, **(found | whole))
 
 
-def _models(text: str, columns: int) -> Iterator[list[_Tree]]:
-    """The trees of each model, as the lines of their sections."""
-    before, *models = re.split(r"^tree\n", text, flags=re.MULTILINE)
-    if before.strip():
-        raise ValueError("text before the first model")
-    for model in models:
-        head, *sections = model.partition("\nend of trees")[0].split("\nTree=")
-        header = _pairs(head)
-        wanted = {"num_class": "1", "num_tree_per_iteration": "1", "max_feature_idx": str(columns - 1)}
-        if {key: header.get(key) for key in wanted} != wanted or header.get(
-            "objective"
-        ) != "binary sigmoid:1":
-            raise ValueError(f"a model is not a binary one over {columns} columns")
-        if "average_output" in head.split("\n") or len(header.get("tree_sizes", "").split()) != len(sections):
-            raise ValueError("a model is averaged or not complete")
-        yield [_pairs(section) for section in sections]
+def _check_numbers(found: Mapping[str, NDArray[Any]]) -> None:
+    if np.isnan(found["threshold"]).any():
+        raise ValueError("threshold holds what is no number")
+    for name in ("leaf_value", "leaf_count"):
+        if not np.isfinite(found[name]).all():
+            raise ValueError(f"{name} holds what is no finite number")
 
 
-def _pairs(section: str) -> dict[str, str]:
-    return dict(line.split("=", 1) for line in section.split("\n") if "=" in line)
+def _check_range(values: NDArray[Any], name: str, low: int, high: int) -> None:
+    if len(values) and not low <= values.min() <= values.max() < high:
+        raise ValueError(f"{name} does not hold integers from {low} to {high - 1}")
 
 
-def _leaves(tree: _Tree) -> int:
-    """How many it has; only trees of numerical splits with constant leaves have any."""
-    size = tree.get("num_leaves", "")
-    if not re.fullmatch(r"[1-9]\d{0,6}", size):
-        raise ValueError("num_leaves is not a count")
-    if tree.get("num_cat") != "0" or tree.get("is_linear", "0") != "0":
-        raise ValueError("a tree is linear or categorical")
-    return int(size)
-
-
-def _words(trees: Sequence[_Tree], key: str, sizes: Integers) -> list[str]:
-    """The words of all trees' lines in one list. Each line must have its size."""
-    lines = [tree.get(key, "").split() for tree in trees]
-    if [len(line) for line in lines] != sizes.tolist():
-        raise ValueError(f"{key} does not hold a value for every node or leaf")
-    return list(chain.from_iterable(lines))
-
-
-def _numbers(trees: Sequence[_Tree], key: str, sizes: Integers, infinite: bool = False) -> Array:
-    values = np.array([float(word) for word in _words(trees, key, sizes)], dtype=np.float64)
-    if np.any(np.isnan(values) if infinite else ~np.isfinite(values)):
-        raise ValueError(f"{key} holds what is no number in range")
-    return values
-
-
-def _integers(trees: Sequence[_Tree], key: str, sizes: Integers, low: int, high: int) -> Integers:
-    values = [int(word) for word in _words(trees, key, sizes)]
-    if values and not low <= min(values) <= max(values) < high:
-        raise ValueError(f"{key} does not hold integers from {low} to {high - 1}")
-    return np.array(values, dtype=np.int64)
-
-
-def _children(
-    trees: Sequence[_Tree], nodes: Integers, first_node: Integers, first_leaf: Integers
-) -> Integers:
-    """Pairs numbered through the forest. Where none lies outside its tree, before its parent or below two parents,
-    every node but the root and every leaf is somebody's child."""
-    pairs = np.column_stack(
-        [_integers(trees, key, nodes, -MAX_NODES, MAX_NODES) for key in ("left_child", "right_child")]
-    )
-    last, node, leaf = (np.repeat(values, nodes)[:, None] for values in (nodes, first_node, first_leaf))
-    parent = np.arange(len(pairs))[:, None] - node
-    if np.any((pairs >= last) | (pairs < -last - 1)):
-        raise ValueError("a child lies outside its tree")
-    if np.any((pairs >= 0) & (pairs <= parent)):
+def _check_links(root: NDArray[Any], children: NDArray[Any], nodes: int, leaves: int) -> None:
+    """Where every node and every leaf is the root of a tree or the child of one node that comes before it, the walk
+    from every root ends in a leaf."""
+    if children.shape != (nodes, 2):
+        raise ValueError("children are not two a node")
+    _check_range(root, "root", -leaves, nodes)
+    _check_range(children.ravel(), "children", -leaves, nodes)
+    if np.any((children >= 0) & (children <= np.arange(nodes)[:, None])):
         raise ValueError("a child comes before its parent")
-    children = np.where(pairs >= 0, pairs + node, pairs - leaf)
-    if len(np.unique(children)) != children.size:
-        raise ValueError("the children do not form one tree")
-    return children
+    reached = np.concatenate([root, children.ravel()])
+    if len(reached) != nodes + leaves or len(np.unique(reached)) != len(reached):
+        raise ValueError("the children do not form trees")

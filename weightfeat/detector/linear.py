@@ -1,4 +1,4 @@
-"""An L2-penalised logistic regression over many correlated columns, beside the trees."""
+"""An L2-penalised logistic regression over many correlated columns."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weightfeat.detector.normaliser import CLIP, robust
+from weightfeat.features.summaries import Array
 
-__all__ = ["Linear", "fit_linear", "fit_standard", "read_out", "standardised"]
+__all__ = ["Linear", "fit_linear", "fit_standard", "standardised"]
 
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,19 +34,16 @@ class Linear:
         return logit
 
 
-def fit_linear(x: Array, y: NDArray[np.int64], c: float, only: NDArray[np.bool_] | None = None) -> Linear:
+def fit_linear(x: Array, y: NDArray[np.int64], c: float) -> Linear:
     """Logistic regression on (x - median) / robust scale, divided by sqrt(columns), penalty 1 / (2 c) ||w||^2.
 
     The division makes `c` the prior variance of the logit for standard rows, whatever the number of columns. Robust
     scales, because a column whose spread is set by a few outliers would otherwise be shrunk out of use.
-    `only` marks the columns it may use; all of them where none of those varies.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     centre, scale = fit_standard(x)
-    if only is not None and (only & (scale > 0)).any():
-        scale = np.where(only, scale, 0.0)
     used = scale > 0
     coefficient, width = np.zeros(x.shape[1]), np.sqrt(max(int(used.sum()), 1))
     if not used.any():
@@ -59,13 +56,6 @@ def fit_linear(x: Array, y: NDArray[np.int64], c: float, only: NDArray[np.bool_]
         model.fit(standardised(x, centre, scale)[:, used] / width, y)
     coefficient[used] = model.coef_[0] / width
     return Linear(centre, scale, coefficient, float(model.intercept_[0]))
-
-
-def read_out(columns: int, at: int) -> Linear:
-    """The column itself as the logit, of `columns` ones; 0 where it is missing."""
-    only = np.zeros(columns)
-    only[at] = 1.0
-    return Linear(np.zeros(columns), only, only, 0.0)
 
 
 def fit_standard(x: Array) -> tuple[Array, Array]:

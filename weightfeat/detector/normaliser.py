@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from weightfeat.features.summaries import Array
+
 __all__ = ["CLIP", "LEVELS", "UNKNOWN", "Normaliser", "fit_normaliser", "robust"]
 
-Array = NDArray[np.float64]
 CLIP = 10.0
 UNKNOWN = "unknown"  # what an architecture or family is called when shapes prove nothing: never a population
 LEVELS = ("architecture", "family", "pool")

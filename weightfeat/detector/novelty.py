@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from weightfeat.features.summaries import Array
 
 __all__ = ["Novelty", "Population", "fit_population", "with_reference"]
 
-Array = NDArray[np.float64]
 SQUASH = 5.0  # beyond this many robust deviations a single column says no more
 COMPONENTS = 10
 ROWS_PER_COMPONENT = 10

@@ -1,7 +1,7 @@
-"""Learned parameters on disk: detector.json, LightGBM text and an npz without objects; no pickle anywhere.
+"""Learned parameters on disk: detector.json and an npz without objects; no pickle anywhere.
 
-detector.json names its two companions by the hash of their content. They are written first, it is replaced last
-in one rename, and what it no longer names is removed after that: at every moment the folder holds one complete set.
+detector.json names its companion by the hash of its content. That is written first, it is replaced last in one rename,
+and what it no longer names is removed after that: at every moment the folder holds one complete set.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from weightfeat.files import make_folder, write_atomically
 __all__ = ["FILE", "load", "save"]
 
 FILE = "detector.json"
-LIMITS = {FILE: 16 << 20, "trees": 256 << 20, "tables": 128 << 20}
-SUFFIX = {"trees": ".txt", "tables": ".npz"}
-COMPANION = re.compile(r"(trees|tables)-[0-9a-f]{16}\.(txt|npz)")
-LEFTOVER = re.compile(r"\.(detector\.json|(trees|tables)-[0-9a-f]{16}\.(txt|npz))\.\d+\.partial")
+LARGEST, LARGEST_TABLES = 16 << 20, 256 << 20
+COMPANION = re.compile(r"tables-[0-9a-f]{16}\.npz")
+# Versions before this one kept trees as text: what they left is removed too.
+LEFTOVER = re.compile(r"(trees|tables)-[0-9a-f]{16}\.(txt|npz)")
+PARTIAL = re.compile(r"\.(detector\.json|(trees|tables)-[0-9a-f]{16}\.(txt|npz))\.\d+\.partial")
 
 
 def save(learned: Learned, directory: Path, scores: Mapping[str, Any] | None = None) -> None:
@@ -38,17 +39,15 @@ def save(learned: Learned, directory: Path, scores: Mapping[str, Any] | None = N
 
     One writer at a time. Raises BadOutput where the folder cannot be written.
     """
-    contents = {"trees": learned.classifier.forest.text.encode(), "tables": _packed(to_tables(learned))}
-    files = {}
-    for kind, content in contents.items():
-        digest = hashlib.sha256(content).hexdigest()
-        files[kind] = {"name": f"{kind}-{digest[:16]}{SUFFIX[kind]}", "sha256": digest, "bytes": len(content)}
-    document = json.dumps(to_document(learned, files, scores), indent=1, allow_nan=False) + "\n"
+    content = _packed(to_tables(learned))
+    digest = hashlib.sha256(content).hexdigest()
+    file = {"name": f"tables-{digest[:16]}.npz", "sha256": digest, "bytes": len(content)}
+    document = to_document(learned, {"tables": file}, scores)
+    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
     make_folder(directory, "learned parameters' folder")
-    for kind, content in contents.items():
-        write_atomically(directory / str(files[kind]["name"]), content, "learned parameters file")
-    write_atomically(directory / FILE, document, "learned parameters file")
-    _sweep(directory, {str(file["name"]) for file in files.values()})
+    write_atomically(directory / str(file["name"]), content, "learned parameters file")
+    write_atomically(directory / FILE, text, "learned parameters file")
+    _sweep(directory, str(file["name"]))
 
 
 def load(directory: Path) -> Learned:
@@ -58,7 +57,7 @@ def load(directory: Path) -> Learned:
     """
     path = directory / FILE
     try:
-        document = json.loads(_read(path, LIMITS[FILE]))
+        document = json.loads(_read(path, LARGEST))
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise ValueError("is not a weightfeat detector")
         if document.get("schema_version") != SCHEMA_VERSION:
@@ -66,12 +65,10 @@ def load(directory: Path) -> Learned:
             raise _bad(
                 path, f"was written as version {written!r} by weightfeat {by!r}", f"version {SCHEMA_VERSION}"
             )
-        path = directory / _companion(document, "trees")
-        trees = _verified(path, document["files"]["trees"], LIMITS["trees"]).decode("ascii")
-        path = directory / _companion(document, "tables")
-        tables = _tables(_verified(path, document["files"]["tables"], LIMITS["tables"]))
+        path = directory / _companion(document)
+        tables = _tables(_verified(path, document["files"]["tables"]))
         path = directory / FILE
-        return from_parts(document, trees, tables)
+        return from_parts(document, tables)
     except WeightfeatError:
         raise
     except FileNotFoundError:
@@ -98,21 +95,21 @@ def _packed(tables: dict[str, NDArray[Any]]) -> bytes:
 
 def _tables(content: bytes) -> dict[str, NDArray[Any]]:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > LIMITS["tables"]:
+        if sum(entry.file_size for entry in archive.infolist()) > LARGEST_TABLES:
             raise ValueError("is too large when unpacked")
     with np.load(io.BytesIO(content), allow_pickle=False) as tables:
         return {name: np.ascontiguousarray(tables[name]) for name in tables.files}
 
 
-def _companion(document: dict[str, Any], kind: str) -> str:
-    name = document["files"][kind]["name"]
-    if not isinstance(name, str) or not COMPANION.fullmatch(name) or not name.startswith(kind):
-        raise ValueError(f"names {name!r} as its {kind}")
+def _companion(document: dict[str, Any]) -> str:
+    name = document["files"]["tables"]["name"]
+    if not isinstance(name, str) or not COMPANION.fullmatch(name):
+        raise ValueError(f"names {name!r} as its tables")
     return name
 
 
-def _verified(path: Path, expected: dict[str, Any], limit: int) -> bytes:
-    content = _read(path, limit)
+def _verified(path: Path, expected: dict[str, Any]) -> bytes:
+    content = _read(path, LARGEST_TABLES)
     if hashlib.sha256(content).hexdigest() != expected["sha256"]:
         raise ValueError(f"its sha256 is not the one in {FILE}")
     return content
@@ -126,9 +123,9 @@ def _read(path: Path, limit: int) -> bytes:
     return content
 
 
-def _sweep(directory: Path, kept: set[str]) -> None:
+def _sweep(directory: Path, kept: str) -> None:
     """Remove earlier companions and what a killed writer left; failing to costs space, nothing else."""
     for path in directory.iterdir():
-        if (COMPANION.fullmatch(path.name) and path.name not in kept) or LEFTOVER.fullmatch(path.name):
+        if (LEFTOVER.fullmatch(path.name) and path.name != kept) or PARTIAL.fullmatch(path.name):
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)

@@ -1,151 +1,130 @@
-"""Learning: normalise, classify, calibrate on out-of-fold logits, and measure the population, labels out of reach
-of all but the classifier and the calibration."""
+"""Learning: class models, trees, calibration on out-of-fold logits, and the measure of the population.
+
+What a network is judged by while the calibration is fitted has learned nothing of that network, nor of its group.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from weightfeat.detector.calibration import Calibration, assign_folds, fit_calibration, sigmoid, units_of
-from weightfeat.detector.classifier import Classifier, fit_classifier
-from weightfeat.detector.learned import Learned, Rows, with_raw
-from weightfeat.detector.normaliser import Normaliser, fit_normaliser
-from weightfeat.detector.novelty import Population, fit_population, with_reference
+from weightfeat.detector.calibration import Calibration, fit_calibration, sigmoid
+from weightfeat.detector.classes.joint import Joint
+from weightfeat.detector.classes.models import ClassModels, families_of, fit_class_models, fit_target_model
+from weightfeat.detector.folds import Fold, inner_folds
+from weightfeat.detector.growing import fit_forest
+from weightfeat.detector.learned import Learned, mixed, with_relative
+from weightfeat.detector.normaliser import fit_normaliser
+from weightfeat.detector.novelty import fit_population, with_reference
+from weightfeat.detector.out_of_fold import Judge, out_of_fold
+from weightfeat.detector.samples import Samples
 from weightfeat.errors import BadRound
+from weightfeat.features.summaries import Array
 from weightfeat.metaparameters import Metaparameters
 
 __all__ = ["OutOfFold", "learn"]
 
-Array = NDArray[np.float64]
-
 
 @dataclass(frozen=True, eq=False)
 class OutOfFold:
-    """For every training row, what models that had not seen it said, in the caller's order; None without folds."""
+    """For every training network, what models that had not seen it said, in the caller's order; None without folds."""
 
-    fold: NDArray[np.int64] | None
-    logit: Array | None
-    probability: Array | None
+    fold: NDArray[np.int64] | None = None
+    logit: Array | None = None
+    probability: Array | None = None
 
 
-def learn(
-    rows: Rows,
-    y: NDArray[np.int64],
-    groups: Sequence[str] | None,
-    raw_columns: Sequence[str],
-    logistic_columns: Sequence[str] | None,
-    log_odds: str | None,
-    tree_columns: Sequence[str] | None,
-    params: Metaparameters,
-    threads: int,
-) -> tuple[Learned, OutOfFold]:
-    """Fit everything. The order of the rows plays no part: they are first sorted by content.
+def learn(samples: Samples, params: Metaparameters, threads: int = 1) -> tuple[Learned, OutOfFold]:
+    """Fit everything. The order of the samples plays no part: they are first sorted by content.
 
     Raises BadRound where the labels hold one class only or there are no columns.
     """
     from threadpoolctl import threadpool_limits
 
-    _check(rows, y)
-    kept = {*(raw_columns if params.train_keep_raw else ()), log_odds}
-    raw = tuple(name for name in rows.names if name in kept)
-    columns = _Columns(raw, _set(logistic_columns), log_odds, _set(tree_columns))
-    order = _order(rows, y, groups)
-    rows, y = rows.take(order), y[order]
-    units = units_of(None if groups is None else [str(groups[i]) for i in order], len(y))
-    folds = assign_folds(y, rows.architecture, units, params.train_calibration_folds, params.train_seed)
+    _check(samples, params)
+    order = _order(samples, params)
+    samples = _apart(samples.take(order))
+    folds = inner_folds(samples, samples.architecture, params.train_folds, params.train_seed)
     # One thread in linear algebra: its sums depend on the number of threads in the last bits.
     with threadpool_limits(limits=1, user_api="blas"):
-        held = None if folds is None else _held_out(rows, y, folds, columns, params, threads)
-        normaliser, classifier, population = _fit(rows, y, columns, params, threads)
-    calibration, back = Calibration("none"), np.argsort(order)
-    out_of_fold = OutOfFold(None, None, None)
-    if folds is not None and held is not None:
-        calibration = fit_calibration(params.train_calibration, held.logit, y)
-        population = with_reference(population, held.distance)
-        probability = sigmoid(calibration.logit(held.logit))
-        out_of_fold = OutOfFold(folds[back], held.logit[back], probability[back])
-    training = _described(rows, y, 0 if folds is None else int(folds.max()) + 1)
-    learned = Learned(params, rows.names, raw, normaliser, classifier, calibration, population, training)
-    return learned, out_of_fold
+        classes, odds = _learn_classes(samples, params)
+        learned = replace(_fit_trees(samples, params, threads), classes=classes)
+        learned = replace(learned, training=_described(samples, learned.feature_names, params, len(folds)))
+        if not folds:
+            return learned, OutOfFold()
+        held = out_of_fold(samples, partial(_trees_judge, params=params, threads=threads), folds)[0]
+    logit = mixed(held[:, 0], odds, 1 - params.train_class_weight)
+    calibration = fit_calibration(logit, samples.y)
+    population = with_reference(learned.population, held[:, 1])
+    back, probability = np.argsort(order), sigmoid(calibration.logit(logit))
+    found = OutOfFold(_numbers(folds, len(samples))[back], logit[back], probability[back])
+    return replace(learned, calibration=calibration, population=population), found
 
 
-@dataclass(frozen=True, eq=False)
-class _Held:
-    """What was said of held-out rows, (rows,) each."""
+def _learn_classes(samples: Samples, params: Metaparameters) -> tuple[ClassModels | None, Array | None]:
+    """The class models with a member for each fold, and the odds that each gives the networks of its fold.
 
-    logit: Array
-    distance: Array
+    None for both where there is nothing to learn from; odds are NaN where nothing was learned without a network.
+    """
+    if not (params.train_class_evidence and samples.networks):
+        return None, None
+    models, families, members = fit_class_models(samples, params), families_of(samples), list[Joint]()
+    if models is None:
+        return None, None
 
+    def fit(train: Samples) -> Judge:
+        fitted = fit_target_model(train, params, families)
+        if fitted is None:
+            return lambda held: np.full(len(held), np.nan)
+        members.append(fitted.target)
+        return lambda held: fitted.odds(held.class_rows)
 
-@dataclass(frozen=True)
-class _Columns:
-    """Which columns are kept raw as well, which the logistic regression may use (None: all), which of the raw ones is
-    a log-odds that takes its place, and which the trees may use (None: all)."""
-
-    raw: tuple[str, ...]
-    logistic: frozenset[str] | None
-    log_odds: str | None
-    trees: frozenset[str] | None
-
-    def marked(self, used: frozenset[str] | None, names: Sequence[str]) -> NDArray[np.bool_] | None:
-        """A mark a column, normalised and raw ones."""
-        return None if used is None else np.array([name in used for name in (*names, *self.raw)])
-
-    def log_odds_at(self, names: Sequence[str]) -> int | None:
-        """The number of its raw copy, normalised and raw columns counted."""
-        return len(names) + self.raw.index(self.log_odds) if self.log_odds in self.raw else None
+    # Folds are balanced over how many sources were attacked: they shape what a class looks like.
+    strata = ["" if target is None else str(len(target.sources)) for target in samples.targets]
+    folds = inner_folds(samples, strata, params.train_folds, params.train_seed)
+    odds = out_of_fold(samples, fit, folds)[0] if folds else np.full(len(samples), np.nan)
+    return replace(models, members=tuple(members)), odds
 
 
-def _fit(
-    rows: Rows, y: NDArray[np.int64], columns: _Columns, params: Metaparameters, threads: int
-) -> tuple[Normaliser, Classifier, Population]:
+def _fit_trees(samples: Samples, params: Metaparameters, threads: int) -> Learned:
+    """Normaliser, trees and population, whose probabilities are neither calibrated nor of classes yet."""
+    rows = samples.rows(params.blocks)
+    relative = samples.relative(params.blocks) if params.train_keep_raw else ()
     normaliser = fit_normaliser(rows.values, rows.architecture, rows.family, params.train_shrinkage)
     z = normaliser.transform(rows.values, rows.architecture, rows.family)
-    x = with_raw(z, rows.values, rows.names, columns.raw)
-    classifier = fit_classifier(
-        *(x, y, params, threads),
-        columns.marked(columns.logistic, rows.names),
-        columns.log_odds_at(rows.names),
-        columns.marked(columns.trees, rows.names),
-    )
-    return normaliser, classifier, fit_population(z)
+    forest = fit_forest(with_relative(z, rows, relative), samples.y, params, threads)
+    return Learned(params, rows.names, relative, normaliser, forest, Calibration(), fit_population(z))
 
 
-def _held_out(
-    rows: Rows,
-    y: NDArray[np.int64],
-    folds: NDArray[np.int64],
-    columns: _Columns,
-    params: Metaparameters,
-    threads: int,
-) -> _Held:
-    """Everything, the normalisation too, is fitted without the rows that are held out."""
-    logit, distance = np.empty(len(y)), np.empty(len(y))
-    for fold in range(int(folds.max()) + 1):
-        kept, held = np.nonzero(folds != fold)[0], np.nonzero(folds == fold)[0]
-        normaliser, classifier, population = _fit(rows.take(kept), y[kept], columns, params, threads)
-        part = rows.take(held)
-        z = normaliser.transform(part.values, part.architecture, part.family)
-        logit[held] = classifier.logit(with_raw(z, part.values, rows.names, columns.raw))
-        distance[held] = population.distance(z)
-    return _Held(logit, distance)
+def _trees_judge(train: Samples, params: Metaparameters, threads: int) -> Judge:
+    """Everything, the normalisation too, is fitted without the networks that are held out: (n, 2), the trees' score
+    and the distance to the population."""
+    fitted = _fit_trees(train, params, threads)
+
+    def judge(held: Samples) -> Array:
+        rows = held.rows(params.blocks)
+        return np.stack([fitted.logit(rows), fitted.novelty(rows).distance], axis=1)
+
+    return judge
 
 
-def _set(names: Sequence[str] | None) -> frozenset[str] | None:
-    return None if names is None else frozenset(names)
+def _numbers(folds: Sequence[Fold], count: int) -> NDArray[np.int64]:
+    """The fold that each network is held out in."""
+    numbers = np.zeros(count, dtype=np.int64)
+    for fold in folds:
+        numbers[fold.test] = fold.index
+    return numbers
 
 
-def _check(rows: Rows, y: NDArray[np.int64]) -> None:
-    if len(y) != len(rows.values):
-        raise ValueError(f"{len(rows.values)} rows and {len(y)} labels")
-    if not np.isin(y, (0, 1)).all():
-        raise ValueError("labels must be 0 or 1")
+def _check(samples: Samples, params: Metaparameters) -> None:
+    y = samples.y
     if len(set(y.tolist())) < 2:
         raise BadRound(
             f"one class only in the labels ({len(y)} networks, {int(y.sum())} trojaned)",
@@ -153,7 +132,7 @@ def _check(rows: Rows, y: NDArray[np.int64]) -> None:
             expected="clean and trojaned networks, at least one of each",
             remedy="add networks of the other class",
         )
-    if not rows.names:
+    if not samples.rows(params.blocks).names:
         raise BadRound(
             "there are no features to learn from",
             where="feature blocks",
@@ -162,26 +141,37 @@ def _check(rows: Rows, y: NDArray[np.int64]) -> None:
         )
 
 
-def _order(rows: Rows, y: NDArray[np.int64], groups: Sequence[str] | None) -> NDArray[np.int64]:
-    """Rows by architecture, family, label and group, then by their values, the first column first.
+def _order(samples: Samples, params: Metaparameters) -> NDArray[np.int64]:
+    """Networks by architecture, family, label and group, then by their values, the first column first.
 
     By values and not by a hash of them, so that a difference in the last bits, as another processor makes it, deals
-    the rows out to folds and bags as before.
+    the rows out to folds and bags as before. A group that is no more than a network's name plays no part.
     """
-    own = [""] * len(y) if groups is None else [str(group) for group in groups]
-    places = list(zip(rows.architecture, rows.family, y.tolist(), own, strict=True))
+    rows = samples.rows(params.blocks)
+    own = [""] * len(samples) if samples.group == samples.names else samples.group
+    places = list(zip(rows.architecture, rows.family, samples.y.tolist(), own, strict=True))
     values = np.where(np.isnan(rows.values), -np.inf, rows.values).tolist()
-    return np.array(sorted(range(len(y)), key=lambda at: (places[at], values[at])), dtype=np.int64)
+    return np.array(sorted(range(len(samples)), key=lambda at: (places[at], values[at])), dtype=np.int64)
 
 
-def _described(rows: Rows, y: NDArray[np.int64], folds: int) -> dict[str, Any]:
-    """What the ordered rows were; `sha256` is of their values and labels."""
+def _apart(samples: Samples) -> Samples:
+    """Under groups that depend on the order alone where each network is its own: names must not deal folds."""
+    if samples.group != samples.names:
+        return samples
+    return replace(samples, group=tuple(str(at) for at in range(len(samples))))
+
+
+def _described(
+    samples: Samples, names: Sequence[str], params: Metaparameters, folds: int
+) -> dict[str, Any]:
+    """What the ordered samples were; `sha256` is of their values and labels."""
+    rows = samples.rows(params.blocks)
     canonical = np.where(np.isnan(rows.values), np.nan, rows.values + 0.0)  # one NaN, one zero
-    words = "\n".join([*rows.names, *rows.architecture, *rows.family])
+    words = "\n".join([*names, *rows.architecture, *rows.family])
     return {
-        "networks": len(y),
-        "trojaned": int(y.sum()),
+        "networks": len(samples),
+        "trojaned": int(samples.y.sum()),
         "architectures": dict(sorted(Counter(rows.architecture).items())),
         "calibration_folds": folds,
-        "sha256": hashlib.sha256(words.encode() + canonical.tobytes() + y.tobytes()).hexdigest(),
+        "sha256": hashlib.sha256(words.encode() + canonical.tobytes() + samples.y.tobytes()).hexdigest(),
     }

@@ -1,6 +1,6 @@
-"""Every class, and every ordered pair of classes, of a network as a row of statistics. No label is seen here.
+"""Every class of a network as a row of statistics, and what the rows of its pairs are made from. No label is seen here.
 
-A row holds differences from the network's mean class, or pair. Statistics that grow with the head are measured in the
+A row holds differences from the network's mean class. Statistics that grow with the head are measured in the
 head's own unit (`statistics.unit`): a head multiplied by a number answers as before, and has the same rows. What a
 large difference is, `scales` decides: among the few classes of one network their own spread is too uncertain a measure.
 
@@ -14,29 +14,23 @@ Columns of a class are those of `features.classes` and:
   `rare_peak`: the largest weight x spread x P(inactive) of one channel
 - `through_mean`, `through_positive`, `through_carriers`: of the class's row of the head multiplied with the layer that
   feeds it: mean, share of inputs that speak for the class, log of the number of inputs that carry what speaks for it;
-  unknown where several layers feed the head (`digest.paths` has such rows: experiment 29 says why they are not used)
+  unknown where several layers feed the head
 - `tie`, `tie_composed`, `tie_active`: first less second cosine with the other classes' centred rows, of the head,
   through the feeding layer, through its usually active channels
-- `switch`, `rare_switch`: largest over other classes of the pair columns below
+- `switch`, `rare_switch`: largest over other classes of the pair columns (`pairs`)
 
-Columns of an ordered pair (t, s):
-
-- `cosine`, `composed`, `active`: centred cosines; `after.*` (`before.*`): residual of how often s comes second when t
-  wins random latents (t when s wins)
-- `switch`: log of max over channels of relu(H_t) relu(-H_s): a channel that turns s into t; `rare_switch`: with
-  the channel's P(inactive) as weight
-- `target.*`, `source.*`: the class columns that relabelling pushes up at t and down at s
-
-and of both `log_classes`, which is no difference and has the scale 1.
+and `log_classes`, which is no difference and has the scale 1.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from weightfeat.classmodel import statistics
+from weightfeat.detector.classes import statistics
+from weightfeat.detector.classes.pairs import PAIR_COLUMNS, PAIR_OWN, SWITCHES, Pairs, spread_targets
 from weightfeat.digest import Digest
 from weightfeat.digest.head import STATISTICS
 from weightfeat.digest.latent_law import LatentLaw
@@ -50,9 +44,8 @@ _HEAD = ("min", "kurtosis", "negative_sum", "top_share", "cosine_min", "evidence
 _TOP = ("exclusive", "carrier", "threshold")
 _RARE = ("rare", "rare_peak")
 _THROUGH = ("through_mean", "through_positive", "through_carriers")
+_GRAMS = ("gram", "composed", "composed_active")
 _TIES = ("tie", "tie_composed", "tie_active")
-_SWITCH = ("switch", "rare_switch")
-_SEATS = tuple(f"{place}.{kind}" for place in ("after", "before") for kind in KINDS)
 CLASS_COLUMNS = (
     *COLUMNS,
     *_HEAD,
@@ -63,7 +56,7 @@ CLASS_COLUMNS = (
     *_RARE,
     *_THROUGH,
     *_TIES,
-    *_SWITCH,
+    *SWITCHES,
     "log_classes",
 )
 _GROWS = (
@@ -73,13 +66,6 @@ _GROWS = (
 )  # fmt: skip
 _GROWING = [CLASS_COLUMNS.index(name) for name in _GROWS]
 _TARGETWARD = [CLASS_COLUMNS.index(name) for name in TARGETWARD]
-PAIR_OWN = ("cosine", "composed", "active", *_SEATS, *_SWITCH)
-PAIR_COLUMNS = (
-    *PAIR_OWN,
-    *(f"target.{name}" for name in TARGETWARD),
-    *(f"source.{name}" for name in TARGETWARD),
-    "log_classes",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,28 +76,43 @@ class ClassRows:
     ----------
     architecture, family : whose networks' scales these rows are measured with, and whose coefficients.
     normed : whether the law of the head's inputs is a batch norm's.
-    classes, pairs : (C, len(CLASS_COLUMNS)) and (C, C, len(PAIR_COLUMNS)), target first; all finite. A pair of a
-        class with itself is zeros.
-    class_scale, pair_scale : robust scales, within this network alone, of the columns of classes and of those columns
-        of pairs that are not a class's; 0 where all values are alike.
+    classes : (C, len(CLASS_COLUMNS)), finite.
+    class_scale : robust scales, within this network alone, of these columns; 0 where all values are alike.
+    pairs : what rows of ordered pairs are made from.
     """
 
     architecture: str
     family: str
     normed: bool
     classes: Array
-    pairs: Array
     class_scale: Array
-    pair_scale: Array
+    pairs: Pairs
 
     @property
     def count(self) -> int:
         """Number of classes."""
         return len(self.classes)
 
+    def pair_rows(self, targets: list[int]) -> Array:
+        """(targets, C, len(PAIR_COLUMNS)), finite; zeros for a class with itself."""
+        own = self.pairs.differences(targets)
+        rows = np.zeros((len(targets), self.count, len(PAIR_COLUMNS)))
+        at, wide = len(PAIR_OWN), len(TARGETWARD)
+        rows[:, :, :at] = own
+        rows[:, :, at : at + wide] = self.classes[targets][:, None, _TARGETWARD]
+        rows[:, :, at + wide : -1] = self.classes[None, :, _TARGETWARD]
+        rows[:, :, -1] = np.log(self.count)
+        rows[np.arange(len(targets)), targets] = 0.0
+        return rows
+
+    @cached_property
+    def learned_pairs(self) -> Array:
+        """`pair_rows` of the targets that are learned from, `spread_targets`: kept, for every fold asks for them."""
+        return self.pair_rows(spread_targets(self.count))
+
 
 def class_rows(digest: Digest) -> ClassRows:
-    """All of one network, from its digest alone."""
+    """From a digest alone."""
     head = digest.blocks["head"]
     centre, spread = head["centre"].astype(np.float64), head["spread"].astype(np.float64)
     law = LatentLaw(centre, spread, np.ones(len(centre), np.bool_))
@@ -129,10 +130,7 @@ def class_rows(digest: Digest) -> ClassRows:
             statistics.rare(matrix, law.mean, inactive, spread),
             statistics.through(head["through"].astype(np.float64)),
             np.stack(
-                [
-                    statistics.tie(centred_cosines(head[name]))
-                    for name in ("gram", "composed", "composed_active")
-                ],
+                [statistics.tie(centred_cosines(head[name])) for name in _GRAMS],
                 1,
             ),
             np.stack([statistics.off_diagonal(s).max(axis=1, initial=-1e3) for s in switches], 1),
@@ -142,39 +140,17 @@ def class_rows(digest: Digest) -> ClassRows:
     raw[:, _GROWING] /= unit
     differences, scale = _differences(raw)
     classes = np.pad(differences, ((0, 0), (0, 1)), constant_values=np.log(digest.num_classes))
-    class_scale = np.append(scale, 1.0)
-    pairs, pair_scale = _pairs(digest, classes, switches)
     # Without a batch norm a channel's spread is that of its row: `digest.latent_law`.
     normed = not np.allclose(head["spread"], head["row_norm"], rtol=_HALF)
-    return ClassRows(digest.architecture, digest.family, normed, classes, pairs, class_scale, pair_scale)
+    grams = [head[name] for name in _GRAMS]
+    pairs = Pairs.of(grams, digest.blocks["latents"]["runner_up"], switches)
+    return ClassRows(digest.architecture, digest.family, normed, classes, np.append(scale, 1.0), pairs)
 
 
 def full_pair_scale(own: Array, class_scale: Array) -> Array:
     """One scale for each of `PAIR_COLUMNS`, from those of the pairs' own columns and those of `CLASS_COLUMNS`."""
     targetward = class_scale[_TARGETWARD]
     return np.concatenate([own, targetward, targetward, [1.0]])
-
-
-def _pairs(digest: Digest, classes: Array, switches: list[Array]) -> tuple[Array, Array]:
-    """`pairs` and `pair_scale`."""
-    head, latents = digest.blocks["head"], digest.blocks["latents"]
-    seats = [statistics.residuals(table.astype(np.float64)) for table in latents["runner_up"]]
-    columns = [
-        *(centred_cosines(head[name]) for name in ("gram", "composed", "composed_active")),
-        *seats,
-        *(seat.T for seat in seats),
-        *switches,
-    ]
-    count, at = len(classes), len(columns)
-    outside = ~np.eye(count, dtype=bool)
-    own, own_scale = _differences(np.stack([column[outside] for column in columns], axis=1))
-    pairs = np.zeros((count, count, len(PAIR_COLUMNS)))
-    pairs[outside, :at] = own
-    pairs[:, :, at : at + len(TARGETWARD)] = classes[:, None, _TARGETWARD]
-    pairs[:, :, at + len(TARGETWARD) : -1] = classes[None, :, _TARGETWARD]
-    pairs[:, :, -1] = np.log(count)
-    pairs[~outside] = 0.0
-    return pairs, own_scale
 
 
 def _differences(raw: Array) -> tuple[Array, Array]:

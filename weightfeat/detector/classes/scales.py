@@ -14,7 +14,7 @@ together; that one statistic is loud in it, hardly more than that one. The facto
 differ from each other by far less than the few that are unlike all others (experiment 56). All statistics together
 tell it well, so posteriors are averaged over some values of f as m makes them likely.
 
-What a network differs by from its architecture is part noise, part its own. So the variance of its C classes is heard
+What a network differs by from its architecture is part noise, part its own. So the variance of its C classes counts
 too, the usual scale's square counting as d of them: it is measured with the root of
 
     (C variance + d scale^2) / (C - 1 + d)
@@ -33,7 +33,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from weightfeat.classmodel.rows import ClassRows, full_pair_scale
+from weightfeat.detector.classes.rows import ClassRows, full_pair_scale
 from weightfeat.detector.normaliser import UNKNOWN
 from weightfeat.features.summaries import Z_CLIP, Array
 
@@ -72,18 +72,13 @@ class Scales:
     within: Array
     classes: float
 
-    def standard(self, rows: ClassRows) -> tuple[Array, Array]:
-        """`classes` and `pairs` of a network in units of these scales, within +-`Z_CLIP`."""
-        class_scale, pair_scale = self._of(rows)
-        pairs = _measured(rows.pairs, full_pair_scale(pair_scale, class_scale))
-        return _measured(rows.classes, class_scale), pairs
+    def of(self, rows: ClassRows) -> tuple[Array, Array]:
+        """One scale a column for one network: (class columns,) and (pair columns,)."""
+        class_scale, own = self._known_and_usual(rows)
+        return class_scale, full_pair_scale(own, class_scale)
 
-    def standard_classes(self, rows: ClassRows) -> Array:
-        """The first of `standard` alone: pairs are many."""
-        return _measured(rows.classes, self._of(rows)[0])
-
-    def _of(self, rows: ClassRows) -> tuple[Array, Array]:
-        """One scale a column for one network: of classes, and of those columns of pairs that are not a class's."""
+    def _known_and_usual(self, rows: ClassRows) -> tuple[Array, Array]:
+        """Of the columns of classes, and of those columns of pairs that are not a class's."""
         width = rows.classes.shape[1]
         total, known = _logarithms(rows)
         if not rows.normed:
@@ -118,7 +113,7 @@ def fit_scales(networks: Sequence[ClassRows], classes: float) -> Scales:
     """Learn from training networks, without labels. Networks of no known architecture are no population."""
     named = [rows for rows in networks if rows.architecture != UNKNOWN]
     names = sorted({rows.architecture for rows in named})
-    width = sum(len(scale) for scale in (networks[0].class_scale, networks[0].pair_scale))
+    width = sum(len(scale) for scale in (networks[0].class_scale, networks[0].pairs.scale))
     logs, known = np.array([_logarithms(rows) for rows in named]).reshape(-1, 2, width).transpose(1, 0, 2)
     # (architectures, networks)
     member = np.array(names)[:, None] == np.array([rows.architecture for rows in named])
@@ -141,7 +136,7 @@ def fit_scales(networks: Sequence[ClassRows], classes: float) -> Scales:
 
 
 def _with_own(usual: Array, worth: Array, rows: ClassRows) -> Array:
-    """Usual scales of classes' columns, counting as `worth` classes each, the network's own variances heard too."""
+    """Usual scales of classes' columns, counting as `worth` classes each, the network's own variances beside them."""
     squares = rows.count * rows.classes.var(axis=0)
     own = np.sqrt((squares + worth * usual**2) / (rows.count - 1 + worth))
     return np.asarray(np.where(squares > 0, own, usual))
@@ -164,7 +159,8 @@ def _averaged(away: Array, between: Array, noise: Array) -> tuple[Array, Array]:
     return mean, np.maximum(part @ (variances + means**2) - mean**2, 0.0)
 
 
-def _measured(values: Array, scale: Array) -> Array:
+def measured(values: Array, scale: Array) -> Array:
+    """Differences in units of their columns' scales, within +-`Z_CLIP`."""
     return np.asarray(np.clip(values / scale, -Z_CLIP, Z_CLIP))
 
 
@@ -189,6 +185,6 @@ def _shrunk(covariance: Array, samples: Array, least: Array | float) -> Array:
 
 def _logarithms(rows: ClassRows) -> tuple[Array, Array]:
     """Logarithms of a network's own scales, 0 where it has none, and 1 where it has one."""
-    scale = np.concatenate([rows.class_scale, rows.pair_scale])
+    scale = np.concatenate([rows.class_scale, rows.pairs.scale])
     known = scale > _TINY
     return np.log(np.where(known, scale, 1.0)), known.astype(np.float64)

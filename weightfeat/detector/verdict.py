@@ -1,0 +1,40 @@
+"""What is said of one network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from weightfeat.detector.classes.models import Suspect
+
+NAMED_FROM = 0.5
+"""The probability of a trojan from which a suspect is named."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What weightfeat says of one network.
+
+    `probability` is that of a trojan, in [0, 1], and `interval` its range over the ensemble's members. `reasons`
+    are the features that moved the score most, and by how much (log-odds, before calibration). `novelty` is the
+    distance to the training population, about 1 within it, and `nearer` the share of its networks that lie nearer,
+    each judged by the others; `compared_with` says whether that held networks of its
+    "architecture", of its "family" only, or neither ("pool"). `suspect` is the class most like a trojan's target,
+    whatever the probability. `features` is the named row that all of it came from (NaN where undefined). Whoever read
+    a file adds its `path` and the `seconds` of wall time that it took, reading included.
+    """
+
+    probability: float
+    interval: tuple[float, float]
+    architecture: str
+    num_classes: int
+    findings: tuple[str, ...]
+    reasons: tuple[tuple[str, float], ...]
+    novelty: float
+    nearer: float
+    compared_with: str
+    suspect: Suspect | None
+    features: Mapping[str, float]
+    path: Path | None = None
+    seconds: float = 0.0
