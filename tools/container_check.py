@@ -96,14 +96,14 @@ def make_round(root: Path, count: int) -> Path:
 def in_process(round_: Path, root: Path) -> dict[str, float]:
     """Every model's probability computed here, by the parameters inside the root."""
     from weightfeat import metaparameters
-    from weightfeat.judge import Judge
+    from weightfeat.detector import Detector
     from weightfeat.rounds import read_round
     from weightfeat.scan import analyse
 
     params = metaparameters.load(root / "metaparameters.json", root / "metaparameters_schema.json")
-    judge = Judge.load(root / "learned_parameters").with_inference(params)
+    detector = Detector.load(root / "learned_parameters").with_inference(params)
     entries = read_round(round_).entries
-    return {e.name: analyse(e.path, judge, device="cpu").probability for e in entries if e.path is not None}
+    return {e.name: analyse(e.path, detector, device="cpu").probability for e in entries if e.path is not None}
 
 
 def evaluate(api: str, round_: Path, root: Path, output: Path) -> Path:

@@ -23,7 +23,7 @@ from weightfeat.preflight.command import add_arguments as check_arguments
 from weightfeat.server.command import add_arguments as evaluation_arguments
 
 if TYPE_CHECKING:
-    from weightfeat.scan import Verdict
+    from weightfeat.detector import Verdict
 
 RUNS_NETWORKS = {
     "baseline": "score a model by another method, which runs it on images",
@@ -79,14 +79,14 @@ def digest(arguments: argparse.Namespace) -> int:
 
 def scan(arguments: argparse.Namespace) -> int:
     """A line a file on stdout, findings on stderr; 2 where any could not be analysed, after the others were."""
-    from weightfeat.judge import Judge
+    from weightfeat.detector import Detector
     from weightfeat.scan import analyse
 
-    judge = Judge.load(arguments.learned_parameters).with_inference(parameters(arguments))
+    detector = Detector.load(arguments.learned_parameters).with_inference(parameters(arguments))
     code = 0
     for path in arguments.files:
         try:
-            verdict = analyse(path, judge, device=arguments.device)
+            verdict = analyse(path, detector, device=arguments.device)
         except Exception as error:  # whatever one file does, the next ones are still looked at
             foreseen = isinstance(error, WeightfeatError)
             said = str(error) if foreseen else f"{path}: unforeseen {type(error).__name__}: {error}"
@@ -124,7 +124,7 @@ def _until_dashes(argv: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
 
 
 def _line(verdict: Verdict) -> str:
-    from weightfeat.classmodel import NAMED_FROM
+    from weightfeat.detector import NAMED_FROM
 
     low, high = verdict.interval
     unknown = ""

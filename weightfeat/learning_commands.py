@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 
 def configure(arguments: argparse.Namespace) -> int:
     """Learn from a round or a digest folder."""
-    from weightfeat.configure import learn
     from weightfeat.files import make_folder
+    from weightfeat.learning.configure import learn
 
     params = parameters(arguments)
     learned = make_folder(arguments.learned_parameters, "learned parameters' folder")
-    learn(_labelled(arguments), params, learned, jobs=arguments.jobs, log=log)
+    learn(_labelled(arguments).samples, params, learned, jobs=arguments.jobs, log=log)
     return 0
 
 
 def cv(arguments: argparse.Namespace) -> int:
     """Cross-validate on a round or a digest folder, print the table, and write it where asked."""
-    from weightfeat import bench
     from weightfeat.errors import BadOutput
     from weightfeat.files import make_folder
+    from weightfeat.learning import measure
 
     params = parameters(arguments)
     for option, given in (("--journals", arguments.journals), ("--nested-start", arguments.nested_start)):
@@ -46,63 +46,46 @@ def cv(arguments: argparse.Namespace) -> int:
             raise BadOutput("there is no search", where=option, expected="--nested TRIALS", remedy="add it")
     if arguments.output is not None:
         make_folder(arguments.output, "output folder")
-    measured = bench.measure(
-        _labelled(arguments),
-        params,
-        folds=arguments.folds,
-        repeats=arguments.repeats,
-        jobs=arguments.jobs,
-        seed=arguments.seed,
-        curve=arguments.learning_curve,
-        nested=arguments.nested,
-        nested_start=arguments.nested_start,
-        schema_path=arguments.schema,
-        journals=arguments.journals,
-    )
-    print(bench.as_table(measured), end="")
+    nested = None
+    if arguments.nested:
+        nested = measure.Nested(
+            arguments.nested, arguments.schema, arguments.nested_start, arguments.journals
+        )
+    plan = measure.Plan(arguments.folds, arguments.repeats, arguments.seed, arguments.learning_curve, nested)
+    labelled = _labelled(arguments)
+    measured = measure.measure(labelled.samples, labelled.rows, params, plan, jobs=arguments.jobs)
+    print(measure.as_table(measured), end="")
     if arguments.output is not None:
-        bench.write(arguments.output, measured, log)
+        measure.write(arguments.output, measured, log)
     return 0
 
 
 def tune(arguments: argparse.Namespace) -> int:
     """Search the metaparameters and write the best."""
-    from weightfeat.configure import search, write_metaparameters
+    from weightfeat.evaluation.search import SearchPlan
     from weightfeat.files import check_writable
+    from weightfeat.learning.tuning import search, write_metaparameters
 
     params = parameters(arguments)
     check_writable(arguments.output, "metaparameters file")
-    best = search(
-        _labelled(arguments),
-        params,
-        arguments.schema,
-        trials=arguments.trials or params.train_search_trials,
-        storage=arguments.storage,
-        jobs=arguments.jobs,
-        seed=arguments.seed,
-        log=log,
-    )
+    trials = arguments.trials or params.train_search_trials
+    plan = SearchPlan(trials, journal=arguments.storage, seed=arguments.seed)
+    best = search(_labelled(arguments).samples, params, arguments.schema, plan, jobs=arguments.jobs, log=log)
     write_metaparameters(arguments.output, best, log)
     return 0
 
 
 def sensitivity(arguments: argparse.Namespace) -> int:
     """Say which metaparameters matter, by a search's journal and by moving them one at a time."""
-    from weightfeat import sensitivity
     from weightfeat.evaluation import sensitivity_report
     from weightfeat.files import make_folder
+    from weightfeat.learning import sensitivity
 
     params = parameters(arguments)
     make_folder(arguments.output, "output folder")
-    found, steps = sensitivity.measure(
-        _labelled(arguments),
-        params,
-        arguments.storage,
-        parameters=arguments.parameters,
-        points=arguments.points,
-        jobs=arguments.jobs,
-        seed=arguments.seed,
-    )
+    extent = sensitivity.Extent(arguments.parameters, arguments.points, arguments.seed)
+    samples = _labelled(arguments).samples
+    found, steps = sensitivity.measure(samples, params, arguments.storage, extent, jobs=arguments.jobs)
     sensitivity.write(arguments.output, found, steps, log)
     print(sensitivity_report.as_markdown(found, steps), end="")
     return 0

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["check_schema", "few", "violations"]
+__all__ = ["check_schema", "some_names", "violations"]
 
 HEADER = (
     "technique",
@@ -188,6 +188,6 @@ def _resolved(rule: object, definitions: Mapping[str, Any]) -> object:
     return rule
 
 
-def few(names: Iterable[object]) -> str:
+def some_names(names: Iterable[object]) -> str:
     listed = sorted(str(name) for name in names)
     return ", ".join(listed[:3]) + (", ..." if len(listed) > 3 else "")

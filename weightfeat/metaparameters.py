@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from weightfeat.errors import BadMetaparameters
-from weightfeat.metaparameter_rules import check_schema, few, violations
+from weightfeat.metaparameter_rules import check_schema, some_names, violations
 
 if TYPE_CHECKING:
     import optuna
@@ -135,7 +135,7 @@ def load(metaparameters_path: Path, schema_path: Path) -> Metaparameters:
     if not isinstance(properties, dict) or set(properties) != set(Metaparameters.names()):
         named = set(properties) if isinstance(properties, dict) else set()
         raise BadMetaparameters(
-            f"properties differ from the program's parameters ({few(named ^ set(Metaparameters.names()))})",
+            f"properties differ from the program's parameters ({some_names(named ^ set(Metaparameters.names()))})",
             where=schema_path,
             expected="one property for every metaparameter of this version",
             remedy="use the schema that came with this version",
@@ -144,7 +144,7 @@ def load(metaparameters_path: Path, schema_path: Path) -> Metaparameters:
     errors = violations(schema, values)
     if errors:
         path, what, expected = errors[0]
-        more = f" (and {len(errors) - 1} more: {few(e[0] for e in errors[1:])})" if errors[1:] else ""
+        more = f" (and {len(errors) - 1} more: {some_names(e[0] for e in errors[1:])})" if errors[1:] else ""
         raise BadMetaparameters(
             what + more,
             where=f"{metaparameters_path}: {path}" if path else metaparameters_path,
@@ -191,7 +191,7 @@ def read_json(path: Path) -> Any:
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len({key for key, _ in pairs}) < len(pairs):
-            raise ValueError(f"a key is given twice among {few(key for key, _ in pairs)}")
+            raise ValueError(f"a key is given twice among {some_names(key for key, _ in pairs)}")
         return dict(pairs)
 
     with path.open("rb") as file:
@@ -231,14 +231,14 @@ def _read_file(path: Path) -> dict[str, Any]:
 def _check_names(path: Path, given: set[str], known: set[str]) -> None:
     if given - known:
         raise BadMetaparameters(
-            f"unknown metaparameter {few(given - known)}",
+            f"unknown metaparameter {some_names(given - known)}",
             where=path,
             expected=f"only the {len(known)} names of the schema",
             remedy="remove it or correct its name",
         )
     if known - given:
         raise BadMetaparameters(
-            f"missing metaparameter {few(known - given)}",
+            f"missing metaparameter {some_names(known - given)}",
             where=path,
             expected=f"all {len(known)} names of the schema",
             remedy="add it",

@@ -13,10 +13,10 @@ from weightfeat.baselines import (
     sorted_weights,
     weightwatcher,
 )
-from weightfeat.baselines.protocol import Rival, run, table
+from weightfeat.baselines.protocol import Rival, known_by, run, table
 from weightfeat.metaparameters import Metaparameters
 
-__all__ = ["RIVALS", "Rival", "rivals", "run", "table"]
+__all__ = ["RIVALS", "Rival", "known_by", "rivals", "run", "table"]
 
 RIVALS: dict[str, Rival] = {
     "dixon": dixon.RIVAL,

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from weightfeat.baselines.models import Model
-from weightfeat.detector.calibration import Calibration, assign_folds, fit_calibration, sigmoid, units_of
+from weightfeat.detector.calibration import Calibration, fit_calibration, sigmoid
+from weightfeat.detector.folds import inner_folds
 from weightfeat.detector.linear import fit_linear
 from weightfeat.detector.normaliser import Normaliser, fit_normaliser, robust
+from weightfeat.detector.out_of_fold import out_of_fold
+from weightfeat.detector.samples import Rows, Samples
 from weightfeat.evaluation.crossval import Estimator
-
-if TYPE_CHECKING:
-    import pandas as pd
+from weightfeat.features.summaries import Array
 
 __all__ = ["Calibrated", "OneNumber", "PerArchitecture", "Pooled"]
 
-Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
 LEAST_OF_A_CLASS = 3
 """Networks of either label that an architecture needs for a model of its own."""
@@ -32,27 +33,16 @@ class Pooled:
     def __init__(self, make_model: Callable[[], Model]) -> None:
         self._make = make_model
 
-    def fit(
-        self,
-        X: pd.DataFrame,
-        y: Labels,
-        *,
-        architecture: Sequence[str],
-        family: Sequence[str],
-        groups: Sequence[str] | None = None,
-    ) -> Pooled:
-        """Learn from X (n, columns) and y (n,)."""
-        values = X.to_numpy(dtype=np.float64)
+    def fit(self, samples: Samples) -> Pooled:
+        """Learn from a table."""
+        values = samples.rows(()).values
         self._fill = _medians(values)
-        labels = np.asarray(y, dtype=np.int64)
-        self._model = self._make().fit(_filled(values, self._fill), labels, units_of(groups, len(labels)))
+        self._model = self._make().fit(_filled(values, self._fill), samples.y, samples.group)
         return self
 
-    def predict_proba(
-        self, X: pd.DataFrame, *, architecture: Sequence[str], family: Sequence[str]
-    ) -> NDArray[np.float64]:
+    def predict_proba(self, samples: Samples) -> NDArray[np.float64]:
         """(n, 2): probability of clean and of trojaned."""
-        return _both(self._model.logit(_filled(X.to_numpy(dtype=np.float64), self._fill)))
+        return _both(self._model.logit(_filled(samples.rows(()).values, self._fill)))
 
 
 class PerArchitecture:
@@ -65,21 +55,12 @@ class PerArchitecture:
     def __init__(self, make_model: Callable[[], Model]) -> None:
         self._make = make_model
 
-    def fit(
-        self,
-        X: pd.DataFrame,
-        y: Labels,
-        *,
-        architecture: Sequence[str],
-        family: Sequence[str],
-        groups: Sequence[str] | None = None,
-    ) -> PerArchitecture:
-        """Learn from X (n, columns) and y (n,), each architecture alone."""
-        values, labels, names = X.to_numpy(dtype=np.float64), np.asarray(y), np.asarray(architecture, str)
-        units = units_of(groups, len(labels))
+    def fit(self, samples: Samples) -> PerArchitecture:
+        """Learn from a table, each architecture alone."""
+        values, labels, names = samples.rows(()).values, samples.y, np.asarray(samples.architecture, str)
         self._share = float(np.clip(labels.mean(), 0.01, 0.99))
         self._models: dict[str, tuple[NDArray[np.bool_], Array, Model]] = {}
-        for name in sorted(set(architecture)):
+        for name in sorted(set(samples.architecture)):
             rows = names == name
             if min(np.bincount(labels[rows], minlength=2)) < LEAST_OF_A_CLASS:
                 continue
@@ -88,15 +69,13 @@ class PerArchitecture:
             if not held.any():
                 continue
             fill = _medians(own[:, held])
-            known = _filled(own[:, held], fill), labels[rows], _of(units, np.flatnonzero(rows))
+            known = _filled(own[:, held], fill), labels[rows], _of(samples.group, np.flatnonzero(rows))
             self._models[name] = held, fill, self._make().fit(*known)
         return self
 
-    def predict_proba(
-        self, X: pd.DataFrame, *, architecture: Sequence[str], family: Sequence[str]
-    ) -> NDArray[np.float64]:
+    def predict_proba(self, samples: Samples) -> NDArray[np.float64]:
         """(n, 2): probability of clean and of trojaned."""
-        values, names = X.to_numpy(dtype=np.float64), np.asarray(architecture, str)
+        values, names = samples.rows(()).values, np.asarray(samples.architecture, str)
         logit = np.full(len(values), np.log(self._share / (1 - self._share)))
         for name, (held, fill, model) in self._models.items():
             rows = names == name
@@ -117,35 +96,24 @@ class OneNumber:
         self._normalise, self._strength = by_architecture, strength
         self._normaliser: Normaliser | None = None
 
-    def fit(
-        self,
-        X: pd.DataFrame,
-        y: Labels,
-        *,
-        architecture: Sequence[str],
-        family: Sequence[str],
-        groups: Sequence[str] | None = None,
-    ) -> OneNumber:
-        """Learn from X (n, columns) and y (n,)."""
-        values, labels = X.to_numpy(dtype=np.float64), np.asarray(y, dtype=np.int64)
+    def fit(self, samples: Samples) -> OneNumber:
+        """Learn from a table."""
+        rows = samples.rows(())
         if self._normalise:
-            self._normaliser = fit_normaliser(values, architecture, family, 5.0)
-        scores = self._scores(values, architecture, family)
-        self.column_ = int(np.argmax([_area(column, labels) for column in scores.T]))
-        self._linear = fit_linear(scores[:, [self.column_]], labels, self._strength)
+            self._normaliser = fit_normaliser(rows.values, rows.architecture, rows.family, 5.0)
+        scores = self._scores(rows)
+        self.column_ = int(np.argmax([_area(column, samples.y) for column in scores.T]))
+        self._linear = fit_linear(scores[:, [self.column_]], samples.y, self._strength)
         return self
 
-    def predict_proba(
-        self, X: pd.DataFrame, *, architecture: Sequence[str], family: Sequence[str]
-    ) -> NDArray[np.float64]:
+    def predict_proba(self, samples: Samples) -> NDArray[np.float64]:
         """(n, 2): probability of clean and of trojaned."""
-        scores = self._scores(X.to_numpy(dtype=np.float64), architecture, family)
-        return _both(self._linear.raw(scores[:, [self.column_]]))
+        return _both(self._linear.raw(self._scores(samples.rows(()))[:, [self.column_]]))
 
-    def _scores(self, values: Array, architecture: Sequence[str], family: Sequence[str]) -> Array:
-        return (
-            values if self._normaliser is None else self._normaliser.transform(values, architecture, family)
-        )
+    def _scores(self, rows: Rows) -> Array:
+        if self._normaliser is None:
+            return rows.values
+        return self._normaliser.transform(rows.values, rows.architecture, rows.family)
 
 
 class Calibrated:
@@ -154,58 +122,28 @@ class Calibrated:
     def __init__(self, make_estimator: Callable[[], Estimator], folds: int = 3) -> None:
         self._make, self._folds = make_estimator, folds
 
-    def fit(
-        self,
-        X: pd.DataFrame,
-        y: Labels,
-        *,
-        architecture: Sequence[str],
-        family: Sequence[str],
-        groups: Sequence[str] | None = None,
-    ) -> Calibrated:
-        """Learn from X (n, columns) and y (n,); groups stay together in the inner folds."""
-        labels = np.asarray(y, dtype=np.int64)
-        units = units_of(groups, len(labels))
-        fold = assign_folds(labels, architecture, units, self._folds, 0)
-        self._calibration = Calibration("none")
-        if fold is not None:
-            logit = np.empty(len(labels))
-            for number in range(int(fold.max()) + 1):
-                held, kept = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
-                inner = self._fitted(X, labels, architecture, family, units, kept)
-                logit[held] = _logit_of(inner, X, architecture, family, held)
-            self._calibration = fit_calibration("platt", logit, labels)
-        self._whole = self._fitted(X, labels, architecture, family, units, np.arange(len(labels)))
+    def fit(self, samples: Samples) -> Calibrated:
+        """Learn from a table; groups stay together in the inner folds."""
+        folds = inner_folds(samples, samples.architecture, self._folds, 0)
+        self._calibration = Calibration()
+        if folds:
+            self._calibration = fit_calibration(out_of_fold(samples, self._learned, folds)[0], samples.y)
+        self._logit = self._learned(samples)
         return self
 
-    def predict_proba(
-        self, X: pd.DataFrame, *, architecture: Sequence[str], family: Sequence[str]
-    ) -> NDArray[np.float64]:
+    def predict_proba(self, samples: Samples) -> NDArray[np.float64]:
         """(n, 2): probability of clean and of trojaned."""
-        logit = _logit_of(self._whole, X, architecture, family, np.arange(len(X)))
-        return _both(self._calibration.logit(logit))
+        return _both(self._calibration.logit(self._logit(samples)))
 
-    def _fitted(
-        self,
-        X: pd.DataFrame,
-        y: Labels,
-        architecture: Sequence[str],
-        family: Sequence[str],
-        groups: Sequence[str],
-        rows: Labels,
-    ) -> Estimator:
-        estimator, kinds = self._make(), {"architecture": architecture, "family": family, "groups": groups}
-        estimator.fit(X.iloc[rows], y[rows], **{name: _of(values, rows) for name, values in kinds.items()})
-        return estimator
+    def _learned(self, samples: Samples) -> Callable[[Samples], Array]:
+        """What gives the logits of other samples."""
+        estimator = self._make()
+        estimator.fit(samples)
+        return partial(_logit_of, estimator)
 
 
-def _logit_of(
-    estimator: Estimator, X: pd.DataFrame, architecture: Sequence[str], family: Sequence[str], rows: Labels
-) -> Array:
-    p = estimator.predict_proba(X.iloc[rows], architecture=_of(architecture, rows), family=_of(family, rows))[
-        :, 1
-    ]
-    p = np.clip(p, EDGE, 1 - EDGE)
+def _logit_of(estimator: Estimator, samples: Samples) -> Array:
+    p = np.clip(estimator.predict_proba(samples)[:, 1], EDGE, 1 - EDGE)
     return np.asarray(np.log(p / (1 - p)))
 
 

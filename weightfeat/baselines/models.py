@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from weightfeat.detector.calibration import assign_folds
+from weightfeat.detector.folds import assign_folds
 from weightfeat.detector.linear import Linear, fit_linear
+from weightfeat.features.summaries import Array
 
 __all__ = ["Model", "boosted_trees", "logistic"]
 
-Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
 PENALTIES = (0.1, 1.0, 10.0)
 """Strengths (inverse penalties of `fit_linear`) among which the logistic regression chooses inside a fold."""

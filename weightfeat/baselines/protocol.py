@@ -6,16 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from weightfeat.detector.folds import Fold
+from weightfeat.detector.out_of_fold import Progress
+from weightfeat.detector.samples import Samples
 from weightfeat.digest import Digest
-from weightfeat.evaluation.crossval import CrossValidation, Estimator, Progress, cross_validate
-from weightfeat.evaluation.folds import Fold
+from weightfeat.evaluation.crossval import CrossValidation, Estimator, cross_validate
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from weightfeat.labelled import LabelledSet
-
-__all__ = ["Rival", "run", "table"]
+__all__ = ["Rival", "known_by", "run", "table"]
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,15 @@ def table(names: Sequence[str], digests: Sequence[Digest], rival: Rival) -> pd.D
     return frame.mask(~np.isfinite(frame.to_numpy()))
 
 
+def known_by(samples: Samples, rival: Rival) -> Samples:
+    """The same networks as the rival's table of numbers."""
+    frame = table(samples.names, [network.digest for network in samples.networks], rival)
+    return samples.with_table([str(name) for name in frame.columns], frame.to_numpy())
+
+
 def run(
     rival: Rival,
-    labelled: LabelledSet,
+    samples: Samples,
     folds: Sequence[Fold],
     *,
     jobs: int = 1,
@@ -55,17 +61,7 @@ def run(
     """The rival on the folds that our detector is tested on; nothing of it is fitted outside them."""
     from threadpoolctl import threadpool_limits
 
-    features = table(labelled.names, labelled.digests, rival)
     # Fits this small lose time to threads, and their sums would depend on how many there are.
     with threadpool_limits(limits=1, user_api="blas"):
-        return cross_validate(
-            features,
-            labelled.labels,
-            labelled.architectures,
-            labelled.families,
-            labelled.groups,
-            rival.make_estimator,
-            folds,
-            jobs=jobs,
-            progress=progress,
-        )
+        known = known_by(samples, rival)
+        return cross_validate(known, rival.make_estimator, folds, jobs=jobs, progress=progress)

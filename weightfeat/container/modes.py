@@ -28,16 +28,16 @@ def infer(request: Request, log: Log) -> None:
     confine(request.scratch_dirpath)
     start = time.perf_counter()
     from weightfeat import metaparameters
-    from weightfeat.judge import Judge
+    from weightfeat.detector import Detector
     from weightfeat.scan import analyse
 
     params = metaparameters.load(
         resolve(request, "metaparameters_filepath"), resolve(request, "schema_filepath")
     )
     learned = resolve(request, "learned_parameters_dirpath")
-    judge = Judge.load(learned).with_inference(params)
+    detector = Detector.load(learned).with_inference(params)
     log(f"learned parameters {learned} loaded after {time.perf_counter() - start:.2f} s")
-    verdict = analyse(model, judge, device=request.device, log=log)
+    verdict = analyse(model, detector, device=request.device, log=log)
     if request.features_filepath is not None:
         results.write_features(request.features_filepath, verdict.features)
     results.write_result(result, verdict.probability)
@@ -57,9 +57,11 @@ def configure(request: Request, log: Log) -> None:
     scratch = make_folder(request.need("scratch_dirpath"), "scratch folder")
     confine(scratch)
     from weightfeat import metaparameters
-    from weightfeat.configure import learn, search, write_metaparameters
     from weightfeat.digest import DigestStore
+    from weightfeat.evaluation.search import SearchPlan
     from weightfeat.labelled import from_round
+    from weightfeat.learning.configure import learn
+    from weightfeat.learning.tuning import search, write_metaparameters
     from weightfeat.rounds import read_round
 
     parameters_path = resolve(request, "metaparameters_filepath")
@@ -68,13 +70,11 @@ def configure(request: Request, log: Log) -> None:
     learned = make_folder(resolve(request, "learned_parameters_dirpath"), "learned parameters' folder")
     round_ = read_round(models)
     log(f"round {round_.root}: {len(round_.entries)} models")
-    labelled = from_round(
-        round_, DigestStore(scratch / STORE), jobs=request.jobs, device=request.device, log=log
-    )
+    store = DigestStore(scratch / STORE)
+    samples = from_round(round_, store, jobs=request.jobs, device=request.device, log=log).samples
     if request.automatic_configuration:
-        params = search(
-            labelled, params, schema_path, trials=params.train_search_trials, jobs=request.jobs, log=log
-        )
-    learn(labelled, params, learned, jobs=request.jobs, log=log)
+        plan = SearchPlan(params.train_search_trials)
+        params = search(samples, params, schema_path, plan, jobs=request.jobs, log=log)
+    learn(samples, params, learned, jobs=request.jobs, log=log)
     if request.automatic_configuration:
         write_metaparameters(learned / parameters_path.name, params, log)

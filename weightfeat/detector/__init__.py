@@ -1,4 +1,4 @@
-"""Everything between digests with labels and a verdict: samples, class evidence, trees, calibration, novelty, storage."""
+"""Everything between labelled digests and a verdict: samples, class evidence, trees, calibration, novelty, storage."""
 
 from weightfeat.detector.classes.models import Suspect
 from weightfeat.detector.classes.targets import Target

@@ -140,7 +140,9 @@ class Forest:
         bags = int(found["bag"].max()) + 1 if len(found["bag"]) else 0
         if not np.array_equal(np.unique(found["bag"]), np.arange(bags)):
             raise ValueError("bag does not number models from 0 on")
-        whole = {name: found[name].astype(np.int64) for name, kind in STORED.items() if kind in (np.int32, np.int8)}
+        whole = {
+            name: found[name].astype(np.int64) for name, kind in STORED.items() if kind in (np.int32, np.int8)
+        }
         return cls(columns=columns, bags=bags, **(found | whole))
 
 

@@ -55,7 +55,9 @@ def taken_over(models: Sequence[Mapping[str, Any]], columns: int) -> Forest:
         for tree in model["tree_info"]:
             parts["bag"].append(bag)
             _add_tree(parts, tree["tree_structure"])
-    tables = {name: np.array(values, dtype=STORED[name]) for name, values in parts.items()}
+    tables: dict[str, NDArray[Any]] = {
+        name: np.array(values, dtype=STORED[name]) for name, values in parts.items()
+    }
     tables["children"] = tables["children"].reshape(-1, 2)
     return Forest.of_tables(tables, columns)
 

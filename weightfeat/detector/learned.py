@@ -91,8 +91,8 @@ class Learned:
     def interval(self, rows: Rows, odds: Sequence[Array] = ()) -> Array:
         """Lowest and highest of the members' own probabilities, (rows, 2).
 
-        Members are the trees' bags, each in the place of their mean beside each of `odds`: the network's own first, then
-        those by the class models' members, (rows,) each. Of many bags the 5 and 95 % quantiles count. What differs is
+        Members are the trees' bags, each in the place of their mean beside each of `odds`: the network's own, then those by
+        the class models' members, (rows,) each. Of many bags the 5 and 95 % quantiles count. What differs is
         what a member drew: doubt about calibration and prior is not in it. Bags speak here whatever the architecture,
         and the probability itself lies within: where it was made without them, the interval shows what they would say.
         """
@@ -101,7 +101,9 @@ class Learned:
         ends = (0.05, 0.95) if bags.shape[1] >= MANY_BAGS else (0.0, 1.0)
         found = []
         for each in odds or (None,):
-            beside, share = (None, 1.0) if each is None else (each[:, None], 1 - self.params.train_class_weight)
+            beside, share = (
+                (None, 1.0) if each is None else (each[:, None], 1 - self.params.train_class_weight)
+            )
             p = self._probability(mixed(bags, beside, share), weight[:, None])
             own = self._probability(self.logit(rows, each), weight)
             found += [*np.quantile(p, ends, axis=1), own]

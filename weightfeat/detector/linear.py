@@ -14,7 +14,6 @@ from weightfeat.features.summaries import Array
 __all__ = ["Linear", "fit_linear", "fit_standard", "standardised"]
 
 
-
 @dataclass(frozen=True, eq=False)
 class Linear:
     """Vectors of one entry a column; missing values count as the `centre`, a `scale` of 0 drops a constant column."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
 from weightfeat.features.summaries import Array
 
 __all__ = ["Novelty", "Population", "fit_population", "with_reference"]

@@ -1,4 +1,4 @@
-"""Networks judged by what was learned without them: the one loop over folds, here and wherever something is measured."""
+"""Networks judged by what was learned without them: the one loop over folds, whatever is learned or measured."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ said of samples in one order is said in the order of their names.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -115,7 +115,11 @@ class Samples:
     def __post_init__(self) -> None:
         """ValueError where lengths differ, a label is neither 0 nor 1, or a target is none of its network's classes."""
         rows = self.networks if self.table is None else self.table.values
-        every = {"labels": self.y, "architectures": self.architecture, "families": self.family}
+        every: dict[str, Sized] = {
+            "labels": self.y,
+            "architectures": self.architecture,
+            "families": self.family,
+        }
         every |= {"groups": self.group, "rows": rows, "targets": self.targets}
         every |= {"recipes": self.recipe} if self.recipe else {}
         wrong = {name: len(values) for name, values in every.items() if len(values) != len(self.names)}

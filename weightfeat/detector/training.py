@@ -161,9 +161,7 @@ def _apart(samples: Samples) -> Samples:
     return replace(samples, group=tuple(str(at) for at in range(len(samples))))
 
 
-def _described(
-    samples: Samples, names: Sequence[str], params: Metaparameters, folds: int
-) -> dict[str, Any]:
+def _described(samples: Samples, names: Sequence[str], params: Metaparameters, folds: int) -> dict[str, Any]:
     """What the ordered samples were; `sha256` is of their values and labels."""
     rows = samples.rows(params.blocks)
     canonical = np.where(np.isnan(rows.values), np.nan, rows.values + 0.0)  # one NaN, one zero

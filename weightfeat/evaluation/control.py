@@ -6,63 +6,45 @@ A detector that does not beat it has learned who made the models, not what is in
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from weightfeat.evaluation.crossval import CrossValidation, Progress, cross_validate
-from weightfeat.evaluation.folds import Fold
+from weightfeat.detector.folds import Fold
+from weightfeat.detector.out_of_fold import Progress
+from weightfeat.detector.samples import Samples
+from weightfeat.evaluation.crossval import CrossValidation, cross_validate
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-
-def control_features(
-    names: Sequence[str], architectures: Sequence[str], class_counts: Sequence[float]
-) -> pd.DataFrame:
-    """A 0/1 column for each architecture and the class count, a row a model; an unknown count is NaN."""
-    import pandas as pd
-
-    onehot = pd.DataFrame(
-        {
-            f"architecture={name}": [float(a == name) for a in architectures]
-            for name in sorted(set(architectures))
-        },
-        index=list(names),
-    )
-    return onehot.assign(classes=np.asarray(class_counts, dtype=np.float64))
+def control_samples(samples: Samples) -> Samples:
+    """The same networks as a table: a 0/1 column for each architecture, and the number of classes."""
+    names = sorted(set(samples.architecture))
+    onehot = [[float(own == name) for name in names] for own in samples.architecture]
+    values = np.column_stack([np.array(onehot), np.array(samples.class_counts, dtype=np.float64)])
+    return samples.with_table([*(f"architecture={name}" for name in names), "classes"], values)
 
 
 class MetadataControl:
-    """A scikit-learn classifier on `control_features`, imputed and standardised on the training rows."""
+    """A scikit-learn classifier on `control_samples`, imputed and standardised on the training rows."""
 
     def __init__(self, make_classifier: Callable[[], Any]) -> None:
         self._make_classifier = make_classifier
 
-    def fit(
-        self,
-        X: pd.DataFrame,
-        y: NDArray[np.int64],
-        *,
-        architecture: Sequence[str],
-        family: Sequence[str],
-        groups: Sequence[str] | None = None,
-    ) -> MetadataControl:
-        """Learn from the columns alone; the other arguments are the estimators' common form."""
+    def fit(self, samples: Samples) -> MetadataControl:
+        """Learn from the table's columns alone."""
         from sklearn.impute import SimpleImputer
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
         imputer = SimpleImputer(strategy="median", keep_empty_features=True)
-        self._model = make_pipeline(imputer, StandardScaler(), self._make_classifier()).fit(X.to_numpy(), y)
+        self._model = make_pipeline(imputer, StandardScaler(), self._make_classifier())
+        self._model.fit(samples.rows(()).values, samples.y)
         return self
 
-    def predict_proba(
-        self, X: pd.DataFrame, *, architecture: Sequence[str], family: Sequence[str]
-    ) -> NDArray[np.float64]:
+    def predict_proba(self, samples: Samples) -> NDArray[np.float64]:
         """(n, 2): probability of clean and of trojaned."""
-        return np.asarray(self._model.predict_proba(X.to_numpy()), dtype=np.float64)
+        return np.asarray(self._model.predict_proba(samples.rows(()).values), dtype=np.float64)
 
 
 def logistic_control() -> MetadataControl:
@@ -85,21 +67,11 @@ CONTROLS: dict[str, Callable[[], MetadataControl]] = {"logistic": logistic_contr
 
 
 def cross_validate_controls(
-    names: Sequence[str],
-    labels: ArrayLike,
-    architectures: Sequence[str],
-    families: Sequence[str],
-    class_counts: Sequence[float],
-    folds: Sequence[Fold],
-    *,
-    jobs: int = 1,
-    progress: Progress | None = None,
+    samples: Samples, folds: Sequence[Fold], *, jobs: int = 1, progress: Progress | None = None
 ) -> dict[str, CrossValidation]:
     """Every control of CONTROLS on the folds that the detector was tested on."""
-    X = control_features(names, architectures, class_counts)
+    known = control_samples(samples)
     return {
-        kind: cross_validate(
-            X, labels, architectures, families, None, make, folds, jobs=jobs, progress=progress
-        )
+        kind: cross_validate(known, make, folds, jobs=jobs, progress=progress)
         for kind, make in CONTROLS.items()
     }

@@ -1,26 +1,22 @@
-"""Tested on what was never trained on: a whole architecture, or a whole family, left out at a time."""
+"""Tested on what was never trained on: all models of one kind, such as an architecture, left out at a time."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
 
+from weightfeat.detector.folds import Fold
+from weightfeat.detector.out_of_fold import Progress
+from weightfeat.detector.samples import Samples
 from weightfeat.errors import BadRound
-from weightfeat.evaluation.crossval import CrossValidation, Estimator, Progress, cross_validate
-from weightfeat.evaluation.folds import Fold, leave_one_out_folds
+from weightfeat.evaluation.crossval import CrossValidation, Estimator, cross_validate
+from weightfeat.evaluation.folds import leave_one_out_folds
 from weightfeat.evaluation.intervals import Estimate, bootstrap, distribution, percentiles
 from weightfeat.evaluation.strata import Stratum, by_value
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-Kind = Literal["architecture", "family"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +27,7 @@ class HeldOut:
     every model once. Where it could not be done, `refusal` says why and the rest is empty.
     """
 
-    kind: Kind
+    kind: str
     strata: tuple[Stratum, ...]
     ranked: int
     cross_entropy: Estimate
@@ -44,29 +40,25 @@ class HeldOut:
         return max(self.strata, key=lambda stratum: stratum.cross_entropy)
 
 
-def hold_out(
-    features: pd.DataFrame,
-    labels: ArrayLike,
-    architectures: Sequence[str],
-    families: Sequence[str],
-    groups: Sequence[str] | None,
-    make_detector: Callable[[], Estimator],
+def leave_one_out(
+    samples: Samples,
+    levels: Mapping[str, Sequence[str]],
+    make: Callable[[], Estimator],
     *,
     jobs: int = 1,
     progress: Progress | None = None,
-    draws: int = 1000,
     seed: int = 0,
 ) -> tuple[HeldOut, ...]:
-    """Of each kind: fit once for every architecture (or family) on all models of the others, and test on its own.
+    """Of every kind of `levels`, one a model: fit once for each level on all models of the others, test on its own.
 
-    Where a family is one architecture, both kinds have the same fit of it.
+    A kind is whatever sorts the models: their architecture, their family, a factor of how they were made. Where two
+    kinds leave out the same models, as a family of one architecture does, they share the fit.
     """
-    possible: dict[Kind, tuple[Fold, ...]] = {}
+    possible: dict[str, tuple[Fold, ...]] = {}
     refused: list[HeldOut] = []
-    of: dict[Kind, Sequence[str]] = {"architecture": architectures, "family": families}
-    for kind, values in of.items():
+    for kind, values in levels.items():
         try:
-            folds = leave_one_out_folds(labels, values, groups)
+            folds = leave_one_out_folds(samples, values)
         except BadRound as error:
             nothing = Estimate(math.nan, math.nan, math.nan)
             refused.append(HeldOut(kind, (), 0, nothing, nothing, str(error)))
@@ -74,20 +66,16 @@ def hold_out(
             possible[kind] = tuple(replace(fold, repeat=len(possible)) for fold in folds)
     if not possible:
         return tuple(refused)
-    cv = cross_validate(
-        *(features, labels, architectures, families, groups, make_detector, list(chain(*possible.values()))),
-        jobs=jobs,
-        progress=progress,
-    )
+    every = list(chain(*possible.values()))
+    cv = cross_validate(samples, make, every, jobs=jobs, progress=progress)
     measured = [
-        summarise(kind, cv.alone(repeat), of[kind], draws=draws, seed=seed)
-        for repeat, kind in enumerate(possible)
+        summarise(kind, cv.alone(repeat), levels[kind], seed=seed) for repeat, kind in enumerate(possible)
     ]
     return (*measured, *refused)
 
 
 def summarise(
-    kind: Kind, cv: CrossValidation, values: Sequence[str], *, draws: int = 1000, seed: int = 0
+    kind: str, cv: CrossValidation, values: Sequence[str], *, draws: int = 1000, seed: int = 0
 ) -> HeldOut:
     """Figures of a cross-validation whose folds are `values`, one a model."""
     strata = by_value(cv, kind, values, clean="same_architectures", draws=draws, seed=seed)

@@ -6,18 +6,16 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
 
+from weightfeat.detector.folds import Fold
+from weightfeat.detector.out_of_fold import Progress
+from weightfeat.detector.samples import Samples
 from weightfeat.evaluation import metrics
-from weightfeat.evaluation.crossval import CrossValidation, Estimator, Progress, cross_validate
-from weightfeat.evaluation.folds import Fold, learned_from, thinnings
+from weightfeat.evaluation.crossval import CrossValidation, Estimator, cross_validate
+from weightfeat.evaluation.folds import learned_from, thinnings
 from weightfeat.evaluation.intervals import Estimate, bootstrap, paired_bootstrap
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SHARES = (0.125, 0.25, 0.5, 0.75)
 HEADER = (
@@ -50,25 +48,19 @@ class Point:
 
 def learning_curve(
     whole: CrossValidation,
-    features: pd.DataFrame,
-    labels: ArrayLike,
-    architectures: Sequence[str],
-    families: Sequence[str],
-    groups: Sequence[str] | None,
-    make_detector: Callable[[], Estimator],
+    samples: Samples,
+    make: Callable[[], Estimator],
     folds: Sequence[Fold],
     *,
-    shares: Sequence[float] = SHARES,
     jobs: int = 1,
     seed: int = 0,
     progress: Progress | None = None,
-    draws: int = 2000,
 ) -> tuple[Point, ...]:
-    """A point a share, in order, the last being `whole`: the cross-validation on `folds` as they are.
+    """A point for each of `SHARES`, in order, the last being `whole`: the cross-validation on `folds` as they are.
 
     Each repeat of the folds is one draw of the sub-samples. Shares that leave too few models of a label are left out.
     """
-    runs = thinnings(folds, labels, architectures, groups, shares=shares, seed=seed)
+    runs = thinnings(folds, samples, shares=SHARES, seed=seed)
     points = []
     for number, (share, part) in enumerate(runs.items()):
 
@@ -76,17 +68,13 @@ def learning_curve(
             if progress is not None:
                 progress(before * total + done, len(runs) * total)
 
-        cv = cross_validate(
-            *(features, labels, architectures, families, groups, make_detector, part),
-            jobs=jobs,
-            progress=advance,
-        )
-        points.append(_point(share, cv, whole, part, draws, seed))
-    return (*points, _point(1.0, whole, whole, folds, draws, seed))
+        cv = cross_validate(samples, make, part, jobs=jobs, progress=advance)
+        points.append(_point(share, cv, whole, part, seed))
+    return (*points, _point(1.0, whole, whole, folds, seed))
 
 
 def _point(
-    share: float, cv: CrossValidation, whole: CrossValidation, folds: Sequence[Fold], draws: int, seed: int
+    share: float, cv: CrossValidation, whole: CrossValidation, folds: Sequence[Fold], seed: int
 ) -> Point:
     y, p, q = cv.labels, cv.probabilities, whole.probabilities
     single = [(metrics.cross_entropy(y, one), metrics.roc_auc(y, one)) for one in p]
@@ -95,12 +83,12 @@ def _point(
         share=share,
         models=learned_from(folds),
         draws=cv.n_repeats,
-        cross_entropy=bootstrap(y, p, "cross_entropy", draws=draws, seed=seed),
+        cross_entropy=bootstrap(y, p, "cross_entropy", seed=seed),
         cross_entropy_spread=float(ce_spread),
-        cross_entropy_minus_all=paired_bootstrap(y, p, q, "cross_entropy", draws=draws, seed=seed),
-        roc_auc=bootstrap(y, p, "roc_auc", draws=draws, seed=seed),
+        cross_entropy_minus_all=paired_bootstrap(y, p, q, "cross_entropy", seed=seed),
+        roc_auc=bootstrap(y, p, "roc_auc", seed=seed),
         roc_auc_spread=float(auc_spread),
-        roc_auc_minus_all=paired_bootstrap(y, p, q, "roc_auc", draws=draws, seed=seed),
+        roc_auc_minus_all=paired_bootstrap(y, p, q, "roc_auc", seed=seed),
     )
 
 

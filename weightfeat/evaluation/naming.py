@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
-from weightfeat.classmodel.evidence import NAMED_FROM, ClassEvidence, Suspect
-from weightfeat.classmodel.rows import ClassRows, class_rows
-from weightfeat.classmodel.settings import ClassSettings
-from weightfeat.classmodel.targets import Target, targets_of
-from weightfeat.evaluation.folds import Fold, stratified_folds
+from weightfeat.detector.classes.models import ClassModels, Suspect, fit_class_models
+from weightfeat.detector.classes.targets import Target
+from weightfeat.detector.folds import Fold, stratified_folds
+from weightfeat.detector.out_of_fold import Judge, out_of_fold
+from weightfeat.detector.samples import Samples
+from weightfeat.detector.verdict import NAMED_FROM
 from weightfeat.evaluation.strata import class_level, trojan_cell
-from weightfeat.labelled import LabelledSet
+from weightfeat.metaparameters import Metaparameters
 
 Z = 1.96
 
@@ -96,57 +98,56 @@ def wilson(hits: float, count: float) -> tuple[float, float]:
 
 
 def recover(
-    labelled: LabelledSet,
+    samples: Samples,
+    rows: Sequence[Mapping[str, object]],
     folds: Sequence[Fold],
-    settings: ClassSettings | None = None,
+    params: Metaparameters,
     probabilities: NDArray[np.float64] | None = None,
 ) -> tuple[Recovery, ...]:
     """Suspects of every network by class models learned without its fold: over all, by sources, by trigger x sources
     and by number of classes x sources.
 
-    Every repeat of `folds` tests every network once; hits are means over the repeats. `probabilities` (repeats, n) are
-    a detector's, in the same folds.
+    Every repeat of `folds` tests every network once; hits are means over the repeats. `rows` are METADATA's,
+    `probabilities` (repeats, n) a detector's, in the same folds.
     """
-    targets = targets_of(labelled)
-    rows = [class_rows(digest) for digest in labelled.digests]
-    pairs = zip(labelled.rows, labelled.labels, strict=True)
-    cells = [trojan_cell(row, trojaned=bool(y)) for row, y in pairs]
-    counts = [row.count for row in rows]
+    cells = [trojan_cell(row, trojaned=bool(y)) for row, y in zip(rows, samples.y, strict=True)]
     attacked = [cell.attacked for cell in cells]
     by_trigger = [f"{cell.trigger} x {cell.attacked}" for cell in cells]
     by_count = [
-        f"{class_level(row)} classes x {cell.attacked}"
-        for row, cell in zip(labelled.rows, cells, strict=True)
+        f"{class_level(row)} classes x {cell.attacked}" for row, cell in zip(rows, cells, strict=True)
     ]
     found = []
-    for repeat in sorted({fold.repeat for fold in folds}):
-        own = [fold for fold in folds if fold.repeat == repeat]
-        suspects = _suspects(rows, labelled.labels, targets, own, settings)
+    for repeat, named in enumerate(out_of_fold(samples, partial(_naming, params=params), folds)):
+        suspects = [_suspect(*values) for values in named.tolist()]
         p = None if probabilities is None else probabilities[repeat].tolist()
         sources, *crossed = (
-            recoveries(suspects, targets, counts, names, p) for names in (attacked, by_trigger, by_count)
+            recoveries(suspects, samples.targets, samples.class_counts, names, p)
+            for names in (attacked, by_trigger, by_count)
         )
         found.append((*sources, *(each for by in crossed for each in by[1:])))
     return tuple(_mean(of_a_cell) for of_a_cell in zip(*found, strict=True))
 
 
-def _suspects(
-    rows: Sequence[ClassRows],
-    labels: Sequence[int],
-    targets: Sequence[Target | None],
-    folds: Sequence[Fold],
-    settings: ClassSettings | None,
-) -> list[Suspect | None]:
-    """Of every network, by what was learned without its fold."""
-    suspects: list[Suspect | None] = [None] * len(rows)
-    for fold in folds:
-        trained = fold.train.tolist()
-        evidence = ClassEvidence(settings).fit(
-            [rows[i] for i in trained], [labels[i] for i in trained], [targets[i] for i in trained]
-        )
-        for held in fold.test.tolist():
-            suspects[held] = evidence.judge(rows[held])[1]
-    return suspects
+def _naming(train: Samples, params: Metaparameters) -> Judge:
+    """(n, 3): suspected target, its source, its probability; NaN for what is not named."""
+    return partial(_named, fit_class_models(train, params))
+
+
+def _named(models: ClassModels | None, held: Samples) -> NDArray[np.float64]:
+    found = np.full((len(held), 3), np.nan)
+    if models is None:
+        return found
+    for at, rows in enumerate(held.class_rows):
+        suspect = models.evidence(rows).suspect
+        source = np.nan if suspect.source is None else suspect.source
+        found[at] = suspect.target, source, suspect.probability
+    return found
+
+
+def _suspect(target: float, source: float, probability: float) -> Suspect | None:
+    if np.isnan(target):
+        return None
+    return Suspect(int(target), None if np.isnan(source) else int(source), probability)
 
 
 def _mean(repeats: Sequence[Recovery]) -> Recovery:
@@ -164,10 +165,9 @@ def _mean(repeats: Sequence[Recovery]) -> Recovery:
     )
 
 
-def recovery_table(labelled: LabelledSet, settings: ClassSettings | None = None) -> str:
+def recovery_table(samples: Samples, rows: Sequence[Mapping[str, object]], params: Metaparameters) -> str:
     """What three times five folds recover, as markdown."""
-    folds = stratified_folds(labelled.labels, labelled.architectures, labelled.groups)
-    return as_markdown(recover(labelled, folds, settings))
+    return as_markdown(recover(samples, rows, stratified_folds(samples), params))
 
 
 def as_markdown(found: Sequence[Recovery]) -> str:

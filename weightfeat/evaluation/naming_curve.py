@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from weightfeat.classmodel.measure import Recovery, recover, wilson
-from weightfeat.classmodel.settings import ClassSettings
-from weightfeat.evaluation.folds import Fold, learned_from, thinnings
+from weightfeat.detector.folds import Fold
+from weightfeat.detector.samples import Samples
+from weightfeat.evaluation.folds import learned_from, thinnings
 from weightfeat.evaluation.intervals import Estimate
 from weightfeat.evaluation.learning_curve import SHARES
-from weightfeat.labelled import LabelledSet
+from weightfeat.evaluation.naming import Recovery, recover, wilson
+from weightfeat.metaparameters import Metaparameters
 
 
 @dataclass(frozen=True)
@@ -28,22 +29,20 @@ class NamingPoint:
 
 def naming_curve(
     whole: Sequence[Recovery],
-    labelled: LabelledSet,
+    samples: Samples,
+    rows: Sequence[Mapping[str, object]],
     folds: Sequence[Fold],
-    settings: ClassSettings,
+    params: Metaparameters,
     *,
-    shares: Sequence[float] = SHARES,
     seed: int = 0,
 ) -> tuple[NamingPoint, ...]:
     """A point a share, in order, learned from the sub-samples that the learning curve learns from; the last is `whole`.
 
     Shares that leave too few models of a label are left out.
     """
-    parts = thinnings(
-        *(folds, labelled.labels, labelled.architectures, labelled.groups), shares=shares, seed=seed
-    )
+    parts = thinnings(folds, samples, shares=SHARES, seed=seed)
     points = [
-        NamingPoint(share, learned_from(part), recover(labelled, part, settings))
+        NamingPoint(share, learned_from(part), recover(samples, rows, part, params))
         for share, part in parts.items()
     ]
     return (*points, NamingPoint(1.0, learned_from(folds), tuple(whole)))

@@ -10,85 +10,83 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from weightfeat.detector.folds import SEARCH_STREAM, Fold, stratified_folds
+from weightfeat.detector.out_of_fold import Progress, fit_and_judge, worker_options
+from weightfeat.detector.samples import Samples
 from weightfeat.errors import WeightfeatError
-from weightfeat.evaluation.crossval import Estimator, Progress, fit_and_score, worker_options
-from weightfeat.evaluation.folds import SEARCH_STREAM, Fold, stratified_folds
+from weightfeat.evaluation.crossval import Estimator, fitted
 from weightfeat.evaluation.metrics import elementwise_cross_entropy
 from weightfeat.evaluation.study import LOSSES, choose, claim, finished, fixed_trial, offer, open_study
 
 if TYPE_CHECKING:
     import optuna
-    import pandas as pd
 
 BATCH = 4
 """Trials that are sampled before any of them is finished: a constant, or results would depend on `jobs`."""
 
 
-class HasBlocks(Protocol):
-    """Metaparameters, as far as the search needs to know them."""
-
-    @property
-    def blocks(self) -> tuple[str, ...]:
-        """Names of the feature blocks switched on."""
-
-
-P = TypeVar("P", bound=HasBlocks)
+P = TypeVar("P")
 Task = Callable[[], "NDArray[np.float64] | str"]
+Space = Callable[["optuna.trial.BaseTrial"], P]
+"""Turns a trial into metaparameters by its suggest_* methods."""
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """How to search.
+
+    Attributes
+    ----------
+    trials : in all, those of a search that is resumed counted too.
+    start : suggested values to try first, left only for others whose lead over them is more than chance.
+    journal : an Optuna journal. A search that was stopped goes on from it, and searches started by several processes
+        or machines on one journal share its trials.
+    seed : of the folds and of the samplers. The folds differ from those `stratified_folds` gives a report.
+    """
+
+    trials: int
+    start: dict[str, Any] | None = None
+    journal: Path | None = None
+    seed: int = 0
+    n_folds: int = 5
+    n_repeats: int = 1
 
 
 def tune(
-    features_by_blocks: Callable[[tuple[str, ...]], pd.DataFrame],
-    labels: ArrayLike,
-    architectures: Sequence[str],
-    families: Sequence[str],
-    groups: Sequence[str] | None,
+    samples: Samples,
+    space: Space[P],
+    make: Callable[[P], Estimator],
+    plan: SearchPlan,
     *,
-    space: Callable[[optuna.trial.BaseTrial], P],
-    make_detector: Callable[[P], Estimator],
-    trials: int,
-    start: dict[str, Any] | None = None,
-    storage_path: Path | None = None,
     jobs: int = 1,
-    seed: int = 0,
-    n_folds: int = 5,
-    n_repeats: int = 1,
     progress: Progress | None = None,
     log: Callable[[str], None] = lambda line: None,
 ) -> P:
-    """The metaparameters of least cross-validated cross-entropy among `trials` tried, or `start`: see `choose`.
+    """The metaparameters of least cross-validated cross-entropy among the trials, or the start: see `choose`.
 
-    Parameters
-    ----------
-    space : turns a trial into metaparameters by its suggest_* methods.
-    make_detector : an unfitted estimator of given metaparameters.
-    start : suggested values to try first, left only for others whose lead over them is more than chance.
-    storage_path : an Optuna journal. A search that was stopped goes on from it, and searches started by
-        several processes or machines on one journal share its trials; `trials` counts all of them.
-    seed : of the folds and of the samplers. The folds differ from those `stratified_folds` gives a report.
+    `make` gives an unfitted estimator of given metaparameters.
 
     Raises
     ------
     BadOutput : the journal cannot be written, or was begun with other models or folds.
     BadMetaparameters : no trial gave a usable detector.
     """
-    y = np.asarray(labels, dtype=np.int64)
-    folds = search_folds(y, architectures, groups, n_folds=n_folds, n_repeats=n_repeats, seed=seed)
-    study = open_study(storage_path, seed)
-    claim(study, fingerprint(y, architectures, groups, folds), storage_path)
-    offer(study, start)
-    table = lru_cache(maxsize=2 * BATCH)(features_by_blocks)
-    task = partial(_task, table, make_detector, (y, architectures, families, groups))
-    while (missing := trials - finished(study)) > 0:
-        _run_batch(study, space, task, y, folds, min(BATCH, missing), jobs)
+    folds = search_folds(samples, n_folds=plan.n_folds, n_repeats=plan.n_repeats, seed=plan.seed)
+    study = open_study(plan.journal, plan.seed)
+    claim(study, fingerprint(samples, folds), plan.journal)
+    offer(study, plan.start)
+    batch = _Batch(study, space, partial(_task, samples, make), samples.y, folds)
+    while (missing := plan.trials - finished(study)) > 0:
+        batch.run(min(BATCH, missing), jobs)
         if progress is not None:
-            progress(min(finished(study), trials), trials)
+            progress(min(finished(study), plan.trials), plan.trials)
     chosen, why = choose(study)
     log(why)
     return space(fixed_trial(chosen.params))
@@ -121,40 +119,42 @@ class _Running:
         self.trial.set_user_attr(LOSSES, mean.tolist())
 
 
-def _run_batch(
-    study: optuna.Study,
-    space: Callable[[optuna.trial.BaseTrial], P],
-    task: Callable[[P, Fold], Task],
-    y: NDArray[np.int64],
-    folds: Sequence[Fold],
-    size: int,
-    jobs: int,
-) -> None:
-    """Ask for `size` trials and tell the study how each ended."""
-    from optuna.trial import TrialState
+@dataclass(frozen=True, eq=False)
+class _Batch(Generic[P]):
+    """What every batch of trials is run with."""
 
-    batch: list[_Running] = []
-    try:
-        for _ in range(size):
-            batch.append(_Running(study.ask()))
-            batch[-1].params = space(batch[-1].trial)
-        for step, fold in enumerate(folds):
-            running = [run for run in batch if not run.ended]
-            for run, result in zip(running, _results(running, task, fold, jobs), strict=True):
-                _record(study, run, result, y[fold.test], step)
-            # All have reported before any is judged, or the order within the batch would matter.
-            laggards = [run for run in running if not run.ended and run.trial.should_prune()]
-            for run in laggards if step + 1 < len(folds) else []:
-                run.end(study, TrialState.PRUNED)
-        for run in batch:
-            if not run.ended:
-                run.keep_losses(folds)
-                run.end(study, TrialState.COMPLETE)
-    finally:
-        # Left over by an interruption only: a trial that nobody will finish must not look alive.
-        for run in batch:
-            if not run.ended:
-                run.end(study, TrialState.FAIL)
+    study: optuna.Study
+    space: Space[P]
+    task: Callable[[P, Fold], Task]
+    y: NDArray[np.int64]
+    folds: Sequence[Fold]
+
+    def run(self, size: int, jobs: int) -> None:
+        """Ask for `size` trials and tell the study how each ended."""
+        from optuna.trial import TrialState
+
+        batch: list[_Running] = []
+        try:
+            for _ in range(size):
+                batch.append(_Running(self.study.ask()))
+                batch[-1].params = self.space(batch[-1].trial)
+            for step, fold in enumerate(self.folds):
+                running = [run for run in batch if not run.ended]
+                for run, result in zip(running, _results(running, self.task, fold, jobs), strict=True):
+                    _record(self.study, run, result, self.y[fold.test], step)
+                # All have reported before any is judged, or the order within the batch would matter.
+                laggards = [run for run in running if not run.ended and run.trial.should_prune()]
+                for run in laggards if step + 1 < len(self.folds) else []:
+                    run.end(self.study, TrialState.PRUNED)
+            for run in batch:
+                if not run.ended:
+                    run.keep_losses(self.folds)
+                    run.end(self.study, TrialState.COMPLETE)
+        finally:
+            # Left over by an interruption only: a trial that nobody will finish must not look alive.
+            for run in batch:
+                if not run.ended:
+                    run.end(self.study, TrialState.FAIL)
 
 
 def _results(
@@ -181,57 +181,33 @@ def _record(
         run.trial.report(run.loss, step)
 
 
-def _task(
-    table: Callable[[tuple[str, ...]], pd.DataFrame],
-    make_detector: Callable[[P], Estimator],
-    models: tuple[Any, ...],
-    params: P,
-    fold: Fold,
-) -> Task:
-    """Scores of one fold, to be had in another process; features are made in this one."""
-    try:
-        X = table(params.blocks)
-    except WeightfeatError as error:
-        return partial(str, str(error))
-    return partial(_try, make_detector, params, X, *models, fold.train, fold.test)
+def _task(samples: Samples, make: Callable[[P], Estimator], params: P, fold: Fold) -> Task:
+    """Scores of one fold, to be had in another process."""
+    return partial(_try, samples, partial(make, params), fold)
 
 
-def _try(make_detector: Callable[[P], Estimator], params: P, *data: Any) -> NDArray[np.float64] | str:
+def _try(samples: Samples, make: Callable[[], Estimator], fold: Fold) -> NDArray[np.float64] | str:
     """Scores of one fold, or the refusal: metaparameters that cannot be used cost a trial, not the search."""
     try:
-        return fit_and_score(partial(make_detector, params), *data)
+        return fit_and_judge(samples, partial(fitted, make=make), fold)
     except WeightfeatError as error:
         return str(error)
 
 
 def search_folds(
-    labels: ArrayLike,
-    architectures: Sequence[str],
-    groups: Sequence[str] | None,
-    *,
-    n_folds: int = 5,
-    n_repeats: int = 1,
-    seed: int = 0,
+    samples: Samples, *, n_folds: int = 5, n_repeats: int = 1, seed: int = 0
 ) -> tuple[Fold, ...]:
     """The folds that trials are judged on, which no report is made of."""
-    return stratified_folds(
-        *(labels, architectures, groups),
-        n_folds=n_folds,
-        n_repeats=n_repeats,
-        seed=seed,
-        stream=SEARCH_STREAM,
-    )
+    return stratified_folds(samples, n_folds=n_folds, n_repeats=n_repeats, seed=seed, stream=SEARCH_STREAM)
 
 
-def fingerprint(
-    y: NDArray[np.int64], architectures: Sequence[str], groups: Sequence[str] | None, folds: Sequence[Fold]
-) -> str:
+def fingerprint(samples: Samples, folds: Sequence[Fold]) -> str:
     """Hash of what makes two trials' losses comparable: the models and the folds, and that both kept them."""
     content = [
         LOSSES,
-        y.tolist(),
-        list(architectures),
-        groups and list(groups),
+        samples.y.tolist(),
+        list(samples.architecture),
+        list(samples.group),
         [fold.test.tolist() for fold in folds],
     ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()

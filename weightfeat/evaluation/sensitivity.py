@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from weightfeat.detector.folds import Fold
+from weightfeat.detector.out_of_fold import Progress
+from weightfeat.detector.samples import Samples
 from weightfeat.errors import WeightfeatError
-from weightfeat.evaluation.crossval import Estimator, Progress, cross_validate
-from weightfeat.evaluation.folds import Fold
+from weightfeat.evaluation.crossval import Estimator, cross_validate
 from weightfeat.evaluation.intervals import Estimate, bootstrap, paired_bootstrap
 
 if TYPE_CHECKING:
     import optuna
-    import pandas as pd
 
 RESAMPLES = 20
 LEAST_TRIALS = 10
@@ -28,10 +29,6 @@ LEAST_TRIALS = 10
 
 class Values(Protocol):
     """Metaparameters, as far as varying them goes."""
-
-    @property
-    def blocks(self) -> tuple[str, ...]:
-        """Names of the feature blocks switched on."""
 
     def as_dict(self) -> dict[str, Any]:
         """Every value by name."""
@@ -131,49 +128,39 @@ def vary(chosen: V, names: Sequence[str], study: optuna.Study, points: int) -> I
 
 
 def curves(
-    features_by_blocks: Callable[[tuple[str, ...]], pd.DataFrame],
-    labels: ArrayLike,
-    architectures: Sequence[str],
-    families: Sequence[str],
-    groups: Sequence[str] | None,
-    *,
+    samples: Samples,
     chosen: V,
     varied: Sequence[tuple[str, Any, V]],
-    make_detector: Callable[[V], Estimator],
-    folds: Sequence[Fold],
-    kept: optuna.Study,
+    make: Callable[[V], Estimator],
+    *,
+    study: KeptStudy,
     jobs: int = 1,
-    draws: int = 2000,
     progress: Progress | None = None,
 ) -> tuple[Step, ...]:
     """Cross-validated loss of every variation, and of the chosen values, on the same folds; by name, then value.
 
-    What is finished is kept in the study `kept`, and taken from there when asked again. Raises BadMetaparameters where
-    the chosen values themselves cannot be used.
+    What is finished is kept in the study, and taken from there when asked again. Raises BadMetaparameters where the
+    chosen values themselves cannot be used.
     """
-    table = lru_cache(maxsize=2)(features_by_blocks)
-    y = np.asarray(labels, dtype=np.int64)
-    data = json.dumps([y.tolist(), [fold.test.tolist() for fold in folds]])
+    y = samples.y
 
     def probabilities(params: V) -> NDArray[np.float64]:
-        key = hashlib.sha256((data + json.dumps(params.as_dict(), sort_keys=True)).encode()).hexdigest()
-        found = _kept(kept, key)
+        key = study.key(y, params.as_dict())
+        found = study.get(key)
         if found is None:
-            make = partial(make_detector, params)
-            known = (table(params.blocks), y, architectures, families, groups)
-            found = cross_validate(*known, make, folds, jobs=jobs).probabilities
-            _keep(kept, key, found)
+            found = cross_validate(samples, partial(make, params), study.folds, jobs=jobs).probabilities
+            study.keep(key, found)
         return found
 
     base = probabilities(chosen)
-    own, nan = bootstrap(y, base, "cross_entropy", draws=draws), Estimate(*[float("nan")] * 3)
+    own, nan = bootstrap(y, base, "cross_entropy"), Estimate(*[float("nan")] * 3)
     names = list(dict.fromkeys(name for name, _, _ in varied))
     found = [Step(name, chosen.as_dict()[name], True, own, Estimate(0.0, 0.0, 0.0)) for name in names]
     for number, (name, value, params) in enumerate(varied):
         try:
             moved = probabilities(params)
-            loss = bootstrap(y, moved, "cross_entropy", draws=draws)
-            more = paired_bootstrap(y, moved, base, "cross_entropy", draws=draws)
+            loss = bootstrap(y, moved, "cross_entropy")
+            more = paired_bootstrap(y, moved, base, "cross_entropy")
             found.append(Step(name, value, False, loss, more))
         except WeightfeatError as error:
             found.append(Step(name, value, False, nan, nan, str(error)))
@@ -186,16 +173,28 @@ def _place(value: Any) -> tuple[float, str]:
     return (float(value), "") if isinstance(value, int | float) else (0.0, str(value))
 
 
-def _kept(study: optuna.Study, key: str) -> NDArray[np.float64] | None:
-    for trial in study.get_trials(deepcopy=False):
-        if trial.user_attrs.get("key") == key:
-            return np.array(trial.user_attrs["probabilities"], dtype=np.float64)
-    return None
+@dataclass(frozen=True, eq=False)
+class KeptStudy:
+    """Cross-validations on one set of folds, kept in a study."""
 
+    study: optuna.Study
+    folds: Sequence[Fold]
 
-def _keep(study: optuna.Study, key: str, probabilities: NDArray[np.float64]) -> None:
-    """Add it as a finished trial: a journal holds whole entries only, so a killed run loses the one under way."""
-    import optuna
+    def key(self, y: NDArray[np.int64], values: Mapping[str, Any]) -> str:
+        """What tells one cross-validation from all others."""
+        data = json.dumps([y.tolist(), [fold.test.tolist() for fold in self.folds]])
+        return hashlib.sha256((data + json.dumps(values, sort_keys=True)).encode()).hexdigest()
 
-    attributes = {"key": key, "probabilities": probabilities.tolist()}
-    study.add_trial(optuna.create_trial(value=0.0, user_attrs=attributes))
+    def get(self, key: str) -> NDArray[np.float64] | None:
+        """The probabilities kept under a key."""
+        for trial in self.study.get_trials(deepcopy=False):
+            if trial.user_attrs.get("key") == key:
+                return np.array(trial.user_attrs["probabilities"], dtype=np.float64)
+        return None
+
+    def keep(self, key: str, probabilities: NDArray[np.float64]) -> None:
+        """Add them as a finished trial: a journal holds whole entries only, so a killed run loses the one under way."""
+        import optuna
+
+        attributes = {"key": key, "probabilities": probabilities.tolist()}
+        self.study.add_trial(optuna.create_trial(value=0.0, user_attrs=attributes))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from weightfeat.detector.folds import SEARCH_STREAM
 from weightfeat.errors import BadMetaparameters, BadOutput
-from weightfeat.evaluation.folds import SEARCH_STREAM
 from weightfeat.files import make_folder
 
 if TYPE_CHECKING:
@@ -118,8 +118,8 @@ def offer(study: optuna.Study, start: dict[str, Any] | None) -> None:
 
     if start is None:
         return
-    settled = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.WAITING)
-    if not any("start" in trial.user_attrs for trial in study.get_trials(states=settled)):
+    ended_or_waiting = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.WAITING)
+    if not any("start" in trial.user_attrs for trial in study.get_trials(states=ended_or_waiting)):
         study.enqueue_trial(start, user_attrs={"start": True})
 
 
@@ -170,8 +170,8 @@ def choose(study: optuna.Study) -> tuple[optuna.trial.FrozenTrial, str]:
     gains = np.array(start.user_attrs[LOSSES]) - np.array(found.user_attrs[LOSSES])
     error = float(gains.std(ddof=1)) / np.sqrt(len(gains))
     needed = NormalDist().inv_cdf(1 - CHANCE / (finished(study) - 1)) * error
-    said = f"the best trial gains {gains.mean():.4f}, {needed:.4f} is needed to rule out chance"
-    return (found, said) if gains.mean() > needed else (start, f"{said}: the values it began with are kept")
+    lead = f"the best trial gains {gains.mean():.4f}, {needed:.4f} is needed to rule out chance"
+    return (found, lead) if gains.mean() > needed else (start, f"{lead}: the values it began with are kept")
 
 
 def _is_complete_start(trial: optuna.trial.FrozenTrial) -> bool:

@@ -9,22 +9,56 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from weightfeat import features
-from weightfeat.classmodel import ClassSettings, naming_curve
-from weightfeat.classmodel.measure import Recovery, as_lines, recover, wilson
-from weightfeat.configure import bar, estimators, feature_table, searching, with_few_bags, workers
-from weightfeat.evaluation import control, crossval, effects_report, held_out, learning_curve, plots, report
+from weightfeat.detector import Detector, Fold, Samples
+from weightfeat.detector.folds import stratified_folds
+from weightfeat.evaluation import (
+    control,
+    crossval,
+    effects_report,
+    held_out,
+    learning_curve,
+    naming_curve,
+    plots,
+    report,
+)
 from weightfeat.evaluation.effects import effects
-from weightfeat.evaluation.folds import Fold, stratified_folds
 from weightfeat.evaluation.intervals import Estimate
+from weightfeat.evaluation.naming import Recovery, as_lines, recover, wilson
+from weightfeat.evaluation.search import SearchPlan
 from weightfeat.files import write_atomically
-from weightfeat.labelled import LabelledSet
+from weightfeat.learning.running import progress_bar, workers
+from weightfeat.learning.tuning import searching, trial_detector
 from weightfeat.metaparameters import Metaparameters
 
-if TYPE_CHECKING:
-    import pandas as pd
+Rows = Sequence[Mapping[str, object]]
+"""METADATA's rows in the samples' order."""
+
+
+@dataclass(frozen=True)
+class Nested:
+    """A search inside every fold: `trials` of the schema's metaparameters, begun with the given ones where `start`.
+
+    Under `journals` these searches keep their trials, and a killed run goes on from them.
+    """
+
+    trials: int
+    schema_path: Path
+    start: bool = False
+    journals: Path | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to measure. `curve` adds the learning curves, `nested` searches inside every fold."""
+
+    folds: int = 5
+    repeats: int = 3
+    seed: int = 0
+    curve: bool = False
+    nested: Nested | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,113 +78,78 @@ class Measured:
 
 
 def measure(
-    labelled: LabelledSet,
+    samples: Samples,
+    rows: Rows,
     params: Metaparameters,
+    plan: Plan,
     *,
-    folds: int,
-    repeats: int,
     jobs: int = 1,
-    seed: int = 0,
-    curve: bool = False,
-    nested: int = 0,
-    nested_start: bool = False,
-    schema_path: Path | None = None,
-    journals: Path | None = None,
     progress: bool = True,
 ) -> Measured:
     """Everything that `weightfeat cv` says. The folds depend on models and seed alone, so every rival gets the same.
 
-    With `nested` trials the cross-validation searches the schema's metaparameters inside every fold, from `params` on
-    with `nested_start`; what stands beside it (architectures left out, target classes, learning curve) has those of
-    `params`. Under `journals` these searches keep their trials, and a killed run goes on from them.
-
-    Raises BadRound where there are too few models for the folds.
+    What stands beside a nested cross-validation (architectures left out, target classes, learning curve) has the
+    metaparameters given. Raises BadRound where there are too few models for the folds.
     """
-    bench = _Bench(labelled, params, workers(jobs), seed, progress)
-    drawn = stratified_folds(
-        *(labelled.labels, labelled.architectures, labelled.groups),
-        n_folds=folds,
-        n_repeats=repeats,
-        seed=seed,
-    )
-    if nested and schema_path is not None:
-        validation = bench.search_inside(drawn, schema_path, nested, nested_start, journals)
-    else:
-        validation = bench.cross_validate(drawn)
-    figures = report.summarise(validation, labelled.rows, bench.controls(drawn), seed=seed)
+    drawn = stratified_folds(samples, n_folds=plan.folds, n_repeats=plan.repeats, seed=plan.seed)
+    samples = samples.computed(params.blocks if plan.nested is None else features.BLOCKS)
+    bench = _Bench(samples, rows, params, plan.seed, workers(jobs), progress)
+    validation = bench.cross_validate(drawn, plan.nested)
+    controls = control.cross_validate_controls(samples, drawn, jobs=workers(jobs))
     recovery = bench.recover(validation, drawn)
     return Measured(
-        report=figures,
+        report=report.summarise(validation, rows, controls, seed=plan.seed),
         validation=validation,
-        rows=labelled.rows,
-        held_out=bench.hold_out(),
+        rows=tuple(rows),
+        held_out=bench.leave_one_out(),
         recovery=recovery,
-        curve=bench.curve(validation, drawn) if curve else (),
-        naming=bench.naming(recovery, drawn) if curve else (),
+        curve=bench.curve(validation, drawn) if plan.curve else (),
+        naming=bench.naming(recovery, drawn) if plan.curve else (),
     )
 
 
+@dataclass(frozen=True, eq=False)
 class _Bench:
-    """One labelled set under one detector: what all the measurements share."""
+    """One set of samples under one detector: what all the measurements share."""
 
-    def __init__(
-        self, labelled: LabelledSet, params: Metaparameters, jobs: int, seed: int, progress: bool
-    ) -> None:
-        self._labelled, self._params, self._jobs = labelled, params, jobs
-        self._seed, self._progress = seed, progress
-        self._make = estimators(labelled)
-        table = feature_table(labelled, params.blocks)
-        self._data: tuple[pd.DataFrame, Sequence[int], Sequence[str], Sequence[str], Sequence[str]] = (
-            *(table, labelled.labels, labelled.architectures, labelled.families),
-            labelled.groups,
-        )
+    samples: Samples
+    rows: Rows
+    params: Metaparameters
+    seed: int
+    jobs: int
+    shown: bool
 
-    def cross_validate(self, folds: Sequence[Fold]) -> crossval.CrossValidation:
-        with bar("cv", "fold", self._progress) as advance:
-            make = partial(self._make, self._params)
-            return crossval.cross_validate(*self._data, make, folds, jobs=self._jobs, progress=advance)
+    def cross_validate(self, folds: Sequence[Fold], nested: Nested | None) -> crossval.CrossValidation:
+        make: Callable[[], crossval.Estimator] = partial(Detector, self.params)
+        if nested is not None:
+            plan = SearchPlan(nested.trials, seed=self.seed)
+            make = searching(
+                *(self.params, nested.schema_path, plan), from_params=nested.start, journals=nested.journals
+            )
+        with progress_bar("cv" if nested is None else "nested cv", "fold", self.shown) as advance:
+            return crossval.cross_validate(self.samples, make, folds, jobs=self.jobs, progress=advance)
 
-    def search_inside(
-        self, folds: Sequence[Fold], schema_path: Path, trials: int, start: bool, journals: Path | None
-    ) -> crossval.CrossValidation:
-        table = feature_table(self._labelled, features.BLOCKS)
-        make = searching(
-            *(self._labelled, self._params, schema_path),
-            trials=trials,
-            from_params=start,
-            seed=self._seed,
-            journals=journals,
-        )
-        with bar("nested cv", "fold", self._progress) as advance:
-            return crossval.cross_validate(
-                table, *self._data[1:], make, folds, jobs=self._jobs, progress=advance
+    def leave_one_out(self) -> tuple[held_out.HeldOut, ...]:
+        # Thirty fits more, each of which would take as long as a fold's; fewer bags can only make the figures worse.
+        make = partial(trial_detector, self.params)
+        levels = {"architecture": self.samples.architecture, "family": self.samples.family}
+        with progress_bar("leave one architecture, one family out", "fit", self.shown) as advance:
+            return held_out.leave_one_out(
+                self.samples, levels, make, jobs=self.jobs, progress=advance, seed=self.seed
             )
 
-    def controls(self, folds: Sequence[Fold]) -> dict[str, crossval.CrossValidation]:
-        _, labels, architectures, families, _ = self._data
-        counts = [digest.num_classes for digest in self._labelled.digests]
-        return control.cross_validate_controls(
-            *(self._labelled.names, labels, architectures, families, counts, folds), jobs=self._jobs
-        )
-
-    def hold_out(self) -> tuple[held_out.HeldOut, ...]:
-        # Thirty fits more, each of which would take as long as a fold's; fewer bags can only make the figures worse.
-        make = partial(self._make, with_few_bags(self._params))
-        with bar("leave one architecture, one family out", "fit", self._progress) as advance:
-            return held_out.hold_out(*self._data, make, jobs=self._jobs, progress=advance, seed=self._seed)
-
     def recover(self, validation: crossval.CrossValidation, folds: Sequence[Fold]) -> tuple[Recovery, ...]:
-        if not self._params.train_class_evidence:
+        if not self.params.train_class_evidence:
             return ()
-        return recover(self._labelled, folds, ClassSettings.of(self._params), validation.probabilities)
+        return recover(self.samples, self.rows, folds, self.params, validation.probabilities)
 
     def curve(
         self, whole: crossval.CrossValidation, folds: Sequence[Fold]
     ) -> tuple[learning_curve.Point, ...]:
-        make = partial(self._make, self._params)
-        with bar("learning curve", "fold", self._progress) as advance:
+        make = partial(Detector, self.params)
+        with progress_bar("learning curve", "fold", self.shown) as advance:
             return learning_curve.learning_curve(
-                *(whole, *self._data, make, folds), jobs=self._jobs, seed=self._seed, progress=advance
+                whole, self.samples, make, folds, jobs=self.jobs, seed=self.seed, progress=advance
             )
 
     def naming(
@@ -158,8 +157,7 @@ class _Bench:
     ) -> tuple[naming_curve.NamingPoint, ...]:
         if not whole:
             return ()
-        settings = ClassSettings.of(self._params)
-        return naming_curve.naming_curve(whole, self._labelled, folds, settings, seed=self._seed)
+        return naming_curve.naming_curve(whole, self.samples, self.rows, folds, self.params, seed=self.seed)
 
 
 def as_table(measured: Measured) -> str:

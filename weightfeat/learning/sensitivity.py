@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from weightfeat.configure import bar, feature_table, trial_estimators, workers
+from weightfeat import features
+from weightfeat.detector import Samples
 from weightfeat.errors import BadMetaparameters
 from weightfeat.evaluation import plots, sensitivity_report
 from weightfeat.evaluation.search import fingerprint, search_folds
-from weightfeat.evaluation.sensitivity import Importance, Step, curves, importances, vary
+from weightfeat.evaluation.sensitivity import Importance, KeptStudy, Step, curves, importances, vary
 from weightfeat.evaluation.study import SENSITIVITY, best, claim, open_study
 from weightfeat.files import write_atomically
-from weightfeat.labelled import LabelledSet
+from weightfeat.learning.running import progress_bar, workers
+from weightfeat.learning.tuning import trial_detector
 from weightfeat.metaparameters import Metaparameters
 
 
+@dataclass(frozen=True)
+class Extent:
+    """How many of the most important metaparameters to move, to how many values each; the search's seed."""
+
+    parameters: int
+    points: int
+    seed: int = 0
+
+
 def measure(
-    labelled: LabelledSet,
+    samples: Samples,
     params: Metaparameters,
     journal: Path,
+    extent: Extent,
     *,
-    parameters: int,
-    points: int,
     jobs: int = 1,
-    seed: int = 0,
     progress: bool = True,
 ) -> tuple[tuple[Importance, ...], tuple[Step, ...]]:
     """Importances of a search's metaparameters, and what moving each of the most important from `params` does.
@@ -42,21 +50,17 @@ def measure(
             expected="what `tune --storage FILE` wrote on the same models",
             remedy="tune first, or give its path",
         )
-    y, places, groups = np.asarray(labelled.labels), labelled.architectures, labelled.groups
-    folds = search_folds(y, places, groups, seed=seed)
+    seed = extent.seed
+    folds = search_folds(samples, seed=seed)
     study = open_study(journal, seed)
-    claim(study, fingerprint(y, places, groups, folds), journal)
+    claim(study, fingerprint(samples, folds), journal)
     found = importances(study, seed=seed)
     names = [one.name for one in found] or list(best(study).distributions)
-    varied = list(vary(params, names[:parameters], study, points))
-    with bar("sensitivity", "value", progress) as advance:
+    varied = list(vary(params, names[: extent.parameters], study, extent.points))
+    with progress_bar("sensitivity", "value", progress) as advance:
         steps = curves(
-            *(partial(feature_table, labelled), y, places, labelled.families, groups),
-            chosen=params,
-            varied=varied,
-            make_detector=trial_estimators(labelled),
-            folds=folds,
-            kept=open_study(journal, seed, SENSITIVITY),
+            *(samples.computed(features.BLOCKS), params, varied, trial_detector),
+            study=KeptStudy(open_study(journal, seed, SENSITIVITY), folds),
             jobs=workers(jobs),
             progress=advance,
         )

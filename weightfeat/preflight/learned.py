@@ -6,11 +6,10 @@ import json
 from importlib.metadata import version
 from pathlib import Path
 
-from weightfeat import classmodel, features, metaparameters
-from weightfeat.detector import store
+from weightfeat import features, metaparameters
+from weightfeat.detector import Detector, store
 from weightfeat.errors import WeightfeatError
-from weightfeat.judge import Judge
-from weightfeat.metaparameter_rules import few
+from weightfeat.metaparameter_rules import some_names
 from weightfeat.preflight.lines import Line, State, line
 
 __all__ = ["learned_parameters"]
@@ -21,7 +20,7 @@ RECONFIGURE = "run configure again with this version and these metaparameters"
 def learned_parameters(folder: Path, parameters: Path, schema: Path) -> list[Line]:
     """Lines on whether they load, come from this version, fit the metaparameters and the features computed."""
     try:
-        learned = Judge.load(folder).detector
+        learned = Detector.load(folder).learned_
     except WeightfeatError as error:
         return [line("the learned parameters can be read", [f"{error.where}: {error.what}"], error.remedy)]
     lines = [
@@ -34,17 +33,21 @@ def learned_parameters(folder: Path, parameters: Path, schema: Path) -> list[Lin
         return [*lines, line("the program accepts the metaparameters", [error.what], error.remedy)]
     before, now = learned.params.train_dict(), params.train_dict()
     changed = [name for name in now if before[name] != now[name]]
-    computed = {*features.names(params.blocks), *(classmodel.NAMES if params.train_class_evidence else ())}
-    unknown = [name for name in learned.feature_names_ if name not in computed]
+    computed = set(features.names(params.blocks))
+    unknown = [name for name in learned.feature_names if name not in computed]
     return [
         *lines,
         Line(State.OK, "the program accepts the metaparameters"),
         line(
             "they were learned with these train_ values",
-            [f"changed: {few(changed)}"] * bool(changed),
+            [f"changed: {some_names(changed)}"] * bool(changed),
             RECONFIGURE,
         ),
-        line("their features are computed", [f"not computed: {few(unknown)}"] * bool(unknown), RECONFIGURE),
+        line(
+            "their features are computed",
+            [f"not computed: {some_names(unknown)}"] * bool(unknown),
+            RECONFIGURE,
+        ),
     ]
 
 

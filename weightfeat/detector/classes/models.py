@@ -168,8 +168,10 @@ def fit_class_models(samples: Samples, params: Metaparameters) -> ClassModels | 
         for rows, target in _examples(samples)
         if target is None or target.sources
     ]
-    x, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True)) if parts else (None, np.zeros(0))
-    if x is None or not 0 < y.sum() < len(y):
+    if not parts:
+        return models
+    x, y = np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+    if not 0 < y.sum() < len(y):
         return models
     with threadpool_limits(limits=1, user_api="blas"):
         return replace(models, pair=fit_linear(x, y, PAIR_C))

@@ -1,0 +1,1 @@
+"""Learning a detector, searching its metaparameters, and measuring what would be learned."""
