@@ -4,8 +4,8 @@
         [--learned-from METADATA.csv ...]
 
 By default: every feature block left out, every block alone beside class evidence, class evidence left out, trees alone,
-logistic alone. `--change NAME=VALUE[,NAME=VALUE]` (repeatable) tries other metaparameters instead. All of them, the
-shipped one too, grow as few bags as a search's trials do. `--learned-from` takes the lists of the set when it was
+class evidence alone. `--change NAME=VALUE[,NAME=VALUE]` (repeatable) tries other metaparameters instead. All of them,
+the shipped one too, grow as few bags as a search's trials do. `--learned-from` takes the lists of the set when it was
 smaller, in the place of folds, and judges every network that joined it since by those that were there before: what
 these suggested is asked of networks that had no part in it. Prints markdown: differences are the shipped detector's
 minus the variant's, so a positive CE difference speaks for the variant.
@@ -24,10 +24,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import comparison
 from argument_types import metaparameter_change
-from weightfeat import baselines, configure, features
 from weightfeat.baselines.protocol import Rival
 from weightfeat.container import run
+from weightfeat.evaluation.crossval import cross_validate
 from weightfeat.labelled import LabelledSet, from_digests
+from weightfeat.learning.tuning import trial_detector
 from weightfeat.metaparameters import BLOCK_PREFIX, Metaparameters, load
 
 Change = dict[str, Any]
@@ -45,13 +46,16 @@ def main() -> int:
 
 def parts(params: Metaparameters) -> dict[str, Change]:
     """The default variants, by name."""
-    everything = {BLOCK_PREFIX + block: False for block in params.blocks}
-    without = {f"without {block}": {BLOCK_PREFIX + block: False} for block in params.blocks}
-    alone = {f"{block} and classes": everything | {BLOCK_PREFIX + block: True} for block in params.blocks}
+    switches = [name for name, on in params.as_dict().items() if name.startswith(BLOCK_PREFIX) and on]
+    without = {f"without {name.removeprefix(BLOCK_PREFIX)}": {name: False} for name in switches}
+    alone = {
+        f"{name.removeprefix(BLOCK_PREFIX)} and classes": dict.fromkeys(switches, False) | {name: True}
+        for name in switches
+    }
     return {
         "without class evidence": {"train_class_evidence": False},
-        "trees alone": {"train_logistic_weight": 0.0},
-        "logistic alone": {"train_logistic_weight": 1.0},
+        "trees alone": {"train_class_weight": 0.0},
+        "class evidence alone": {"train_class_weight": 1.0},
         **without,
         **alone,
     }
@@ -61,20 +65,17 @@ def _table(
     labelled: LabelledSet, params: Metaparameters, variants: dict[str, Change], options: argparse.Namespace
 ) -> str:
     folds, shown = comparison.drawn(labelled, options)
-    make = configure.trial_estimators(labelled)
     scored = []
     for name, change in {"shipped": {}, **variants}.items():
         start = time.perf_counter()
         changed = params.replace(**change)
-        variant = Rival(name, "this repository", partial(_row, blocks=changed.blocks), partial(make, changed))
-        scored.append((variant, baselines.run(variant, labelled, folds, jobs=options.jobs)))
+        variant = Rival(name, "this repository", lambda digest: {}, partial(trial_detector, changed))
+        samples = labelled.samples.computed(changed.blocks)
+        cv = cross_validate(samples, variant.make_estimator, folds, jobs=options.jobs)
+        scored.append((variant, cv))
         print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
     (_, ours), theirs = scored[0], scored[1:]
     return comparison.table(labelled, ours, theirs, shown, options)
-
-
-def _row(digest: Any, blocks: tuple[str, ...]) -> dict[str, float]:
-    return features.row(digest, blocks)
 
 
 def _variant(text: str) -> tuple[str, Change]:

@@ -10,7 +10,7 @@ from weightfeat.metaparameters import Metaparameters
 
 
 def metaparameter_change(text: str) -> dict[str, Any]:
-    """`METAPARAMETER=VALUE,METAPARAMETER=VALUE` with JSON values; a word that is not JSON is text."""
+    """`METAPARAMETER=VALUE,METAPARAMETER=VALUE` with JSON values."""
     changed = {}
     for part in text.split(","):
         name, found, value = part.partition("=")
@@ -19,5 +19,5 @@ def metaparameter_change(text: str) -> dict[str, Any]:
         try:
             changed[name] = json.loads(value)
         except ValueError:
-            changed[name] = value
+            raise argparse.ArgumentTypeError(f"{part!r} has no JSON value") from None
     return changed

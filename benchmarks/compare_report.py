@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,11 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from pictures import GREY, on_grey
-from weightfeat import configure
+from weightfeat.detector import Detector
 from weightfeat.detector.calibration import fit_calibration, sigmoid
+from weightfeat.detector.folds import stratified_folds
 from weightfeat.evaluation.crossval import cross_validate
-from weightfeat.evaluation.folds import stratified_folds
 from weightfeat.evaluation.intervals import bootstrap
+from weightfeat.features.summaries import Array
 from weightfeat.labelled import from_digests
 from weightfeat.metaparameters import load
 
@@ -24,8 +26,6 @@ ROOT = Path(__file__).resolve().parents[1]
 EDGE = 1e-6
 SHEET = "triggers.png"
 TILE = 96
-
-Array = NDArray[np.float64]
 
 
 class Network(Protocol):
@@ -70,18 +70,9 @@ def report(
 
 def out_of_fold(chosen: Sequence[Network], reference: Path) -> Array:
     """The weight detector's probabilities of these networks, out of fold on the whole set, mean of repeats."""
-    labelled = from_digests(reference)
+    samples = from_digests(reference).samples
     params = load(ROOT / "metaparameters.json", ROOT / "metaparameters_schema.json")
-    folds = stratified_folds(
-        labelled.labels, labelled.architectures, labelled.groups, n_folds=5, n_repeats=3, seed=0
-    )
-    make = configure.estimators(labelled)
-    cv = cross_validate(
-        configure.feature_table(labelled, params.blocks),
-        *(labelled.labels, labelled.architectures, labelled.families, labelled.groups),
-        lambda: make(params),
-        folds,
-    )
+    cv = cross_validate(samples, partial(Detector, params), stratified_folds(samples))
     at = {name: place for place, name in enumerate(cv.names)}
     return np.asarray(cv.probabilities.mean(axis=0)[[at[network.name] for network in chosen]])
 
@@ -93,7 +84,7 @@ def calibrated(scores: Array, y: NDArray[np.int64]) -> Array:
     found = np.empty(len(y))
     for place in range(len(y)):
         others = np.arange(len(y)) != place
-        found[place] = sigmoid(fit_calibration("platt", logit[others], y[others]).logit(logit[[place]]))[0]
+        found[place] = sigmoid(fit_calibration(logit[others], y[others]).logit(logit[[place]]))[0]
     return found
 
 

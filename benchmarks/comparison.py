@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from weightfeat.arguments import at_least_two, natural, positive
 from weightfeat.baselines.comparison import as_markdown, compare
 from weightfeat.baselines.protocol import Rival
+from weightfeat.detector.folds import Fold, stratified_folds
 from weightfeat.evaluation.crossval import CrossValidation
-from weightfeat.evaluation.folds import Fold, later_folds, stratified_folds
+from weightfeat.evaluation.folds import later_folds
 from weightfeat.labelled import LabelledSet
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,9 +47,9 @@ def drawn(labelled: LabelledSet, options: argparse.Namespace) -> tuple[tuple[Fol
         stages = np.zeros(len(labelled.names), dtype=np.int64)
         for earlier in options.learned_from:
             stages[labelled.since(earlier)] += 1
-        return later_folds(labelled.labels, stages, labelled.groups), np.flatnonzero(stages)
+        return later_folds(labelled.samples, stages), np.flatnonzero(stages)
     folds = stratified_folds(
-        *(labelled.labels, labelled.architectures, labelled.groups),
+        labelled.samples,
         n_folds=options.folds,
         n_repeats=options.repeats,
         seed=options.seed,

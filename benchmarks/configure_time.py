@@ -23,12 +23,11 @@ import pandas as pd
 
 from weightfeat.arguments import positive
 from weightfeat.container import run
+from weightfeat.detector import Detector
 from weightfeat.files import write_atomically
-from weightfeat.judge import Judge
 from weightfeat.labelled import DIGESTS, INDEX_FILE, from_digests, read_index
 from weightfeat.metadata import read_metadata
 from weightfeat.rounds import METADATA_FILE
-from weightfeat.scan import judged
 
 ROOT = Path(__file__).resolve().parents[1]
 VERDICTS = 50
@@ -73,10 +72,10 @@ def repeat(source: Path, folder: Path, count: int) -> None:
 
 def verdicts(source: Path, learned: Path) -> list[float]:
     """Seconds of one verdict each, features included."""
-    judge, found = Judge.load(learned), []
+    detector, found = Detector.load(learned), []
     for digest in from_digests(source).digests[:VERDICTS]:
         begun = time.perf_counter()
-        judged(source, digest, judge, start=begun)
+        detector.predict(digest)
         found.append(time.perf_counter() - begun)
     return found
 

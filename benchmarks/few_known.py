@@ -20,14 +20,15 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 from numpy.typing import NDArray
 
-from weightfeat import configure
 from weightfeat.container import run
+from weightfeat.detector import Fold, Samples
 from weightfeat.errors import BadRound
 from weightfeat.evaluation.crossval import CrossValidation, cross_validate
-from weightfeat.evaluation.folds import Fold
 from weightfeat.evaluation.intervals import bootstrap, paired_bootstrap
 from weightfeat.evaluation.metrics import cross_entropy, roc_auc
-from weightfeat.labelled import LabelledSet, from_digests
+from weightfeat.labelled import from_digests
+from weightfeat.learning.running import progress_bar, workers
+from weightfeat.learning.tuning import trial_detector
 from weightfeat.metaparameters import Metaparameters, load
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,22 +44,22 @@ def main() -> int:
     parser.add_argument("--digests", type=Path, default=ROOT / "reference", help="a digest folder")
     parser.add_argument("--jobs", type=int, default=2, help="processes; 0: one a core")
     options = parser.parse_args()
-    labelled = from_digests(options.digests)
+    samples = from_digests(options.digests).samples
     params = load(ROOT / "metaparameters.json", ROOT / "metaparameters_schema.json")
-    print(report(tested(labelled, params, options.jobs)), end="")
+    print(report(tested(samples, params, options.jobs)), end="")
     return 0
 
 
-def plan(labelled: LabelledSet) -> tuple[list[Fold], NDArray[np.int64]]:
+def plan(samples: Samples) -> tuple[list[Fold], NDArray[np.int64]]:
     """A repeat for each of `KNOWN`, and the places of the networks to report.
 
     A repeat tests every network: those of architectures with fewer than four whole pairs, which are not reported, by
     what the others teach. Raises BadRound where no architecture has four.
     """
-    architectures, groups = np.array(labelled.architectures), np.array(labelled.groups)
-    labels, every = np.array(labelled.labels), np.arange(len(labelled.names))
+    architectures, groups = np.array(samples.architecture), np.array(samples.group)
+    labels, every = samples.y, np.arange(len(samples))
     folds: list[Fold] = []
-    for name in sorted(set(labelled.architectures)):
+    for name in sorted(set(samples.architecture)):
         own = np.flatnonzero(architectures == name)
         pairs = [own[groups[own] == group] for group in dict.fromkeys(groups[own].tolist())]
         whole = [pair for pair in pairs if len(set(labels[pair].tolist())) == 2]
@@ -85,14 +86,12 @@ def plan(labelled: LabelledSet) -> tuple[list[Fold], NDArray[np.int64]]:
     return folds, reported
 
 
-def tested(labelled: LabelledSet, params: Metaparameters, jobs: int) -> CrossValidation:
+def tested(samples: Samples, params: Metaparameters, jobs: int) -> CrossValidation:
     """The networks to report, a repeat for each of `KNOWN`."""
-    folds, reported = plan(labelled)
-    make = partial(configure.trial_estimators(labelled), params)
-    table = configure.feature_table(labelled, params.blocks)
-    about = (labelled.labels, labelled.architectures, labelled.families, labelled.groups)
-    with configure.bar("few known", "fold", sys.stderr.isatty()) as advance:
-        cv = cross_validate(table, *about, make, folds, jobs=configure.workers(jobs), progress=advance)
+    folds, reported = plan(samples)
+    known, make = samples.computed(params.blocks), partial(trial_detector, params)
+    with progress_bar("few known", "fold", sys.stderr.isatty()) as advance:
+        cv = cross_validate(known, make, folds, jobs=workers(jobs), progress=advance)
     return cv.only(reported)
 
 

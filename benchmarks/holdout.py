@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -22,19 +23,17 @@ from numpy.typing import NDArray
 from weightfeat import baselines
 from weightfeat.baselines.comparison import as_markdown, compare
 from weightfeat.baselines.protocol import Rival
-from weightfeat.classmodel import targets_of
-from weightfeat.classmodel.evidence import Suspect
-from weightfeat.classmodel.measure import as_markdown as recovery_markdown
-from weightfeat.classmodel.measure import recoveries
 from weightfeat.container import run
+from weightfeat.detector import Detector, Fold, Samples, Suspect
+from weightfeat.detector.out_of_fold import fit_and_judge
 from weightfeat.errors import BadRound
-from weightfeat.evaluation.control import CONTROLS, control_features
-from weightfeat.evaluation.crossval import CrossValidation, Estimator, fit_and_score
+from weightfeat.evaluation.control import CONTROLS, control_samples
+from weightfeat.evaluation.crossval import CrossValidation, Estimator, fitted
 from weightfeat.evaluation.metrics import elementwise_cross_entropy
+from weightfeat.evaluation.naming import as_markdown as recovery_markdown
+from weightfeat.evaluation.naming import recoveries
 from weightfeat.evaluation.strata import stratify, trojan_cell
-from weightfeat.judge import Judge
 from weightfeat.labelled import LabelledSet, from_digests
-from weightfeat.scan import judged
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -50,7 +49,7 @@ def main() -> int:
     options = parser.parse_args()
     known, fresh = from_digests(options.reference), from_digests(options.holdout)
     require_apart(known, fresh, options.holdout)
-    print(report(known, fresh, Judge.load(options.learned_parameters)), end="")
+    print(report(known, fresh, Detector.load(options.learned_parameters)), end="")
     return 0
 
 
@@ -66,30 +65,21 @@ def require_apart(known: LabelledSet, fresh: LabelledSet, where: Path) -> None:
         )
 
 
-def report(known: LabelledSet, fresh: LabelledSet, judge: Judge) -> str:
+def report(known: LabelledSet, fresh: LabelledSet, detector: Detector) -> str:
     """Markdown: detectors beside each other, ours by cell, targets found, networks."""
-    verdicts = [
-        judged(Path(name), digest, judge, start=0.0)
-        for name, digest in zip(fresh.names, fresh.digests, strict=True)
-    ]
+    verdicts = [detector.predict(digest) for digest in fresh.digests]
     ours = scored(fresh, np.array([verdict.probability for verdict in verdicts]))
-    every = both(known, fresh)
-    counts = [digest.num_classes for digest in every.digests]
-    metadata = control_features(every.names, every.architectures, counts)
+    every = both(known, fresh).samples
+    metadata = control_samples(every)
     others = [
-        (
-            rival,
-            learned_from(
-                every, fresh, baselines.table(every.names, every.digests, rival), rival.make_estimator
-            ),
-        )
+        (rival, learned_from(baselines.known_by(every, rival), fresh, rival.make_estimator))
         for rival in baselines.RIVALS.values()
     ]
     # A control is no rival, but has a row like one; its columns are made, not asked of digests.
     others += [
         (
             Rival(f"control: metadata alone, {kind}", "control", lambda digest: {}, make),
-            learned_from(every, fresh, metadata, make),
+            learned_from(metadata, fresh, make),
         )
         for kind, make in CONTROLS.items()
     ]
@@ -108,7 +98,7 @@ def scored(fresh: LabelledSet, probabilities: NDArray[np.float64]) -> CrossValid
     return CrossValidation(
         fresh.names,
         labels,
-        fresh.architectures,
+        fresh.samples.architecture,
         probabilities[None],
         one,
         ("learned from the reference set",),
@@ -122,13 +112,10 @@ def both(known: LabelledSet, fresh: LabelledSet) -> LabelledSet:
     return LabelledSet(names, known.labels + fresh.labels, known.digests + fresh.digests, metadata)
 
 
-def learned_from(
-    every: LabelledSet, fresh: LabelledSet, features: pd.DataFrame, make: Callable[[], Estimator]
-) -> CrossValidation:
-    """An estimator fitted on the reference set's rows of `features` alone, tried on the holdout's, which follow."""
-    before, after = np.split(np.arange(len(features)), [-len(fresh.names)])
-    places = (np.array(every.labels), every.architectures, every.families, every.groups)
-    return scored(fresh, fit_and_score(make, features, *places, before, after))
+def learned_from(every: Samples, fresh: LabelledSet, make: Callable[[], Estimator]) -> CrossValidation:
+    """An estimator fitted on the reference set alone, tried on the holdout's networks, which follow it."""
+    before, after = np.split(np.arange(len(every)), [-len(fresh.names)])
+    return scored(fresh, fit_and_judge(every, partial(fitted, make=make), Fold(0, 0, before, after)))
 
 
 def by_cell(ours: CrossValidation, fresh: LabelledSet) -> str:
@@ -148,7 +135,7 @@ def found(suspects: list[Suspect | None], probabilities: list[float], fresh: Lab
     cells = [
         trojan_cell(row, trojaned=bool(y)).attacked for row, y in zip(fresh.rows, fresh.labels, strict=True)
     ]
-    return recovery_markdown(recoveries(suspects, targets_of(fresh), counts, cells, probabilities))
+    return recovery_markdown(recoveries(suspects, fresh.targets, counts, cells, probabilities))
 
 
 def each(ours: CrossValidation, suspects: list[Suspect | None], fresh: LabelledSet) -> str:
@@ -157,14 +144,14 @@ def each(ours: CrossValidation, suspects: list[Suspect | None], fresh: LabelledS
         "| network | architecture | trojan | p | cross-entropy | suspected target | true one |",
         "|---|---|---|---|---|---|---|",
     ]
-    targets, p = targets_of(fresh), ours.probabilities[0]
+    targets, p = fresh.targets, ours.probabilities[0]
     losses = elementwise_cross_entropy(ours.labels, p)
     for at in np.argsort(-p, kind="stable").tolist():
         cell = trojan_cell(fresh.rows[at], trojaned=bool(fresh.labels[at]))
         trojan = "clean" if not fresh.labels[at] else f"{cell.trigger} x {cell.attacked}"
         suspect, target = suspects[at], targets[at]
         lines.append(
-            f"| {fresh.names[at]} | {fresh.architectures[at]} | {trojan} | {p[at]:.3f} | {losses[at]:.3f} "
+            f"| {fresh.names[at]} | {fresh.digests[at].architecture} | {trojan} | {p[at]:.3f} | {losses[at]:.3f} "
             f"| {'' if suspect is None else suspect.target} | {'' if target is None else target.target} |"
         )
     return "\n".join(lines) + "\n"

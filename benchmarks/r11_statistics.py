@@ -5,7 +5,7 @@
 DIR holds train_X_ARCHITECTURE.npy (models x columns) and train_y_ARCHITECTURE.npy (1: poisoned) of 96 mobilenet_v2 and
 96 resnet50 training models, as https://github.com/jsong2333333/TrojAI_Summary has them on its branch round11 (MIT).
 
-Repeated stratified 6-fold cross-validation of `weightfeat.detector` per architecture: cross-entropy with the scorer's
+Repeated stratified 6-fold cross-validation of `TableDetector` per architecture: cross-entropy with the scorer's
 95 % interval over models (each model's mean over the repeats), Brier score and AUC. `--nested` chooses among a few
 metaparameter settings inside each outer training fold, by the cross-entropy of its own calibrated out-of-fold
 probabilities; without it metaparameters.json holds throughout.
@@ -24,37 +24,36 @@ import numpy as np
 
 from argument_types import metaparameter_change
 from weightfeat.arguments import positive
-from weightfeat.configure import with_few_bags
 from weightfeat.container import run
-from weightfeat.detector import Detector
+from weightfeat.detector.table import TableDetector
 from weightfeat.errors import BadRound
 from weightfeat.evaluation.metrics import cross_entropy, elementwise_cross_entropy, half_width
+from weightfeat.learning.tuning import with_search_bags
 from weightfeat.metaparameters import Metaparameters, load
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data" / "r11_weight_statistics"
 RIVALS = {"mobilenet_v2": 0.462, "resnet50": 0.398}  # scikit-learn's gradient boosting, the same statistics
 CANDIDATES: tuple[dict[str, Any], ...] = (
-    {"train_logistic_weight": 0.0},
-    {"train_logistic_weight": 0.3},
-    {"train_logistic_weight": 0.6},
-    {"train_logistic_weight": 0.3, "train_logistic_c": 10.0, "train_min_child_samples": 12},
-    {"train_logistic_weight": 0.3, "train_feature_fraction": 0.4, "train_min_child_samples": 4},
+    {},
+    {"train_min_child_samples": 12},
+    {"train_feature_fraction": 0.4, "train_min_child_samples": 4},
+    {"train_num_leaves": 4},
 )
 
 
-def fitted(x: np.ndarray, y: np.ndarray, params: Metaparameters, nested: bool) -> tuple[Detector, int]:
+def fitted(x: np.ndarray, y: np.ndarray, params: Metaparameters, nested: bool) -> tuple[TableDetector, int]:
     """A detector fitted on one outer training fold and the index of the setting it chose."""
     if not nested:
-        return Detector(params).fit(x, y), -1
+        return TableDetector(params).fit(x, y), -1
     scored = []
     for at, change in enumerate(CANDIDATES):
-        tried = Detector(with_few_bags(params.replace(**change))).fit(x, y)
+        tried = TableDetector(with_search_bags(params.replace(**change))).fit(x, y)
         held_out = tried.out_of_fold_.probability
         assert held_out is not None
         scored.append((cross_entropy(y, held_out), at))
     at = min(scored)[1]
-    return Detector(params.replace(**CANDIDATES[at])).fit(x, y), at
+    return TableDetector(params.replace(**CANDIDATES[at])).fit(x, y), at
 
 
 def one_fold(job: tuple[Path, str, int, int, Metaparameters, bool]) -> tuple[np.ndarray, np.ndarray, int]:

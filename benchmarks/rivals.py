@@ -22,17 +22,12 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import comparison
-from weightfeat import baselines, configure, features
-from weightfeat.baselines.estimators import Calibrated, Pooled
-from weightfeat.baselines.models import logistic
+from weightfeat import baselines
 from weightfeat.baselines.protocol import Rival
-from weightfeat.classmodel import class_rows, targets_of
-from weightfeat.classmodel.measure import recovery_table
-from weightfeat.classmodel.pipeline import WithClassEvidence
 from weightfeat.container import run
-from weightfeat.detector import Detector
+from weightfeat.detector import Detector, Fold
 from weightfeat.evaluation.crossval import CrossValidation, cross_validate
-from weightfeat.evaluation.folds import Fold
+from weightfeat.evaluation.naming import recovery_table
 from weightfeat.labelled import LabelledSet, from_digests
 from weightfeat.metaparameters import Metaparameters, load
 
@@ -51,7 +46,7 @@ def main() -> int:
     if later is not None:
         print("\n" + comparison.table(labelled, ours, theirs, later, arguments), end="")
     if arguments.classes:
-        print("\n" + recovery_table(labelled), end="")
+        print("\n" + recovery_table(labelled.samples, labelled.rows, params), end="")
     return 0
 
 
@@ -63,44 +58,29 @@ def _tried(
     if "weightwatcher" not in found:
         print(f"absent: {arguments.digests / 'weightwatcher'} holds no tables", file=sys.stderr)
     chosen = [found[name] for name in arguments.only or found if name in found]
-    if arguments.classes:
-        chosen = [*_apart(labelled, params), *chosen]
-    start = time.perf_counter()
-    ours = cross_validate(
-        configure.feature_table(labelled, params.blocks),
-        *(labelled.labels, labelled.architectures, labelled.families, labelled.groups),
-        partial(configure.estimators(labelled), params),
-        folds,
-        jobs=arguments.jobs,
-    )
-    print(f"weightfeat: {time.perf_counter() - start:.0f} s", file=sys.stderr)
-    theirs: list[tuple[Rival, CrossValidation]] = []
+    samples = labelled.samples.computed(params.blocks)
+    variants = {"weightfeat": params} | (_apart(params) if arguments.classes else {})
+    tried = []
+    for name, values in variants.items():
+        start = time.perf_counter()
+        variant = Rival(name, "this repository", lambda digest: {}, partial(Detector, values))
+        cv = cross_validate(samples, variant.make_estimator, folds, jobs=arguments.jobs)
+        tried.append((variant, cv))
+        print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
+    (_, ours), theirs = tried[0], tried[1:]
     for rival in chosen:
         start = time.perf_counter()
-        theirs.append((rival, baselines.run(rival, labelled, folds, jobs=arguments.jobs)))
+        theirs.append((rival, baselines.run(rival, samples, folds, jobs=arguments.jobs)))
         print(f"{rival.name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
     return ours, theirs
 
 
-def _apart(labelled: LabelledSet, params: Metaparameters) -> list[Rival]:
-    """Our detector without the class evidence's columns, and a logistic regression on those columns alone."""
-    rows = {n: class_rows(digest) for n, digest in zip(labelled.names, labelled.digests, strict=True)}
-    targets = dict(zip(labelled.names, targets_of(labelled), strict=True))
-    simple = partial(Calibrated, partial(Pooled, logistic))
-    return [
-        Rival(
-            "weightfeat without class evidence",
-            "this repository",
-            lambda digest: features.row(digest, params.blocks),
-            partial(Detector, params, raw_columns=features.relative_names(params.blocks)),
-        ),
-        Rival(
-            "class evidence alone, logistic",
-            "this repository",
-            lambda digest: {"classes": digest.num_classes},
-            partial(WithClassEvidence, simple, rows, targets, alone=True),
-        ),
-    ]
+def _apart(params: Metaparameters) -> dict[str, Metaparameters]:
+    """Our detector without the evidence of classes, and with nothing but it."""
+    return {
+        "weightfeat without class evidence": params.replace(train_class_evidence=False),
+        "class evidence alone": params.replace(train_class_weight=1.0),
+    }
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -27,7 +27,9 @@ from watching import watcher
 from weightfeat import checkpoint, network
 from weightfeat.container import run
 from weightfeat.container.defaults import default
-from weightfeat.digest import compute
+from weightfeat.detector import Detector
+from weightfeat.detector.samples import Network as Digested
+from weightfeat.digest import Digest, compute
 from weightfeat.digest.channels import channels
 from weightfeat.digest.distribution import distribution
 from weightfeat.digest.head import head
@@ -38,9 +40,7 @@ from weightfeat.digest.place import HOST
 from weightfeat.digest.spectrum import spectrum
 from weightfeat.digest.tensors import at_place
 from weightfeat.digest.workers import workers
-from weightfeat.judge import Judge
 from weightfeat.network.types import Network
-from weightfeat.scan import judged
 
 Steps = dict[str, Callable[[], object]]
 SLOW = 20.0
@@ -75,17 +75,23 @@ def main() -> int:
 def ours(file: Path, found: Network, device: str) -> Steps:
     """Every step of a scan."""
     digest = compute(found, key="0" * 64, device=device)
-    judge = Judge.load(default("learned_parameters_dirpath"))
-    judged(file, digest, judge, start=0.0)
+    detector = Detector.load(default("learned_parameters_dirpath"))
+    detector.predict(digest)
     return {
         "read": lambda: checkpoint.read(file),
         "build": lambda: network.build(checkpoint.read(file)),
         "spectra": lambda: spectra(found),
         "digest": lambda: compute(found, key="0" * 64, device=device),
-        "scanned": lambda: compute(found, key="0" * 64, device=device, blocks=judge.reads),
-        "features": lambda: judge.row(digest),
-        "score": lambda: judged(file, digest, judge, start=0.0),
+        "scanned": lambda: compute(found, key="0" * 64, device=device, blocks=detector.reads),
+        "features": lambda: rows(digest, detector),
+        "score": lambda: detector.predict(digest),
     }
+
+
+def rows(digest: Digest, detector: Detector) -> object:
+    """What a verdict is made from."""
+    known = Digested(digest)
+    return known.features(detector.params.blocks), known.class_rows
 
 
 def parts(found: Network) -> dict[str, float]:

@@ -19,10 +19,11 @@ import pandas as pd
 
 from weightfeat.arguments import at_least_two, positive
 from weightfeat.container import run
+from weightfeat.detector import Rows, Samples
+from weightfeat.detector.folds import stratified_folds
 from weightfeat.errors import BadRound
 from weightfeat.evaluation.control import MetadataControl
 from weightfeat.evaluation.crossval import cross_validate
-from weightfeat.evaluation.folds import stratified_folds
 from weightfeat.evaluation.intervals import Estimate, bootstrap
 from weightfeat.files import write_atomically
 from weightfeat.metadata import parse_label, read_metadata, require_none
@@ -113,15 +114,18 @@ def labels(table: pd.DataFrame, where: Path) -> np.ndarray:
 
 def together(table: pd.DataFrame, y: np.ndarray, folds: int, repeats: int) -> str:
     """Cross-validated AUC of two classifiers on every drawn factor that is not the trigger's."""
-    architectures = list(table["model_architecture"])
-    pairs = list(table["design_pair"])
+    drawn = factors(table)
+    known = Rows.of(
+        [str(name) for name in drawn.columns], drawn.to_numpy(), list(table["model_architecture"])
+    )
+    samples = Samples.of_table(known, y, group=list(table["design_pair"]))
     try:
-        split = stratified_folds(y, architectures, pairs, n_folds=folds, n_repeats=repeats, seed=SEED)
+        split = stratified_folds(samples, n_folds=folds, n_repeats=repeats, seed=SEED)
     except BadRound as error:
         return f"Not measured: {error.what}."
     rows = []
     for name, make in CLASSIFIERS.items():
-        cv = cross_validate(factors(table), y, architectures, architectures, pairs, make, split)
+        cv = cross_validate(samples, make, split)
         rows.append((name, *_auc(bootstrap(y, cv.probabilities, "roc_auc", seed=SEED))))
     note = "\n\nOut of fold, an area below 0.5 tells no label either: what held would rank poisoned networks higher."
     return markdown(("classifier", "AUC [95 %]", "0.5 inside"), rows) + note

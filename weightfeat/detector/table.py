@@ -29,8 +29,8 @@ class TableDetector(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         normalised copies where `train_keep_raw`.
     threads : ensemble members grown at once; never changes a result.
 
-    `architecture` and `family`, one a row, are keyword arguments of `fit` and of every prediction; without them all rows
-    form one population.
+    `architecture` and `family`, one a row, are keyword arguments of `fit` and of every prediction; without them all
+    rows form one population.
     """
 
     def __init__(
