@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from weightfeat.detector import Detector, Rows, Samples
+from weightfeat.detector.learned import Learned
 from weightfeat.metaparameters import Metaparameters, load
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,7 +27,7 @@ def quick(**values: object) -> Metaparameters:
     """The shipped metaparameters, made cheap."""
     base = shipped().replace(
         train_num_trees=25, train_ensemble_size=2, train_min_child_samples=3, train_feature_fraction=0.5,
-        train_num_leaves=4, train_learning_rate=0.1, train_calibration_folds=3,
+        train_num_leaves=4, train_learning_rate=0.1, train_folds=3,
     )  # fmt: skip
     return base.replace(**values)
 
@@ -40,6 +42,14 @@ class Sample:
     @property
     def places(self) -> dict[str, list[str]]:
         return {"architecture": self.architecture, "family": self.family}
+
+    @property
+    def rows(self) -> Rows:
+        return Rows.of(list(self.X.columns), self.X.to_numpy(), self.architecture, self.family)
+
+    def samples(self, groups: list[str] | None = None) -> Samples:
+        relative = tuple(name for name in RAW if name in self.X.columns)
+        return Samples.of_table(self.rows, self.y, group=groups, relative_columns=relative)
 
     def take(self, at: np.ndarray) -> Sample:
         return Sample(
@@ -68,6 +78,19 @@ def sample(
     values[rng.random(values.shape) < missing] = np.nan
     X = pd.DataFrame(values, columns=[f"f{i}" for i in range(columns)])
     return Sample(X, y, architecture, [FAMILY[a] for a in architecture])
+
+
+def fit(data: Sample, threads: int = 1, groups: list[str] | None = None, **values: object) -> Detector:
+    return Detector(quick(**values), threads=threads).fit(data.samples(groups))
+
+
+def proba(detector: Detector, data: Sample) -> np.ndarray:
+    return detector.predict_proba(data.samples())[:, 1]
+
+
+def inference(detector: Detector) -> Learned:
+    """What it learned, under its present values of inference."""
+    return detector._inference()
 
 
 def auc(y: np.ndarray, p: np.ndarray) -> float:

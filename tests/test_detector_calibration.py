@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector_samples import cross_entropy
-from weightfeat.detector.calibration import Calibration, assign_folds, fit_calibration, sigmoid
-
-METHODS = ("none", "platt", "beta", "temperature")
+from weightfeat.detector.calibration import Calibration, fit_calibration, sigmoid
+from weightfeat.detector.folds import assign_folds
 
 
 def draw(rows: int, seed: int, slope: float = 4.0, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -22,42 +21,32 @@ def draw(rows: int, seed: int, slope: float = 4.0, shift: float = 0.0) -> tuple[
     return slope * truth + shift, (rng.random(rows) < sigmoid(truth)).astype(np.int64)
 
 
-@pytest.mark.parametrize("method", METHODS[1:])
-def test_overconfident_scores_become_better(method: str) -> None:
-    fitted = fit_calibration(method, *draw(300, 0))
+def test_overconfident_scores_become_better() -> None:
+    fitted = fit_calibration(*draw(300, 0))
     logit, y = draw(2000, 1)
     before, after = cross_entropy(y, sigmoid(logit)), cross_entropy(y, sigmoid(fitted.logit(logit)))
     assert after < before - 0.2
     assert after < cross_entropy(y, sigmoid(logit / 4)) + 0.01  # close to the true law
 
 
-@pytest.mark.parametrize("method", ["platt", "beta"])
-def test_a_shift_is_mended_too(method: str) -> None:
-    fitted = fit_calibration(method, *draw(300, 0, 1.0, 2.0))
+def test_a_shift_is_mended_too() -> None:
+    fitted = fit_calibration(*draw(300, 0, 1.0, 2.0))
     logit, y = draw(2000, 1, 1.0, 2.0)
     assert cross_entropy(y, sigmoid(fitted.logit(logit))) < cross_entropy(y, sigmoid(logit)) - 0.1
 
 
-def test_none_changes_nothing() -> None:
-    logit, y = draw(50, 0)
-    np.testing.assert_allclose(fit_calibration("none", logit, y).logit(logit), logit, atol=1e-12)
-
-
-@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("sign", [1, -1])
-def test_separable_reversed_and_few_rows_stay_sane(method: str, sign: int) -> None:
+def test_separable_reversed_and_few_rows_stay_sane(sign: int) -> None:
     y = np.array([0, 0, 0, 1, 1, 1])
-    fitted = fit_calibration(method, sign * np.array([-900.0, -3, -2, 2, 3, 900.0]), y)
+    fitted = fit_calibration(sign * np.array([-900.0, -3, -2, 2, 3, 900.0]), y)
     grid = fitted.logit(np.linspace(-1000, 1000, 101))
     assert np.isfinite(grid).all()
     assert (np.diff(grid) >= 0).all()  # never turned round: at worst it says nothing
 
 
-@given(
-    st.floats(0, 5), st.floats(0, 5), st.floats(-5, 5), st.lists(st.floats(-50, 50), min_size=2, max_size=20)
-)
-def test_order_is_kept(a: float, b: float, c: float, logits: list[float]) -> None:
-    out = Calibration("beta", a, b, c).logit(np.sort(np.array(logits)))
+@given(st.floats(0, 5), st.floats(-5, 5), st.lists(st.floats(-50, 50), min_size=2, max_size=20))
+def test_order_is_kept(slope: float, shift: float, logits: list[float]) -> None:
+    out = Calibration(slope, shift).logit(np.sort(np.array(logits)))
     assert (np.diff(out) >= -1e-9).all()
 
 

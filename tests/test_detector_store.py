@@ -14,19 +14,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector_samples import RAW, quick, sample
+from detector_samples import fit as fitted
+from detector_samples import inference, sample
+from detector_samples import proba as probabilities
 from weightfeat.detector import Detector, store
 from weightfeat.errors import BadLearnedParameters, BadOutput
 
 
 def fit(seed: int = 0, **values: object) -> Detector:
-    data = sample(seed=seed)
-    return Detector(quick(**values), raw_columns=RAW).fit(data.X, data.y, **data.places)
+    return fitted(sample(seed=seed), **values)
 
 
 def proba(detector: Detector) -> bytes:
-    new = sample(20, seed=3)
-    return detector.predict_proba(new.X, **new.places).tobytes()
+    return probabilities(detector, sample(20, seed=3)).tobytes()
 
 
 @pytest.fixture(scope="module")
@@ -43,18 +43,16 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
-def test_read_back_it_is_the_same_to_the_byte(weight: float, tmp_path: Path) -> None:
-    detector = fit(train_logistic_weight=weight)
+@pytest.mark.parametrize("bags", [1, 2])
+def test_read_back_it_is_the_same_to_the_byte(bags: int, tmp_path: Path) -> None:
+    detector = fit(train_ensemble_size=bags)
     detector.save(tmp_path, scores={"cross_entropy": 0.5})
     read = Detector.load(tmp_path)
     assert proba(read) == proba(detector)
     assert read.params == detector.params
-    assert read.feature_names_ == detector.feature_names_
-    sample_row = sample(1, seed=3)
-    assert read.reasons(sample_row.X, 5, **sample_row.places) == detector.reasons(
-        sample_row.X, 5, **sample_row.places
-    )
+    assert read.learned_.feature_names == detector.learned_.feature_names
+    row = sample(1, seed=3).rows
+    assert inference(read).reasons(row, 5) == inference(detector).reasons(row, 5)
     assert read.learned_.training == detector.learned_.training
     read.save(tmp_path / "again", scores={"cross_entropy": 0.5})
     assert contents(tmp_path / "again") == contents(tmp_path)
@@ -80,30 +78,19 @@ def test_what_is_written(old: Detector, tmp_path: Path) -> None:
     assert document["metaparameters"] == old.params.as_dict()
     assert document["feature_names"] == [f"f{i}" for i in range(8)]
     assert set(document["libraries"]) == {"python", "numpy", "scipy", "scikit-learn", "lightgbm"}
-    assert {path.suffix for path in folder.iterdir()} == {".json", ".txt", ".npz"}
+    assert {path.suffix for path in folder.iterdir()} == {".json", ".npz"}
     with np.load(next(folder.glob("*.npz")), allow_pickle=False) as tables:
-        assert all(tables[name].dtype == np.float64 for name in tables.files)
-
-
-def test_lightgbm_itself_reads_the_trees(old: Detector, tmp_path: Path) -> None:
-    import lightgbm
-
-    old.save(tmp_path)
-    text = next(tmp_path.glob("trees-*.txt")).read_text()
-    first = lightgbm.Booster(model_str="tree\n" + text.split("tree\n")[1])
-    x = np.random.default_rng(0).normal(size=(9, 10))
-    np.testing.assert_allclose(
-        first.predict(x, raw_score=True), old.learned_.classifier.forest.raw_by_bag(x)[:, 0], atol=1e-12
-    )
+        assert all(tables[name].dtype.kind in "fib" for name in tables.files)
 
 
 def test_saving_again_leaves_only_the_new_set(old: Detector, new: Detector, tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("kept")
     (tmp_path / ".detector.json.4711.partial").write_text("left by a killed writer")
+    (tmp_path / "trees-0123456789abcdef.txt").write_text("left by an earlier version")
     old.save(tmp_path)
     new.save(tmp_path)
     assert proba(Detector.load(tmp_path)) == proba(new)
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".md", ".npz", ".txt"]
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".md", ".npz"]
 
 
 class Killed(BaseException):
@@ -154,7 +141,7 @@ def test_killed_at_any_step_the_old_or_the_new_set_is_usable(
             break
         new.save(folder)  # and a later writer is not disturbed by the remains
         assert proba(Detector.load(folder)) == proba(new)
-        assert len(list(folder.iterdir())) == 3
+        assert len(list(folder.iterdir())) == 2
     else:
         pytest.fail("more steps than were tried")
     assert seen == ({True} if step == "removing" else {False, True})
@@ -168,26 +155,26 @@ def test_a_folder_that_cannot_be_written(old: Detector, tmp_path: Path) -> None:
         old.save(tmp_path / "file" / "below")
 
 
-def rewritten(folder: Path, kind: str, content: bytes) -> None:
-    """Replace a companion and make detector.json agree with it, as a forger would."""
+def rewritten(folder: Path, content: bytes) -> None:
+    """Replace the companion and make detector.json agree with it, as a forger would."""
     document = json.loads((folder / "detector.json").read_text())
-    (folder / document["files"][kind]["name"]).write_bytes(content)
-    document["files"][kind]["sha256"] = hashlib.sha256(content).hexdigest()
+    (folder / document["files"]["tables"]["name"]).write_bytes(content)
+    document["files"]["tables"]["sha256"] = hashlib.sha256(content).hexdigest()
     (folder / "detector.json").write_text(json.dumps(document))
 
 
-def companion(folder: Path, kind: str) -> Path:
-    return next(folder.glob(f"{kind}-*"))
+def companion(folder: Path) -> Path:
+    return next(folder.glob("tables-*"))
 
 
 def with_table(name: str, change: Callable[[np.ndarray], Any]) -> Callable[[Path], None]:
     def attack(folder: Path) -> None:
-        with np.load(companion(folder, "tables"), allow_pickle=False) as tables:
+        with np.load(companion(folder), allow_pickle=False) as tables:
             arrays = {key: tables[key] for key in tables.files}
         arrays[name] = change(arrays[name])
         buffer = io.BytesIO()
         np.savez(buffer, **{key: value for key, value in arrays.items() if value is not None})
-        rewritten(folder, "tables", buffer.getvalue())
+        rewritten(folder, buffer.getvalue())
 
     return attack
 
@@ -202,10 +189,6 @@ def with_json(change: Callable[[dict], Any]) -> Callable[[Path], None]:
     return attack
 
 
-def with_trees(change: Callable[[str], str]) -> Callable[[Path], None]:
-    return lambda folder: rewritten(folder, "trees", change(companion(folder, "trees").read_text()).encode())
-
-
 def huge_header(folder: Path) -> None:
     """An array that claims 8 TB in 128 bytes."""
     buffer = io.BytesIO()
@@ -213,23 +196,20 @@ def huge_header(folder: Path) -> None:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("centre.npy", buffer.getvalue())
-    rewritten(folder, "tables", archive.getvalue())
+    rewritten(folder, archive.getvalue())
 
 
 def bomb(folder: Path) -> None:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
-        file.writestr("centre.npy", b"\0" * (store.LIMITS["tables"] + 1))
-    rewritten(folder, "tables", archive.getvalue())
+        file.writestr("centre.npy", b"\0" * (store.LARGEST_TABLES + 1))
+    rewritten(folder, archive.getvalue())
 
 
-def flipped(kind: str) -> Callable[[Path], None]:
-    def attack(folder: Path) -> None:
-        content = bytearray(companion(folder, kind).read_bytes())
-        content[len(content) // 2] ^= 1
-        companion(folder, kind).write_bytes(content)
-
-    return attack
+def flipped(folder: Path) -> None:
+    content = bytearray(companion(folder).read_bytes())
+    content[len(content) // 2] ^= 1
+    companion(folder).write_bytes(content)
 
 
 class Runs:
@@ -249,8 +229,7 @@ def pickled(folder: Path) -> None:
 
 ATTACKS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no document": (lambda f: (f / "detector.json").unlink(), "is absent"),
-    "no trees": (lambda f: companion(f, "trees").unlink(), "is absent"),
-    "no tables": (lambda f: companion(f, "tables").unlink(), "is absent"),
+    "no tables": (lambda f: companion(f).unlink(), "is absent"),
     "a folder for a document": (
         lambda f: ((f / "detector.json").unlink(), (f / "detector.json").mkdir()),
         "cannot be read",
@@ -266,19 +245,21 @@ ATTACKS: dict[str, tuple[Callable[[Path], object], str]] = {
     "another version": (with_json(lambda d: d.update(schema_version=99)), "version 99"),
     "no version": (with_json(lambda d: d.pop("schema_version")), "version None"),
     "another format": (with_json(lambda d: d.update(format="pickle")), "not a weightfeat detector"),
-    "a bit of the trees": (flipped("trees"), "sha256"),
-    "a bit of the tables": (flipped("tables"), "sha256"),
+    "a bit of the tables": (flipped, "sha256"),
     "a path for a name": (
-        with_json(lambda d: d["files"]["trees"].update(name="../../etc/passwd")),
+        with_json(lambda d: d["files"]["tables"].update(name="../../etc/passwd")),
         "names",
     ),
-    "a number for a name": (with_json(lambda d: d["files"]["trees"].update(name=3)), "names"),
+    "a number for a name": (with_json(lambda d: d["files"]["tables"].update(name=3)), "names"),
     "no files": (with_json(lambda d: d.pop("files")), "not valid"),
     "a feature less": (with_json(lambda d: d["feature_names"].pop()), "shape"),
     "a feature twice": (with_json(lambda d: d["feature_names"].__setitem__(0, "f1")), "feature_names"),
     "numbers for features": (with_json(lambda d: d.update(feature_names=[1] * 8)), "feature_names"),
-    "no features": (with_json(lambda d: d.update(feature_names=[], raw_columns=[])), "raw_columns"),
-    "an unknown raw column": (with_json(lambda d: d.update(raw_columns=["g"])), "raw_columns"),
+    "no features": (with_json(lambda d: d.update(feature_names=[], relative_columns=[])), "relative_columns"),
+    "an unknown relative column": (
+        with_json(lambda d: d.update(relative_columns=["g"])),
+        "relative_columns",
+    ),
     "an architecture more": (with_json(lambda d: d["architectures"].append("x")), "shape"),
     "a metaparameter less": (with_json(lambda d: d["metaparameters"].pop("infer_clip")), "infer_clip"),
     "a metaparameter of words": (
@@ -287,31 +268,31 @@ ATTACKS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a wild clip": (with_json(lambda d: d["metaparameters"].update(infer_clip=0.9)), "out of bounds"),
     "a wild weight": (
-        with_json(lambda d: d["metaparameters"].update(train_logistic_weight=7)),
+        with_json(lambda d: d["metaparameters"].update(train_class_weight=7)),
         "out of bounds",
     ),
-    "a falling calibration": (with_json(lambda d: d["calibration"].update(a=-1)), "not a number in bounds"),
-    "an infinite intercept": (with_json(lambda d: d.update(logistic=float("inf"))), "not a number in bounds"),
+    "a falling calibration": (with_json(lambda d: d["calibration"].update(slope=-1)), "not a number in bounds"),
+    "an infinite shift": (
+        with_json(lambda d: d["calibration"].update(shift=float("inf"))),
+        "not a number in bounds",
+    ),
     "no novelty": (with_json(lambda d: d.update(novelty=None)), "not valid"),
     "objects in the tables": (pickled, "not valid"),
     "a table less": (with_table("novelty_mean", lambda a: None), "novelty_mean"),
     "a table of text": (with_table("centre", lambda a: a.astype(str)), "centre has shape"),
     "a table of another shape": (with_table("scale", lambda a: a[:, :-1]), "scale has shape"),
     "a negative scale": (with_table("scale", lambda a: -a), "scale holds a value"),
-    "a missing coefficient": (with_table("logistic_coefficient", lambda a: a * np.nan), "out of bounds"),
     "a variance of zero": (with_table("novelty_variances", lambda a: a * 0), "novelty_variances"),
     "8 TB in a header": (huge_header, "not valid"),
     "a bomb": (bomb, "too large when unpacked"),
-    "no archive": (lambda f: rewritten(f, "tables", b"PK\x03\x04 and nothing"), "not valid"),
-    "no trees in the trees": (with_trees(lambda t: "tree\nversion=v4\n"), "not a binary one"),
-    "letters that are not ascii": (with_trees(lambda t: t + "é"), "not valid"),
-    "a wider forest": (
-        with_trees(lambda t: t.replace("max_feature_idx=9", "max_feature_idx=10")),
-        "not a binary",
-    ),
-    "a leaf of infinity": (
-        with_trees(lambda t: t.replace("leaf_value=", "leaf_value=inf ", 1)),
-        "leaf_value",
+    "no archive": (lambda f: rewritten(f, b"PK\x03\x04 and nothing"), "not valid"),
+    "a tree less": (with_table("trees_root", lambda a: a[:-1]), "every node, leaf or tree"),
+    "a wider forest": (with_table("trees_feature", lambda a: a + 8), "feature does not hold"),
+    "a leaf of infinity": (with_table("trees_leaf_value", lambda a: a * np.inf), "leaf_value"),
+    "no trees": (with_table("trees_root", lambda a: None), "root"),
+    "the version that kept trees as text": (
+        with_json(lambda d: d.update(schema_version=5, weightfeat="0.1.0")),
+        "was written as version 5 by weightfeat '0.1.0'; expected version 6; run configure again",
     ),
 }
 
@@ -336,9 +317,9 @@ def test_sizes_are_bounded_before_reading(
     old: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old.save(tmp_path)
-    for kind in store.LIMITS:
+    for name in ("LARGEST", "LARGEST_TABLES"):
         with monkeypatch.context() as patch:
-            patch.setitem(store.LIMITS, kind, 100)
+            patch.setattr(store, name, 100)
             with pytest.raises(BadLearnedParameters, match=r"larger than 100|too large"):
                 Detector.load(tmp_path)
 

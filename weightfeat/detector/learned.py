@@ -91,8 +91,8 @@ class Learned:
     def interval(self, rows: Rows, odds: Sequence[Array] = ()) -> Array:
         """Lowest and highest of the members' own probabilities, (rows, 2).
 
-        Members are the trees' bags, each in the place of their mean beside each of `odds`, (rows,): the network's own, then
-        those by the class models' members. Of many bags the 5 and 95 % quantiles count. What differs is
+        Members are the trees' bags, each in the place of their mean beside each of `odds`, (rows,): the network's own,
+        then those by the class models' members. Of many bags the 5 and 95 % quantiles count. What differs is
         what a member drew: doubt about calibration and prior is not in it. Bags speak here whatever the architecture,
         and the probability itself lies within: where it was made without them, the interval shows what they would say.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -9,20 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector_samples import FAMILY, RAW, ROOT, Sample, auc, cross_entropy, quick, sample
-from weightfeat.detector import Detector
-from weightfeat.detector.classifier import fit_forest
+from detector_samples import FAMILY, ROOT, Sample, auc, cross_entropy, fit, inference, proba, quick, sample
+from weightfeat.detector import Detector, Rows, Samples
+from weightfeat.detector.growing import fit_forest
 from weightfeat.errors import BadLearnedParameters, BadRound
 from weightfeat.metaparameters import BLOCK_PREFIX, Metaparameters
-
-
-def fit(data: Sample, threads: int = 1, groups: list[str] | None = None, **values: object) -> Detector:
-    detector = Detector(quick(**values), raw_columns=RAW, threads=threads)
-    return detector.fit(data.X, data.y, groups=groups, **data.places)
-
-
-def proba(detector: Detector, data: Sample) -> np.ndarray:
-    return detector.predict_proba(data.X, **data.places)[:, 1]
 
 
 @pytest.fixture(scope="module")
@@ -40,48 +32,24 @@ def test_a_planted_signal_is_found_across_architectures(trained: Detector) -> No
         assert auc(new.y[rows], p[rows]) > 0.75
 
 
-@pytest.mark.parametrize(("side", "weight"), [("logistic_columns", 1.0), ("tree_columns", 0.0)])
-def test_the_logistic_regression_and_the_trees_keep_to_their_columns(side: str, weight: float) -> None:
-    data = sample(120)
-    names = tuple(data.X.columns)
-    params = quick(train_logistic_weight=weight, infer_novelty_pull=0.0)
-    detector = Detector(params, raw_columns=RAW).set_params(**{side: names[:2]})
-    detector.fit(data.X, data.y, **data.places)
-    before = proba(detector, data)
-    moved = data.X.copy()
-    moved[list(names[2:])] += 1.0
-    np.testing.assert_array_equal(
-        before, proba(detector, Sample(moved, data.y, data.architecture, data.family))
-    )
-    moved[names[0]] += 1.0
-    assert (before != proba(detector, Sample(moved, data.y, data.architecture, data.family))).any()
+def test_trees_are_silent_beside_odds_about_an_architecture_they_know_no_network_of(trained: Detector) -> None:
+    data = sample(40)
+    moved = Sample(data.X + 3.0, data.y, data.architecture, data.family)
+    odds, unseen, learned = np.linspace(-3, 3, 40), ["alexnet"] * 40, inference(trained)
+    known, other = (learned.logit(one.rows, odds) for one in (data, moved))
+    assert (known != other).any()
+    stranger, moved_stranger = (Sample(one.X, one.y, unseen, unseen) for one in (data, moved))
+    for one in (stranger, moved_stranger):
+        np.testing.assert_array_equal(learned.logit(one.rows, odds), odds)
+    assert (learned.logit(stranger.rows) != learned.logit(moved_stranger.rows)).any()  # alone, they speak
 
 
-def test_trees_are_silent_about_an_architecture_they_know_no_network_of() -> None:
-    data, unseen = sample(120), ["alexnet"] * 120
-    names = tuple(data.X.columns)
-    detector = Detector(quick(infer_novelty_pull=0.0), logistic_columns=names[:2], tree_columns=names[2:])
-    detector.fit(data.X, data.y, **data.places)
-    moved = data.X.copy()
-    moved[list(names[2:])] += 3.0
-    stranger, moved_stranger = (Sample(x, data.y, unseen, unseen) for x in (data.X, moved))
-    known = Sample(moved, data.y, data.architecture, data.family)
-    assert (proba(detector, data) != proba(detector, known)).any()
-    np.testing.assert_array_equal(proba(detector, stranger), proba(detector, moved_stranger))
-    heard = detector.with_inference(detector.params.replace(infer_unseen_trees=1.0))
-    assert (proba(heard, stranger) != proba(heard, moved_stranger)).any()
-
-
-def test_the_logistic_regression_takes_all_columns_where_its_own_are_constant() -> None:
-    data = sample(120)
-    constant = Sample(data.X.assign(flat=1.0), data.y, data.architecture, data.family)
-    some, every = (
-        Detector(quick(train_logistic_weight=1.0), logistic_columns=columns).fit(
-            constant.X, constant.y, **constant.places
-        )
-        for columns in (("flat",), None)
-    )
-    np.testing.assert_array_equal(proba(some, constant), proba(every, constant))
+def test_odds_and_trees_are_mixed_by_their_weights(trained: Detector) -> None:
+    data, odds = sample(40), np.linspace(-3, 3, 40)
+    odds[5] = np.nan  # too few classes: nothing is added
+    learned, weight = inference(trained), trained.params.train_class_weight
+    expected = weight * np.nan_to_num(odds) + (1 - weight) * learned.logit(data.rows)
+    np.testing.assert_allclose(learned.logit(data.rows, odds), expected, atol=1e-12)
 
 
 def test_shuffled_labels_teach_nothing() -> None:
@@ -136,34 +104,29 @@ def test_last_bits_of_the_features_hardly_matter() -> None:
     np.testing.assert_allclose(proba(fit(data), new), proba(fit(other), new), rtol=0, atol=1e-3)
 
 
-def test_a_row_scores_the_same_alone_in_company_and_in_any_form(trained: Detector) -> None:
+def test_a_row_scores_the_same_alone_in_company_and_among_more_columns(trained: Detector) -> None:
     new = sample(12, seed=8)
-    together = proba(trained, new)
-    names, values = tuple(new.X.columns), new.X.to_numpy()
+    together, names = proba(trained, new), list(new.X.columns)
     for i in range(len(new.y)):
-        places = {"architecture": [new.architecture[i]], "family": [new.family[i]]}
-        row = dict(zip(names, values[i], strict=True))
-        forms = (
-            new.X.iloc[[i]],
-            (names, values[i : i + 1]),
-            row,
-            dict(reversed(row.items())) | {"more": 1.0},
+        alone, learned = new.take(np.array([i])).rows, inference(trained)
+        more = Rows.of(
+            [*reversed(names), "more"],
+            np.append(alone.values[0, ::-1], 1.0),
+            alone.architecture,
+            alone.family,
         )
-        for form in forms:
-            assert trained.predict_proba(form, **places)[0, 1] == together[i]
+        for form in (alone, more):
+            assert learned.probability(form)[0] == together[i]
 
 
 def test_infinite_values_count_as_missing(trained: Detector) -> None:
-    new = sample(6, seed=9)
-    gone, infinite = new.X.copy(), new.X.copy()
-    gone.iloc[:, 2], infinite.iloc[:, 2] = np.nan, [np.inf, -np.inf] * 3
-    np.testing.assert_array_equal(
-        trained.predict_proba(gone, **new.places), trained.predict_proba(infinite, **new.places)
-    )
+    gone, infinite = sample(6, seed=9), sample(6, seed=9)
+    gone.X.iloc[:, 2], infinite.X.iloc[:, 2] = np.nan, [np.inf, -np.inf] * 3
+    np.testing.assert_array_equal(proba(trained, gone), proba(trained, infinite))
 
 
 def test_probabilities_are_clipped_and_sum_to_one(trained: Detector) -> None:
-    p = trained.predict_proba(sample(100, signal=9.0, seed=1).X, **sample(100, signal=9.0, seed=1).places)
+    p = trained.predict_proba(sample(100, signal=9.0, seed=1).samples())
     np.testing.assert_allclose(p.sum(axis=1), 1)
     assert p.min() >= trained.params.infer_clip
     tight = trained.with_inference(trained.params.replace(infer_clip=0.3))
@@ -179,24 +142,19 @@ CHANGES: dict[str, object] = {
     "train_min_child_samples": 9,
     "train_feature_fraction": 0.9,
     "train_bagging_fraction": 0.5,
-    "train_lambda_l1": 1.0,
     "train_lambda_l2": 20.0,
     "train_ensemble_size": 3,
-    "train_logistic_c": 0.1,
-    "train_logistic_weight": 0.9,
-    "train_calibration": "beta",
-    "train_calibration_folds": 5,
+    "train_folds": 5,
     "train_seed": 21,
     "infer_clip": 0.2,
     "infer_prior": 0.2,
     "infer_novelty_pull": 0.9,
-    "infer_unseen_trees": 0.7,
 }
 
 
 def test_every_parameter_of_the_detectors_own_is_changed_here() -> None:
     """The others, of columns and the search, are changed in test_metaparameters_are_used.py."""
-    columns = (BLOCK_PREFIX, "train_class_", "train_logistic_on", "train_trees_see_classes")
+    columns = (BLOCK_PREFIX, "train_class_")
     elsewhere = {name for name in Metaparameters.names() if name.startswith(columns)}
     assert set(CHANGES) | elsewhere | {"train_search_trials"} == set(Metaparameters.names())
 
@@ -231,45 +189,43 @@ def test_strangers_are_reported_and_pulled_to_the_prior(trained: Detector) -> No
         "pool": (["unknown"] * 20, ["unknown"] * 20, 0.5),
     }
     for level, (architecture, family, least) in levels.items():
-        found = pulled.novelty(new.X, architecture=architecture, family=family)
+        found = inference(pulled).novelty(Sample(new.X, new.y, architecture, family).rows)
         assert found.level == (level,) * 20
         assert (found.weight >= least).all()
-    unknown = {"architecture": ["unknown"] * 20, "family": ["unknown"] * 20}
+    unknown = Sample(new.X, new.y, ["unknown"] * 20, ["unknown"] * 20)
     alone = trained.with_inference(params.replace(infer_novelty_pull=0.0))
-    p, unmoved = (detector.predict_proba(new.X, **unknown)[:, 1] for detector in (pulled, alone))
-    weight = pulled.novelty(new.X, **unknown).weight
+    p, unmoved = (proba(detector, unknown) for detector in (pulled, alone))
+    weight = inference(pulled).novelty(unknown.rows).weight
     np.testing.assert_allclose(p, (1 - weight) * unmoved + weight * 0.3, rtol=0, atol=params.infer_clip)
-    known = pulled.novelty(new.X, **new.places)
+    known = inference(pulled).novelty(new.rows)
     assert known.level == ("architecture",) * 20
-    far = pulled.predict_proba(1e6 + new.X.abs(), **new.places)[:, 1]
+    far = proba(pulled, Sample(1e6 + new.X.abs(), new.y, new.architecture, new.family))
     np.testing.assert_allclose(far, 0.3)
 
 
 def test_reasons_name_what_moved_the_score(trained: Detector) -> None:
-    new = sample(30, seed=13, missing=0.0)
+    new, learned = sample(30, seed=13, missing=0.0), inference(trained)
     found = []
     for i in range(30):
-        places = {"architecture": [new.architecture[i]], "family": [new.family[i]]}
-        reasons = trained.reasons(new.X.iloc[[i]], 3, **places)
+        reasons = learned.reasons(new.take(np.array([i])).rows, 3)
         sizes = [abs(share) for _, share in reasons]
         assert sizes == sorted(sizes, reverse=True)
         assert len(reasons) == 3
         found += [name for name, _ in reasons[:1]]
     assert sum(name in ("f0", "f1") for name in found) > 20
-    assert {name for name, _ in trained.reasons(new.X.iloc[[0]], 99)} <= set(new.X.columns)
+    assert {name for name, _ in learned.reasons(new.take(np.array([0])).rows, 99)} <= set(new.X.columns)
 
 
-def test_reasons_sum_to_the_logit_up_to_a_constant(trained: Detector) -> None:
-    new = sample(6, seed=14)
+@pytest.mark.parametrize("odds", [None, 1.5])
+def test_reasons_sum_to_the_logit_up_to_a_constant(odds: float | None, trained: Detector) -> None:
+    new, learned = sample(6, seed=14), inference(trained)
+    beside = None if odds is None else np.array([odds])
     rest = []
     for i in range(6):
-        places = {"architecture": [new.architecture[i]], "family": [new.family[i]]}
-        total = sum(share for _, share in trained.reasons(new.X.iloc[[i]], 99, **places))
-        raw = trained.predict_proba(new.X.iloc[[i]], **places)
-        assert np.isfinite(raw).all()
-        from weightfeat.detector.learned import as_rows
-
-        rest.append(trained.learned_.logit(as_rows(new.X.iloc[[i]], **places))[0] - total)
+        rows = new.take(np.array([i])).rows
+        reasons = learned.reasons(rows, 99, beside)
+        assert ("classes.odds" in dict(reasons)) is (odds is not None)
+        rest.append(learned.logit(rows, beside)[0] - sum(share for _, share in reasons))
     np.testing.assert_allclose(rest, rest[0])
 
 
@@ -279,14 +235,13 @@ def test_one_class_only() -> None:
         with pytest.raises(
             BadRound, match=rf"one class only in the labels \(10 networks, {10 * label} trojaned"
         ):
-            Detector(quick()).fit(data.X, [label] * 10, **data.places)
+            Detector(quick()).fit(dataclasses.replace(data.samples(), y=np.full(10, label)))
 
 
 @pytest.mark.parametrize("rows", [2, 3, 5, 12])
-@pytest.mark.parametrize("method", ["none", "platt", "beta", "temperature"])
-def test_few_rows_are_enough(rows: int, method: str) -> None:
+def test_few_rows_are_enough(rows: int) -> None:
     data = sample(rows, missing=0.0)
-    p = proba(fit(data, train_calibration=method), data)
+    p = proba(fit(data), data)
     assert np.isfinite(p).all()
     assert ((p >= 0.01) & (p <= 0.99)).all()
 
@@ -295,15 +250,9 @@ def test_columns_without_content_do_no_harm() -> None:
     data = sample(40)
     data.X["constant"], data.X["empty"], data.X["one"] = 3.0, np.nan, [1.0] + [np.nan] * 39
     assert auc(data.y, proba(fit(data), data)) > 0.85
-    blank = data.X[["constant", "empty"]]
-    p = Detector(quick()).fit(blank, data.y, **data.places).predict_proba(blank, **data.places)[:, 1]
+    blank = Sample(data.X[["constant", "empty"]], data.y, data.architecture, data.family)
+    p = proba(fit(blank), blank)
     np.testing.assert_allclose(p, 0.5, atol=0.05)
-
-
-def test_trees_alone_and_logistic_alone() -> None:
-    data, new = sample(), sample(60, seed=15)
-    for weight in (0.0, 1.0):
-        assert auc(new.y, proba(fit(data, train_logistic_weight=weight), new)) > 0.8
 
 
 def test_groups_stay_in_one_fold() -> None:
@@ -315,49 +264,43 @@ def test_groups_stay_in_one_fold() -> None:
 
 
 def test_a_feature_that_is_missing_is_named(trained: Detector) -> None:
+    data = sample(3)
     with pytest.raises(BadLearnedParameters, match="f7"):
-        trained.predict_proba(sample(3).X.drop(columns="f7"), **sample(3).places)
+        proba(trained, Sample(data.X.drop(columns="f7"), data.y, data.architecture, data.family))
 
 
 @pytest.mark.parametrize(
     "change",
-    [
-        {"y": [0, 1, 2] * 4},
-        {"y": [0, 1]},
-        {"architecture": ["a"]},
-        {"X": (["a", "a"], np.ones((12, 2)))},
-        {"X": (["a"], np.ones((12, 2)))},
-    ],
+    [{"y": [0, 1, 2] * 4}, {"y": [0, 1]}, {"names": ["a"]}, {"group": ["a"]}, {"recipe": ["a"]}],
 )
-def test_arguments_that_disagree_are_refused(change: dict) -> None:
-    given = {"X": (["a", "b"], np.ones((12, 2))), "y": [0, 1] * 6} | change
-    with pytest.raises(ValueError, match=r"\d|label|column"):
-        Detector(quick()).fit(**given)
+def test_samples_that_disagree_are_refused(change: dict) -> None:
+    given = {"table": Rows.of(["a", "b"], np.ones((12, 2))), "y": [0, 1] * 6} | change
+    with pytest.raises(ValueError, match=r"\d|label"):
+        Samples.of_table(**given)
+
+
+@pytest.mark.parametrize(
+    ("names", "architecture"), [(["a", "a"], None), (["a"], None), (["a", "b"], ["only one"])]
+)
+def test_rows_that_disagree_are_refused(names: list[str], architecture: list[str] | None) -> None:
+    with pytest.raises(ValueError, match=r"\d"):
+        Rows.of(names, np.ones((12, 2)), architecture)
+
+
+def test_samples_taken_keep_everything_together() -> None:
+    data = sample(12)
+    names = [f"n{i}" for i in range(12)]
+    whole = dataclasses.replace(data.samples(), names=tuple(names), recipe=tuple("ab" * 6))
+    part = whole.take(np.array([7, 2]))
+    assert (part.names, part.recipe, part.group) == (("n7", "n2"), ("b", "a"), ("7", "2"))
+    assert part.architecture == (data.architecture[7], data.architecture[2])
+    np.testing.assert_array_equal(part.y, data.y[[7, 2]])
+    np.testing.assert_array_equal(part.rows(()).values, whole.rows(()).values[[7, 2]])
 
 
 def test_an_unfitted_detector_says_so() -> None:
     with pytest.raises(AttributeError, match="not fitted"):
-        Detector(quick()).predict_proba(sample(2).X)
-
-
-def test_it_is_a_scikit_learn_estimator() -> None:
-    from sklearn.base import clone, is_classifier
-    from sklearn.model_selection import cross_val_score
-
-    detector = Detector(quick(), raw_columns=RAW)
-    copy = clone(detector).set_params(params__train_num_leaves=3, threads=2)
-    assert (copy.params.train_num_leaves, copy.threads, copy.raw_columns) == (3, 2, RAW)
-    assert detector.params.train_num_leaves == 4
-    assert is_classifier(detector)
-    assert set(detector.get_params(deep=False)) == {
-        *("params", "raw_columns", "logistic_columns", "log_odds", "tree_columns", "threads")
-    }
-    with pytest.raises(ValueError, match="unknown parameter nonsense"):
-        detector.set_params(nonsense=1)
-    data = sample(60, signal=6.0)
-    one = np.array(data.architecture) == "resnet18"
-    scores = cross_val_score(detector, data.X[one], data.y[one], cv=2, scoring="neg_log_loss")
-    assert (scores > -0.69).all()
+        proba(Detector(quick()), sample(2))
 
 
 def test_scoring_imports_numpy_only(trained: Detector, tmp_path: Path) -> None:
@@ -366,11 +309,10 @@ def test_scoring_imports_numpy_only(trained: Detector, tmp_path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from weightfeat.detector import Detector
-detector = Detector.load(Path({str(tmp_path)!r}))
-row = (("f0 f1 f2 f3 f4 f5 f6 f7".split()), [{new.X.fillna(0.0).iloc[0].tolist()}])
-places = dict(architecture=["resnet18"], family=["resnet"])
-detector.predict_proba(row, **places), detector.novelty(row, **places), detector.reasons(row, 3, **places)
+from weightfeat.detector import Detector, Rows
+learned = Detector.load(Path({str(tmp_path)!r}))._inference()
+row = Rows.of("f0 f1 f2 f3 f4 f5 f6 f7".split(), [{new.X.fillna(0.0).iloc[0].tolist()}], ["resnet18"], ["resnet"])
+learned.probability(row), learned.novelty(row), learned.reasons(row, 3), learned.interval(row)
 heavy = {{"pandas", "sklearn", "lightgbm", "scipy", "optuna", "torch", "jsonschema"}} & set(sys.modules)
 sys.exit(",".join(sorted(heavy)) or 0)
 """
