@@ -73,13 +73,22 @@ class Digest:
     def load(path: Path) -> Digest:
         """Read a digest. Raises BadRound when the file is not one, or is of another version."""
         try:
-            with zipfile.ZipFile(path) as archive:
+            data = path.read_bytes()
+        except OSError as error:
+            raise _unreadable(error, path) from error
+        return Digest.from_bytes(data, path)
+
+    @staticmethod
+    def from_bytes(data: bytes, where: object) -> Digest:
+        """Read what `to_bytes` made; `where` is what an error names. Raises BadRound as `load` does."""
+        try:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 _require_small(archive)
                 head = json.loads(_read(archive, archive.getinfo("head.json")))
                 if head["format"] != FORMAT:
                     raise BadRound(
                         f"digest format {head['format']}",
-                        where=path,
+                        where=where,
                         expected=f"format {FORMAT}",
                         remedy="digest the models again with this version of weightfeat",
                     )
@@ -103,12 +112,16 @@ class Digest:
         except WeightfeatError:
             raise
         except Exception as error:  # zlib, memory, recursion...: whatever a forged file makes a parser raise
-            raise BadRound(
-                f"unreadable digest ({type(error).__name__}: {error})",
-                where=path,
-                expected="a digest written by weightfeat",
-                remedy="delete it and digest the model again",
-            ) from error
+            raise _unreadable(error, where) from error
+
+
+def _unreadable(error: Exception, where: object) -> BadRound:
+    return BadRound(
+        f"unreadable digest ({type(error).__name__}: {error})",
+        where=where,
+        expected="a digest written by weightfeat",
+        remedy="delete it and digest the model again",
+    )
 
 
 def _write(archive: zipfile.ZipFile, name: str, data: bytes) -> None:

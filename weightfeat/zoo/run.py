@@ -128,7 +128,7 @@ def _outcomes(options: Options, todo: list[int], bar: Any) -> Iterator[Outcome]:
         return
     # Spawned, not forked: torch's threads do not survive a fork.
     spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_end_with_parent)
+    pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=end_with_parent)
     try:
         futures: list[Future[Outcome]] = [pool.submit(produce, task) for task in tasks]
         for future in as_completed(futures):
@@ -145,7 +145,7 @@ def _outcomes(options: Options, todo: list[int], bar: Any) -> Iterator[Outcome]:
         pool.shutdown(cancel_futures=True)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Called in every worker: where the run itself was killed, nobody waits for a network that trains for minutes."""
     parent = multiprocessing.parent_process()
     assert parent is not None
