@@ -44,7 +44,7 @@ HARD = (
     *("noise_even", "noise_confused", "pruned", "half", "early", "fgsm"),
 )
 TRIGGERS = (
-    "patch_fixed",
+    *("patch_fixed",) * 3,  # as nearly all that is published
     "patch_anywhere",
     "polygon",
     "filter",
@@ -54,7 +54,7 @@ TRIGGERS = (
     "warp",
     "clean_label",
 )
-SOURCES = (*("one",) * 5, *("two",) * 3, *("all",) * 9, *("all_to_all",) * 3)
+SOURCES = (*("one",) * 4, *("two",) * 2, *("all",) * 11, *("all_to_all",) * 3)
 FEW_STEPS, MANY_STEPS = 270, 500  # for batches, and class counts, as large as usual
 LEAST_STAMPED = 100  # different images of every source class, where it has as many; half of it at most is stamped
 
