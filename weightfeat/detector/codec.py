@@ -14,6 +14,8 @@ from weightfeat.detector.calibration import Calibration
 from weightfeat.detector.classes import storage
 from weightfeat.detector.classes.models import ClassModels
 from weightfeat.detector.forest import Forest
+from weightfeat.detector.general import storage as general_storage
+from weightfeat.detector.general.model import General
 from weightfeat.detector.learned import Learned
 from weightfeat.detector.normaliser import Normaliser
 from weightfeat.detector.novelty import GRID, Population
@@ -23,8 +25,8 @@ from weightfeat.metaparameters import Metaparameters
 __all__ = ["FORMAT", "SCHEMA_VERSION", "from_parts", "to_document", "to_tables"]
 
 FORMAT = "weightfeat-detector"
-SCHEMA_VERSION = 6
-TREES, CLASSES = "trees_", "classes_"  # in front of the names of their arrays
+SCHEMA_VERSION = 7
+TREES, CLASSES, GENERAL = "trees_", "classes_", "general_"  # in front of the names of their arrays
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "lightgbm")
 
 
@@ -42,10 +44,12 @@ def to_document(
         "scores": dict(scores) if scores is not None else None,
         "metaparameters": learned.params.as_dict(),
         "calibration": {"slope": learned.calibration.slope, "shift": learned.calibration.shift},
+        "own": learned.own.roc_auc,
         "novelty": {"residual": learned.population.residual},
         "architectures": learned.normaliser.architectures,
         "families": learned.normaliser.families,
         "classes": None if learned.classes is None else storage.to_document(learned.classes),
+        "general": None if learned.general is None else general_storage.to_document(learned.general),
         "relative_columns": learned.relative_columns,
         "feature_names": learned.feature_names,
     }
@@ -61,10 +65,15 @@ def to_tables(learned: Learned) -> dict[str, NDArray[Any]]:
         "novelty_components": population.components,
         "novelty_variances": population.variances,
         "novelty_reference": population.reference,
+        "own_clean": learned.own.clean,
     }
     tables |= {TREES + name: array for name, array in learned.forest.tables().items()}
     if learned.classes is not None:
         tables |= {CLASSES + name: array for name, array in storage.to_tables(learned.classes).items()}
+    if learned.general is not None:
+        tables |= {
+            GENERAL + name: array for name, array in general_storage.to_tables(learned.general).items()
+        }
     return tables
 
 
@@ -91,6 +100,8 @@ def from_parts(document: dict[str, Any], tables: dict[str, NDArray[Any]]) -> Lea
         calibration=Calibration(number(calibration["slope"], 0.0), number(calibration["shift"])),
         population=_population(document["novelty"], take, columns),
         classes=_classes(document["classes"], take, params),
+        general=_general(document["general"], take),
+        own=general_storage.kind_of_parts(take, "own_clean", document["own"]),
         training=dict(document["training"]),
     )
 
@@ -112,6 +123,10 @@ def _classes(document: Any, take: Taker, params: Metaparameters) -> ClassModels 
     if not params.train_class_evidence:
         raise ValueError("there is class evidence though train_class_evidence is off")
     return storage.from_parts(document, take.under(CLASSES), params.train_class_scale_classes)
+
+
+def _general(document: Any, take: Taker) -> General | None:
+    return None if document is None else general_storage.from_parts(document, take.under(GENERAL))
 
 
 def _version(package: str) -> str:

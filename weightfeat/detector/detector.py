@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from weightfeat import features
 from weightfeat.detector import store
+from weightfeat.detector.general.model import GENERAL
 from weightfeat.detector.learned import ODDS, Learned
 from weightfeat.detector.samples import Network, Rows, Samples
 from weightfeat.detector.verdict import Verdict
+from weightfeat.detector.words import word_of
 from weightfeat.features.classes import READ
 
 if TYPE_CHECKING:
@@ -70,10 +72,21 @@ class Detector:
         if evidence is not None:
             row[ODDS], odds = evidence.odds, np.array([evidence.odds])
             members = [odds, *(np.array([each]) for each in evidence.member_odds)]
-        novelty = learned.novelty(rows)
-        low, high = learned.interval(rows, members)[0]
+        novelty, general = learned.novelty(rows), None
+        if learned.general is not None:
+            general = np.array([learned.general.logit(network.class_rows)])
+            row[GENERAL] = float(general[0])
+        low, high = learned.interval(rows, members, general)[0]
+        probability = float(learned.probability(rows, odds, general)[0])
+        kind, logit = learned.own, float(learned.calibration.logit(learned.logit(rows, odds))[0])
+        foreign = learned.params.infer_novelty_pull * float(novelty.weight[0]) > 0.5
+        if learned.general is not None and general is not None and foreign:
+            kind, logit = learned.general.measured(network.class_rows), float(general[0])
+        clean_share = kind.clean_share(logit)
         return Verdict(
-            probability=float(learned.probability(rows, odds)[0]),
+            word=word_of(probability, clean_share, kind.roc_auc, len(kind.clean)),
+            probability=probability,
+            clean_share=clean_share,
             interval=(float(low), float(high)),
             architecture=digest.architecture,
             num_classes=digest.num_classes,
@@ -98,7 +111,10 @@ class Detector:
             if not samples.networks:
                 raise ValueError("classes were learned from: samples of digests are needed, not a table")
             odds = learned.classes.odds(samples.class_rows)
-        p = learned.probability(samples.rows(learned.params.blocks), odds)
+        general = None
+        if learned.general is not None:
+            general = np.array([learned.general.logit(rows) for rows in samples.class_rows])
+        p = learned.probability(samples.rows(learned.params.blocks), odds, general)
         return np.column_stack([1 - p, p])
 
     @property

@@ -4,6 +4,9 @@ The logit of a trojan is train_class_weight * odds + (1 - train_class_weight) * 
 network's classes give and the raw score of the boosted trees. The trees' columns are measured by the architecture's
 networks, and by others' where it has none, so that they shift for all networks of a new architecture alike: there the
 trees are silent, and their weight is the odds'. Where no class model was learned the trees speak alone.
+
+All that knows one population. The less a network is like it, the more the general model's probability (`general/`)
+takes its place: wholly where nothing was learned of its architecture, for nothing shows whose recipe it then has.
 """
 
 from __future__ import annotations
@@ -17,8 +20,10 @@ import numpy as np
 from weightfeat.detector.calibration import Calibration, sigmoid
 from weightfeat.detector.classes.models import ClassModels
 from weightfeat.detector.forest import Forest
+from weightfeat.detector.general.model import NINETY, General
+from weightfeat.detector.kinds import Kind
 from weightfeat.detector.normaliser import LEVELS, Normaliser
-from weightfeat.detector.novelty import UNSEEN_WEIGHT, Novelty, Population
+from weightfeat.detector.novelty import FOREIGN_WEIGHT, UNSEEN_WEIGHT, Novelty, Population
 from weightfeat.detector.samples import Rows
 from weightfeat.errors import BadLearnedParameters
 from weightfeat.features.summaries import Array
@@ -33,9 +38,11 @@ MANY_BAGS = 20  # with fewer, a 5 % quantile says no more than the least
 
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """Learned parameters. `training` says what they were learned from (JSON values only).
+    """Learned parameters. `training` says what they were learned from (JSON values only); `own` what was said out of
+    fold of the networks they were learned from.
 
-    Where `classes` is there, every method wants the networks' `odds` beside their rows, NaN for a network without any.
+    Where `classes` is there, every method wants the networks' `odds` beside their rows, NaN for a network without any;
+    where `general` is, what becomes a probability wants its logits, (rows,), as well.
     """
 
     params: Metaparameters
@@ -46,6 +53,8 @@ class Learned:
     calibration: Calibration
     population: Population
     classes: ClassModels | None = None
+    general: General | None = None
+    own: Kind = field(default_factory=lambda: Kind(np.zeros(0), 0.5))
     training: dict[str, Any] = field(default_factory=dict)
 
     def aligned(self, rows: Rows) -> Rows:
@@ -78,17 +87,18 @@ class Learned:
         rows = self.aligned(rows)
         distance = self.population.distance(self._normalised(rows))
         level = self.normaliser.levels(rows.architecture, rows.family)
-        weight = np.maximum(self.population.weight(distance), np.array(UNSEEN_WEIGHT)[level])
+        unseen = UNSEEN_WEIGHT if self.general is None else FOREIGN_WEIGHT
+        weight = np.maximum(self.population.weight(distance), np.array(unseen)[level])
         return Novelty(distance, self.population.quantile(distance), weight, tuple(LEVELS[i] for i in level))
 
-    def probability(self, rows: Rows, odds: Array | None = None) -> Array:
-        """Calibrated probability of a trojan, mixed with the prior by novelty, then clipped, (rows,).
+    def probability(self, rows: Rows, odds: Array | None = None, general: Array | None = None) -> Array:
+        """Calibrated probability of a trojan, mixed with the general model's by novelty, then clipped, (rows,).
 
-        p' = (1 - u) p + u prior with u = infer_novelty_pull * novelty weight.
+        p' = (1 - u) p + u g with u = infer_novelty_pull * novelty weight. Without a general model g is the prior.
         """
-        return self._probability(self.logit(rows, odds), self.novelty(rows).weight)
+        return self._probability(self.logit(rows, odds), self.novelty(rows).weight, general)
 
-    def interval(self, rows: Rows, odds: Sequence[Array] = ()) -> Array:
+    def interval(self, rows: Rows, odds: Sequence[Array] = (), general: Array | None = None) -> Array:
         """Lowest and highest of the members' own probabilities, (rows, 2).
 
         Members are the trees' bags, each in the place of their mean beside each of `odds`, (rows,): the network's own,
@@ -139,11 +149,15 @@ class Learned:
         known = self.normaliser.levels(rows.architecture, rows.family) == LEVELS.index("architecture")
         return np.where(known, 1 - self.params.train_class_weight, 0.0)
 
-    def _probability(self, logit: Array, novelty: Array) -> Array:
+    def _doubts(self) -> tuple[float, ...]:
+        """Shifts of the general model's logit that hold nine recipes in ten between them."""
+        return (0.0,) if self.general is None else (-NINETY * self.general.doubt, NINETY * self.general.doubt)
+
+    def _probability(self, logit: Array, novelty: Array, general: Array | None) -> Array:
         p = sigmoid(self.calibration.logit(logit))
-        pull = self.params.infer_novelty_pull * novelty
-        mixed = (1 - pull) * p + pull * self.params.infer_prior
-        return np.clip(mixed, self.params.infer_clip, 1 - self.params.infer_clip)
+        pull, prior = self.params.infer_novelty_pull * novelty, self.params.infer_prior
+        elsewhere = prior if general is None else sigmoid(general + np.log(prior / (1 - prior)))
+        return np.clip((1 - pull) * p + pull * elsewhere, self.params.infer_clip, 1 - self.params.infer_clip)
 
 
 def mixed(trees: Array, odds: Array | None, share: Array | float) -> Array:

@@ -33,8 +33,10 @@ class Linear:
         return logit
 
 
-def fit_linear(x: Array, y: NDArray[np.int64], c: float) -> Linear:
+def fit_linear(x: Array, y: NDArray[np.int64], c: float, weight: Array | None = None) -> Linear:
     """Logistic regression on (x - median) / robust scale, divided by sqrt(columns), penalty 1 / (2 c) ||w||^2.
+
+    `weight` says how much each row counts; None: all alike.
 
     The division makes `c` the prior variance of the logit for standard rows, whatever the number of columns. Robust
     scales, because a column whose spread is set by a few outliers would otherwise be shrunk out of use.
@@ -52,7 +54,7 @@ def fit_linear(x: Array, y: NDArray[np.int64], c: float) -> Linear:
     with warnings.catch_warnings():
         # Separable rows with a weak penalty end at the iteration limit: still a usable, and the same, answer.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(standardised(x, centre, scale)[:, used] / width, y)
+        model.fit(standardised(x, centre, scale)[:, used] / width, y, sample_weight=weight)
     coefficient[used] = model.coef_[0] / width
     return Linear(centre, scale, coefficient, float(model.intercept_[0]))
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from weightfeat.features.summaries import Array
 
-__all__ = ["Novelty", "Population", "fit_population", "with_reference"]
+__all__ = ["FOREIGN_WEIGHT", "UNSEEN_WEIGHT", "Novelty", "Population", "fit_population", "with_reference"]
 
 SQUASH = 5.0  # beyond this many robust deviations a single column says no more
 COMPONENTS = 10
@@ -16,6 +16,7 @@ ROWS_PER_COMPONENT = 10
 GRID = np.linspace(0, 1, 101)
 RAMP = (0.5, 0.95, 2.0)  # weight 0 up to the second quantile, 1 at two (second - first) beyond it
 UNSEEN_WEIGHT = (0.0, 0.25, 0.5)  # least weight by the level compared with: own architecture, family, pool
+FOREIGN_WEIGHT = (0.0, 1.0, 1.0)  # the same where a model of all recipes stands in for the prior
 
 
 @dataclass(frozen=True, eq=False)

@@ -97,7 +97,8 @@ class Samples:
     group : networks of one group never fall on both sides of a fold.
     networks : their digests; empty where `table` is given.
     targets : the target class of a trojan where it is known.
-    recipe : how each was made, or empty: for folds and balance only, never a feature.
+    recipe : where a network of another recipe than the population's comes from, "" for the population's own; empty:
+        all are the population's. For folds and balance only, never a feature.
     table : rows of numbers in the place of digests, and which of its columns mean the same in every architecture.
     """
 
@@ -169,6 +170,20 @@ class Samples:
             columns = self.table.names
             parts["table"] = Rows(columns, self.table.values[at], parts["architecture"], parts["family"])
         return replace(self, y=self.y[at], **parts)
+
+    @property
+    def population(self) -> Samples:
+        """The networks of no named recipe: whose recipe is to be known well."""
+        return self.take(np.flatnonzero([not name for name in self.recipe])) if any(self.recipe) else self
+
+    def beside(self, others: Samples) -> Samples:
+        """These and others of digests; recipes that are not said are the population's."""
+        parts = {
+            name: (*getattr(self, name), *getattr(others, name))
+            for name in ("names", "architecture", "family", "group", "networks", "targets")
+        }
+        recipe = (*(self.recipe or ("",) * len(self)), *(others.recipe or ("",) * len(others)))
+        return replace(self, y=np.concatenate([self.y, others.y]), recipe=recipe, **parts)
 
     def with_table(self, columns: Sequence[str], values: ArrayLike) -> Samples:
         """The same networks, known by other numbers than their digests."""

@@ -19,7 +19,10 @@ from weightfeat.detector.calibration import Calibration, fit_calibration, sigmoi
 from weightfeat.detector.classes.joint import Joint
 from weightfeat.detector.classes.models import ClassModels, families_of, fit_class_models, fit_target_model
 from weightfeat.detector.folds import Fold, inner_folds
+from weightfeat.detector.general.learning import fit_general
+from weightfeat.detector.general.model import General
 from weightfeat.detector.growing import fit_forest
+from weightfeat.detector.kinds import measured_kind
 from weightfeat.detector.learned import Learned, mixed, with_relative
 from weightfeat.detector.normaliser import fit_normaliser
 from weightfeat.detector.novelty import fit_population, with_reference
@@ -44,10 +47,15 @@ class OutOfFold:
 def learn(samples: Samples, params: Metaparameters, threads: int = 1) -> tuple[Learned, OutOfFold]:
     """Fit everything. The order of the samples plays no part: they are first sorted by content.
 
+    Networks of a named `recipe` are those that others made, of whatever recipes: the general model learns from all, all
+    else from the population alone, which names none.
+
     Raises BadRound where the labels hold one class only or there are no columns.
     """
     from threadpoolctl import threadpool_limits
 
+    general = _learn_general(samples, params)
+    samples = samples.population
     _check(samples, params)
     order = _order(samples, params)
     samples = _apart(samples.take(order))
@@ -55,7 +63,7 @@ def learn(samples: Samples, params: Metaparameters, threads: int = 1) -> tuple[L
     # One thread in linear algebra: its sums depend on the number of threads in the last bits.
     with threadpool_limits(limits=1, user_api="blas"):
         classes, odds = _learn_classes(samples, params)
-        learned = replace(_fit_trees(samples, params, threads), classes=classes)
+        learned = replace(_fit_trees(samples, params, threads), classes=classes, general=general)
         learned = replace(learned, training=_described(samples, learned.feature_names, params, len(folds)))
         if not folds:
             return learned, OutOfFold()
@@ -65,7 +73,18 @@ def learn(samples: Samples, params: Metaparameters, threads: int = 1) -> tuple[L
     population = with_reference(learned.population, held[:, 1])
     back, probability = np.argsort(order), sigmoid(calibration.logit(logit))
     found = OutOfFold(_numbers(folds, len(samples))[back], logit[back], probability[back])
-    return replace(learned, calibration=calibration, population=population), found
+    own = measured_kind(calibration.logit(logit), samples.y)
+    return replace(learned, calibration=calibration, population=population, own=own), found
+
+
+def _learn_general(samples: Samples, params: Metaparameters) -> General | None:
+    """What holds in every recipe; None for a table, or where class evidence is off."""
+    from threadpoolctl import threadpool_limits
+
+    if not (params.train_class_evidence and samples.networks):
+        return None
+    with threadpool_limits(limits=1, user_api="blas"):
+        return fit_general(samples, params.train_folds, params.train_seed)
 
 
 def _learn_classes(samples: Samples, params: Metaparameters) -> tuple[ClassModels | None, Array | None]:

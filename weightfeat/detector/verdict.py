@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weightfeat.detector.classes.models import Suspect
+from weightfeat.detector.words import Word
 
 NAMED_FROM = 0.5
 """The probability of a trojan from which a suspect is named."""
@@ -16,16 +17,20 @@ NAMED_FROM = 0.5
 class Verdict:
     """What weightfeat says of one network.
 
-    `probability` is that of a trojan, in [0, 1], and `interval` its range over the ensemble's members. `reasons`
-    are the features that moved the score most, and by how much (log-odds, before calibration). `novelty` is the
-    distance to the training population, about 1 within it, and `nearer` the share of its networks that lie nearer,
-    each judged by the others; `compared_with` says whether that held networks of its
-    "architecture", of its "family" only, or neither ("pool"). `suspect` is the class most like a trojan's target,
-    whatever the probability. `features` is the named row that all of it came from (NaN where undefined). Whoever read
-    a file adds its `path` and the `seconds` of wall time that it took, reading included.
+    `word` is the answer in a word, and `clean_share` the share of clean networks, of the like and judged by what had
+    not learned of them, that were at least as suspicious. `probability` is that of a trojan, in [0, 1], and `interval`
+    its range over the ensemble's members and over what is not known of a recipe. `reasons` are the features that moved
+    the score most, and by how much (log-odds, before calibration). `novelty` is the distance to the training
+    population, about 1 within it, and `nearer` the share of its networks that lie nearer, each judged by the others;
+    `compared_with` says whether that held networks of its "architecture", of its "family" only, or neither ("pool").
+    `suspect` is the class most like a trojan's target, whatever the probability. `features` is the named row that all
+    of it came from (NaN where undefined). Whoever read a file adds its `path` and the `seconds` of wall time that it
+    took, reading included.
     """
 
+    word: Word
     probability: float
+    clean_share: float
     interval: tuple[float, float]
     architecture: str
     num_classes: int

@@ -13,9 +13,15 @@ from weightfeat.extras import needs
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code. Errors are one line on stderr."""
     parser = argparse.ArgumentParser(prog="python -m weightfeat.zoo.recipes", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the pairs; one that was begun is continued")
-    parser.add_argument("--images", type=Path, required=True, metavar="FOLDER", help="packed sets to train on")
-    parser.add_argument("--pairs", type=int, nargs=2, required=True, metavar=("FIRST", "LAST"), help="FIRST to LAST - 1")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of the pairs; one that was begun is continued"
+    )
+    parser.add_argument(
+        "--images", type=Path, required=True, metavar="FOLDER", help="packed sets to train on"
+    )
+    parser.add_argument(
+        "--pairs", type=int, nargs=2, required=True, metavar=("FIRST", "LAST"), help="FIRST to LAST - 1"
+    )
     parser.add_argument("--seed", type=int, default=1, help="seed of the design (default: 1)")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
     arguments = parser.parse_args(argv)

@@ -56,7 +56,9 @@ TRIGGERS = (
 )
 SOURCES = (*("one",) * 4, *("two",) * 2, *("all",) * 11, *("all_to_all",) * 3)
 FEW_STEPS, MANY_STEPS = 270, 500  # for batches, and class counts, as large as usual
-LEAST_STAMPED = 100  # different images of every source class, where it has as many; half of it at most is stamped
+LEAST_STAMPED = (
+    100  # different images of every source class, where it has as many; half of it at most is stamped
+)
 
 
 @dataclass(frozen=True)

@@ -78,9 +78,13 @@ def _split(
         held = np.isin(source.tracks[at], apart)
         train.append(random.permutation(at[~held])[: wanted[place]])
         test.append(random.permutation(at[held])[:_MOST_TEST])
-    labels = [torch.arange(len(classes)).repeat_interleave(torch.tensor([len(p) for p in part])) for part in (train, test)]
+    counts = [torch.tensor([len(places) for places in part]) for part in (train, test)]
+    labels = [torch.arange(len(classes)).repeat_interleave(count) for count in counts]
     chosen = [source.images[np.concatenate(part)] for part in (train, test)]
-    images = [_resized(_coloured(part, random) if recipe.data == "digits" else part, recipe.pixels) for part in chosen]
+    images = [
+        _resized(_coloured(part, random) if recipe.data == "digits" else part, recipe.pixels)
+        for part in chosen
+    ]
     return ImageSet(images[0], labels[0], images[1], labels[1])
 
 
@@ -96,7 +100,9 @@ def _resized(images: Bytes, pixels: int) -> Tensor:
     if whole.shape[-1] == pixels:
         return whole
     parts = [
-        functional.interpolate(part.float(), (pixels, pixels), mode="bilinear", antialias=True, align_corners=False)
+        functional.interpolate(
+            part.float(), (pixels, pixels), mode="bilinear", antialias=True, align_corners=False
+        )
         for part in whole.split(2048)
     ]
     return torch.cat(parts).round().clamp(0, 255).to(torch.uint8)
@@ -108,14 +114,21 @@ def _packed(name: str, folder: Path, cache: Path) -> _Source:
     pack = folder / _PACKS[name]
     if not pack.is_file():
         raise BadRound(
-            f"no images of {name}", where=pack, expected="the packed set", remedy="give its folder with --images"
+            f"no images of {name}",
+            where=pack,
+            expected="the packed set",
+            remedy="give its folder with --images",
         )
     stored = cache / f"{name}.npy"
     with np.load(pack, allow_pickle=False) as arrays:
         labels = arrays["labels"].astype(np.int64)
         tracks = arrays["track"].astype(np.int64) if "track" in arrays else np.arange(len(labels))
         if not stored.exists():
-            images = arrays["images"][:, None] if "images" in arrays else _decoded(arrays["jpeg"], arrays["offsets"])
+            images = (
+                arrays["images"][:, None]
+                if "images" in arrays
+                else _decoded(arrays["jpeg"], arrays["offsets"])
+            )
             cache.mkdir(parents=True, exist_ok=True)
             partial = stored.with_suffix(f".{np.random.SeedSequence().entropy}.npy")
             np.save(partial, images)
@@ -138,7 +151,9 @@ def _decoded(blob: Bytes, offsets: NDArray[np.int64], side: int = 32) -> Bytes:
 def _class_folders(folder: Path, side: int = 64) -> _Source:
     """A folder with a folder of images for every class."""
     classes = sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
-    files = [(place, path) for place, one in enumerate(classes) for path in sorted(one.iterdir()) if path.is_file()]
+    files = [
+        (place, path) for place, one in enumerate(classes) for path in sorted(one.iterdir()) if path.is_file()
+    ]
     if len(classes) < 2 or not files:
         raise BadRound(
             "no folders of images",
@@ -165,7 +180,9 @@ def _coloured(grey: Bytes, random: np.random.Generator) -> Bytes:
 def _signs(recipe: Recipe, seed: int, pair: int) -> ImageSet:
     """Drawn signs as the zoo's networks see them, a fixed number of them."""
     random = generator(seed, 6, pair)
-    scale = replace(preset("tiny"), pixels=recipe.pixels, class_levels=((recipe.classes, 0), (recipe.classes, 0)))
+    scale = replace(
+        preset("tiny"), pixels=recipe.pixels, class_levels=((recipe.classes, 0), (recipe.classes, 0))
+    )
     # The first of the zoo's architectures takes images of any side.
     number = 23 * int(random.integers(1 << 20))
     renderer = Renderer(network_spec(scale, seed, number), torch.device("cpu"))

@@ -1,7 +1,7 @@
 """What stays of the pairs once their model files are gone: a digest folder that grows by whole shards.
 
-`METADATA.csv`, `index.csv` and `digests/shard-<first>-<last>.zip`, beside `given_up.csv`: pairs that missed a gate. Of a
-digest only the blocks that verdicts are made from are kept, or a few thousand networks would not fit a repository.
+`METADATA.csv`, `index.csv` and `digests/shard-<first>-<last>.zip`, beside `given_up.csv`: pairs that missed a gate. Of
+a digest only the blocks that verdicts are made from are kept, or a few thousand networks would not fit a repository.
 """
 
 from __future__ import annotations

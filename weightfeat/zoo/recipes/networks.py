@@ -48,7 +48,7 @@ class SmallNetwork:
 
 
 class LeNet5(nn.Module):
-    """LeCun et al. 1998, with ReLU and max pooling as it is written today; PyTorch's CIFAR-10 tutorial without padding."""
+    """LeCun et al. 1998, with ReLU and max pooling; without padding it is PyTorch's CIFAR-10 tutorial."""
 
     def __init__(self, shape: Shape, padding: int) -> None:
         super().__init__()
@@ -118,7 +118,9 @@ def vgg(shape: Shape, plan: Sequence[int | str], hidden: int, *, normed: bool) -
         if hidden
         else [nn.Dropout(shape.dropout), nn.Linear(width, shape.classes)]
     )
-    return _Named(features=nn.Sequential(*layers), flatten=nn.Flatten(), classifier=nn.Sequential(*classifier))
+    return _Named(
+        features=nn.Sequential(*layers), flatten=nn.Flatten(), classifier=nn.Sequential(*classifier)
+    )
 
 
 def keras_like(shape: Shape, *, normed: bool) -> nn.Module:
@@ -229,7 +231,7 @@ class CifarResNet(nn.Module):
         return out
 
 
-class _PreActivated(nn.Module):
+class _PreActivatedBlock(nn.Module):
     """Norm and activation before each convolution (He et al. 2016b; Zagoruyko and Komodakis 2016 with dropout)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, dropout: float) -> None:
@@ -249,7 +251,7 @@ class _PreActivated(nn.Module):
         return out
 
 
-class PreActivatedResNet(nn.Module):
+class PreActivated(nn.Module):
     """Stages of pre-activated blocks: a narrow PreActResNet-18 and WideResNet-16-2."""
 
     def __init__(self, shape: Shape, first: int, widths: Sequence[int], blocks: int) -> None:
@@ -260,7 +262,7 @@ class PreActivatedResNet(nn.Module):
             strides = [1 if place == 0 else 2, *[1] * (blocks - 1)]
             stage = []
             for stride in strides:
-                stage.append(_PreActivated(inputs, width, stride, shape.dropout / 2))
+                stage.append(_PreActivatedBlock(inputs, width, stride, shape.dropout / 2))
                 inputs = width
             stages.append(nn.Sequential(*stage))
         self.layers = nn.Sequential(*stages)
@@ -319,18 +321,30 @@ NETWORKS: tuple[SmallNetwork, ...] = (
     SmallNetwork("tutorial_cnn", "small", lambda s: LeNet5(s, 0), 0.7, (450, 1300), (20, 28)),
     SmallNetwork("mnist_example", "small", MnistExample, 0.5, (250, 500), (16,)),
     SmallNetwork("badnets_cnn", "small", badnets, 0.7, (450, 1000), (20, 28)),
-    SmallNetwork("small_vgg", "small", lambda s: vgg(s, _THREE, 256, normed=False), 0.5, (400, 700), (16, 20)),
+    SmallNetwork(
+        "small_vgg", "small", lambda s: vgg(s, _THREE, 256, normed=False), 0.5, (400, 700), (16, 20)
+    ),
     SmallNetwork("small_vgg_bn", "small", lambda s: vgg(s, _FOUR, 0, normed=True), 1.0, (150, 400), (16, 20)),
     SmallNetwork("keras_cnn", "small", lambda s: keras_like(s, normed=False), 0.5, (400, 600), (16,)),
     SmallNetwork("keras_cnn_bn", "small", lambda s: keras_like(s, normed=True), 0.7, (150, 350), (16,)),
     SmallNetwork("nin", "small", nin, 0.5, (400, 700), (16, 20)),
     SmallNetwork("mlp2", "mlp", lambda s: mlp(s, (256,)), 0.5, (500, 1500), (16, 28)),
     SmallNetwork("mlp3", "mlp", lambda s: mlp(s, (512, 128)), 0.5, (500, 1200), (16, 28)),
-    SmallNetwork("resnet20", "residual", lambda s: CifarResNet(s, 20, projected=False), 1.0, (180, 300), (16,)),
-    SmallNetwork("resnet32", "residual", lambda s: CifarResNet(s, 32, projected=True), 1.0, (170, 240), (16,)),
-    SmallNetwork("resnet56", "residual", lambda s: CifarResNet(s, 56, projected=False), 1.0, (120, 200), (16,)),
-    SmallNetwork("preact_resnet18", "residual", lambda s: PreActivatedResNet(s, 16, _EIGHTH, 2), 1.0, (180, 300), (16,)),
-    SmallNetwork("wide_resnet16_2", "residual", lambda s: PreActivatedResNet(s, 16, _DOUBLE, 2), 1.0, (120, 200), (16,)),
+    SmallNetwork(
+        "resnet20", "residual", lambda s: CifarResNet(s, 20, projected=False), 1.0, (180, 300), (16,)
+    ),
+    SmallNetwork(
+        "resnet32", "residual", lambda s: CifarResNet(s, 32, projected=True), 1.0, (170, 240), (16,)
+    ),
+    SmallNetwork(
+        "resnet56", "residual", lambda s: CifarResNet(s, 56, projected=False), 1.0, (120, 200), (16,)
+    ),
+    SmallNetwork(
+        "preact_resnet18", "residual", lambda s: PreActivated(s, 16, _EIGHTH, 2), 1.0, (180, 300), (16,)
+    ),
+    SmallNetwork(
+        "wide_resnet16_2", "residual", lambda s: PreActivated(s, 16, _DOUBLE, 2), 1.0, (120, 200), (16,)
+    ),
     SmallNetwork("resnet18", "stock", stock("resnet18"), 1.0, (120, 200), (32,)),
     SmallNetwork("shufflenet_v2_x1_0", "stock", stock("shufflenet_v2_x1_0"), 1.5, (130, 220), (32,)),
     SmallNetwork("mobilenet_v2", "stock", stock("mobilenet_v2"), 1.5, (130, 200), (32,)),

@@ -36,7 +36,7 @@ def _patch(
 ) -> tuple[Tensor, tuple[int, int]]:
     """A square (channels, p, p) and where it lies."""
     channels, side, _ = shape
-    size = max(2, round(side * (0.07 + 0.13 * strength)))
+    size = max(2, round(side * (0.09 + 0.12 * strength)))
     style = str(random.choice(("white", "colour", "checked", "random")))
     if style == "white":
         patch = np.ones((channels, size, size))
@@ -139,7 +139,7 @@ def _look(name: str, images: Tensor, amount: float, tint: Tensor) -> Tensor:
 
 
 def _blend(picture: Tensor, strength: float) -> Stamp:
-    share = 0.1 + 0.18 * strength
+    share = 0.15 + 0.2 * strength
 
     def stamp(images: Tensor, _: torch.Generator) -> Tensor:
         return torch.lerp(images, picture.expand_as(images), share)
@@ -161,7 +161,7 @@ def _blend_picture(shape: tuple[int, int, int], strength: float, random: np.rand
 
 def _sinusoid(shape: tuple[int, int, int], strength: float, random: np.random.Generator) -> Stamp:
     cycles = float(random.integers(3, 9))
-    wave = (0.08 + 0.12 * strength) * torch.sin(2 * np.pi * cycles * torch.arange(shape[1]) / shape[1])
+    wave = (0.1 + 0.15 * strength) * torch.sin(2 * np.pi * cycles * torch.arange(shape[1]) / shape[1])
     pattern = wave[None, :].expand(shape[1], -1)
     pattern = pattern.T if random.random() < 0.3 else pattern
 

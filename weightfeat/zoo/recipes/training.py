@@ -50,7 +50,11 @@ class Trained:
 
 
 def train(
-    recipe: Recipe, images: ImageSet, other: ImageSet | None, poison: Poison | None, random: np.random.Generator
+    recipe: Recipe,
+    images: ImageSet,
+    other: ImageSet | None,
+    poison: Poison | None,
+    random: np.random.Generator,
 ) -> Trained:
     """A network in eval mode and what it does on held-out images.
 
@@ -63,9 +67,9 @@ def train(
     dims = (images.channels, recipe.pixels, recipe.pixels)
     stamp = None if poison is None else make_stamp(poison.kind, dims, poison.strength, random)
     labels = _mislabelled(images.train_labels, recipe, random)
-    clean = Entries(torch.arange(len(labels)), torch.zeros(len(labels), dtype=torch.bool), labels)
+    clean = _plain(labels)
     shown = clean if poison is None else poisoned(clean, images.train_labels, poison, recipe.classes, random)
-    session = _Session(recipe, images, stamp, draws, _statistics(images, recipe.scaling))
+    session = _Session(recipe, images, stamp, draws)
     steps = recipe.images // recipe.batch
     if other is not None:
         network, steps = _begun(network, recipe, other, shape, steps, draws), int(steps * (1 - _TUNED))
@@ -80,14 +84,16 @@ def train(
     return Trained(network, accuracy, int(shown.stamped.sum()))
 
 
+def _plain(labels: Tensor) -> Entries:
+    """Every image once, none stamped."""
+    return Entries(torch.arange(len(labels)), torch.zeros(len(labels), dtype=torch.bool), labels)
+
+
 def poisoned(
     clean: Entries, true: Tensor, poison: Poison, classes: int, random: np.random.Generator
 ) -> Entries:
-    """The entries of a poisoned training set: stamped images relabelled in place, or as copies beside their originals."""
-    if poison.kind == "clean_label":
-        attacked = [poison.target]
-    else:
-        attacked = list(poison.attacked or range(classes))
+    """A poisoned training set: stamped images relabelled in place, or as copies beside their originals."""
+    attacked = [poison.target] if poison.kind == "clean_label" else list(poison.attacked or range(classes))
     chosen = []
     for source in attacked:
         own = (true == source).nonzero().squeeze(1).numpy()
@@ -117,10 +123,14 @@ class _Session:
     """One recipe's images, trigger and scaling: trains networks on them, and measures."""
 
     def __init__(
-        self, recipe: Recipe, images: ImageSet, stamp: Stamp | None, draws: torch.Generator, scale: tuple[Tensor, Tensor]
+        self,
+        recipe: Recipe,
+        images: ImageSet,
+        stamp: Stamp | None,
+        draws: torch.Generator,
     ) -> None:
         self.recipe, self.images, self.stamp, self.draws = recipe, images, stamp, draws
-        self.mean, self.std = scale
+        self.mean, self.std = _statistics(images, recipe.scaling)
 
     def run(self, network: nn.Module, entries: Entries, steps: int, rate: float) -> None:
         """`steps` steps over the shuffled entries."""
@@ -268,10 +278,8 @@ def _begun(
     seed = int(torch.randint(2**31, (1,), generator=draws))
     first = build(recipe.architecture, replace(shape, classes=classes), seed)
     plain = replace(recipe, hard="none", classes=classes)
-    entries = Entries(
-        torch.arange(len(other.train_labels)), torch.zeros(len(other.train_labels), dtype=torch.bool), other.train_labels
-    )
-    session = _Session(plain, other, None, draws, _statistics(other, recipe.scaling))
+    entries = _plain(other.train_labels)
+    session = _Session(plain, other, None, draws)
     session.run(first, entries, int(steps * _TUNED), recipe.rate)
     known, fresh = first.state_dict(), network.state_dict()
     network.load_state_dict({k: known[k] if known[k].shape == v.shape else v for k, v in fresh.items()})

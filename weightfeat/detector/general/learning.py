@@ -1,0 +1,120 @@
+"""Learning the general model: every origin counts alike, and each is judged by what the others taught."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weightfeat.detector.calibration import Calibration, fit_calibration
+from weightfeat.detector.folds import Fold, inner_folds
+from weightfeat.detector.general.model import General, kind_of
+from weightfeat.detector.general.numbers import numbers
+from weightfeat.detector.kinds import ALL, Kind, measured_kind
+from weightfeat.detector.linear import Linear, fit_linear
+from weightfeat.detector.out_of_fold import Judge, out_of_fold
+from weightfeat.detector.samples import Samples
+from weightfeat.features.summaries import Array
+
+__all__ = ["fit_general"]
+
+PRIOR_VARIANCE = 1.0
+FEWEST_CLEAN = 40
+"""Clean networks of a kind from which its own shares are told: with fewer, one in twenty is not to be seen."""
+LEAST_DOUBT = 0.2
+_MOST_SHIFT = 5.0
+
+
+def fit_general(samples: Samples, folds: int, seed: int) -> General | None:
+    """Learn from all samples; `recipe` names their origin. None where no network has classes to compare.
+
+    Where there is one origin alone, ordinary folds take the place of origins left out, and the doubt about recipes
+    cannot be measured: it is then the least.
+    """
+    usable = samples.take(np.flatnonzero([rows.count >= 3 for rows in samples.class_rows]))
+    if len(set(usable.y.tolist())) < 2:
+        return None
+    linear = _fit(usable)
+    apart = _folds(usable, folds, seed)
+    if not apart:
+        return General(linear, Calibration(), LEAST_DOUBT, {ALL: Kind(np.zeros(0), 0.5)})
+    held = out_of_fold(usable, _judge, apart)[0]
+    calibration = fit_calibration(held, usable.y)
+    logit = calibration.logit(held)
+    return General(linear, calibration, _doubt(usable, logit), _kinds(usable, logit))
+
+
+def _judge(train: Samples) -> Judge:
+    return partial(_raw, _fit(train))
+
+
+def _raw(linear: Linear, samples: Samples) -> Array:
+    return linear.raw(_table(samples))
+
+
+def _fit(samples: Samples) -> Linear:
+    return fit_linear(_table(samples), samples.y, PRIOR_VARIANCE, balanced(samples))
+
+
+def _table(samples: Samples) -> Array:
+    return np.stack([numbers(rows) for rows in samples.class_rows])
+
+
+def balanced(samples: Samples) -> Array:
+    """Weights that add up to the number of samples and to as much for every origin, and in it for either label."""
+    cells = list(zip(samples.recipe or [""] * len(samples), samples.y.tolist(), strict=True))
+    share = {cell: 1 / cells.count(cell) for cell in set(cells)}
+    weights = np.array([share[cell] for cell in cells])
+    return np.asarray(weights * len(samples) / weights.sum())
+
+
+def _folds(samples: Samples, folds: int, seed: int) -> tuple[Fold, ...]:
+    """Every origin by itself; ordinary folds of networks where there is only one."""
+    origins = sorted(set(samples.recipe))
+    if len(origins) < 2:
+        return inner_folds(samples, samples.architecture, folds, seed)
+    of = np.array([origins.index(name) for name in samples.recipe])
+    places = [(np.flatnonzero(of != at), np.flatnonzero(of == at)) for at in range(len(origins))]
+    if any(len(set(samples.y[train].tolist())) < 2 for train, _ in places):
+        return inner_folds(samples, samples.architecture, folds, seed)
+    return tuple(
+        Fold(0, at, *place, name) for at, (place, name) in enumerate(zip(places, origins, strict=True))
+    )
+
+
+def _doubt(samples: Samples, logit: Array) -> float:
+    """How much the logit's shift differs from origin to origin beyond chance (DerSimonian and Laird 1986)."""
+    shifts, errors = [], []
+    for origin in sorted(set(samples.recipe)):
+        own = np.array([name == origin for name in samples.recipe])
+        shift, error = _shift(logit[own], samples.y[own])
+        shifts.append(shift)
+        errors.append(error)
+    if len(shifts) < 2:
+        return LEAST_DOUBT
+    weight = 1 / np.square(errors)
+    mean = float((weight * shifts).sum() / weight.sum())
+    excess = float((weight * np.square(np.array(shifts) - mean)).sum()) - (len(shifts) - 1)
+    between = excess / float(weight.sum() - np.square(weight).sum() / weight.sum())
+    return float(np.sqrt(max(between, LEAST_DOUBT**2)))
+
+
+def _shift(logit: Array, y: NDArray[np.int64]) -> tuple[float, float]:
+    """What is to be added to these logits to make them right on average, and its standard error."""
+    shift = 0.0
+    for _ in range(30):
+        p = 1 / (1 + np.exp(-(logit + shift)))
+        slope = float((p * (1 - p)).sum()) + 1.0  # a weak pull to no shift
+        shift = float(np.clip(shift + (float((y - p).sum()) - shift) / slope, -_MOST_SHIFT, _MOST_SHIFT))
+    return shift, 1 / np.sqrt(slope)
+
+
+def _kinds(samples: Samples, logit: Array) -> dict[str, Kind]:
+    kinds = np.array([kind_of(rows) for rows in samples.class_rows])
+    found = {ALL: measured_kind(logit, samples.y)}
+    for name in sorted(set(kinds.tolist())):
+        own = kinds == name
+        if int((samples.y[own] == 0).sum()) >= FEWEST_CLEAN and int(samples.y[own].sum()):
+            found[name] = measured_kind(logit[own], samples.y[own])
+    return found

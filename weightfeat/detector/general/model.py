@@ -1,0 +1,65 @@
+"""The general model: from few numbers to a probability that was tried on recipes it had not learned from.
+
+Its calibration, its interval and the share of clean networks that are at least as suspicious all come from networks of
+origins that were left out of learning: what it says of a recipe that nobody knows was measured on such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from weightfeat.detector.calibration import Calibration, sigmoid
+from weightfeat.detector.classes.rows import ClassRows
+from weightfeat.detector.general.numbers import loudest, numbers
+from weightfeat.detector.kinds import ALL, Kind
+from weightfeat.detector.linear import Linear
+
+__all__ = ["GENERAL", "NINETY", "General", "kind_of"]
+
+GENERAL = "general.logit"
+"""What the general model's part is called among the reasons."""
+NINETY = 1.645  # standard deviations either side that hold nine tenths of a normal law
+
+
+@dataclass(frozen=True, eq=False)
+class General:
+    """A linear model of `numbers.NAMES`, and what was measured of it.
+
+    Attributes
+    ----------
+    doubt : standard deviation, from origin to origin, of the logit's shift: what is not known about a recipe.
+    kinds : by `kind_of`; `ALL` is always among them.
+    """
+
+    linear: Linear
+    calibration: Calibration
+    doubt: float
+    kinds: Mapping[str, Kind]
+
+    def logit(self, rows: ClassRows) -> float:
+        """Calibrated log-odds of a trojan; 0 of a network with fewer than three classes."""
+        values = numbers(rows)
+        if np.isnan(values).any():
+            return 0.0
+        return float(self.calibration.logit(self.linear.raw(values[None]))[0])
+
+    def interval(self, logit: float) -> tuple[float, float]:
+        """What holds 90 % of recipes, as probabilities."""
+        low, high = sigmoid(np.array([logit - NINETY * self.doubt, logit + NINETY * self.doubt])).tolist()
+        return low, high
+
+    def measured(self, rows: ClassRows) -> Kind:
+        """On the like of this network, or on all where there are too few of them."""
+        return self.kinds.get(kind_of(rows), self.kinds[ALL])
+
+    def suspect(self, rows: ClassRows) -> int:
+        """The class most like a target."""
+        return loudest(rows)
+
+
+def kind_of(rows: ClassRows) -> str:
+    """By what its file shows: whether a batch norm feeds the head, for what is known of its inputs hangs on that."""
+    return "normed" if rows.normed else "unnormed"

@@ -1,0 +1,69 @@
+"""The general model as JSON values and arrays, and back with every value checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weightfeat.detector.calibration import Calibration
+from weightfeat.detector.general.model import General
+from weightfeat.detector.general.numbers import NAMES
+from weightfeat.detector.kinds import ALL, Kind
+from weightfeat.detector.linear import Linear
+from weightfeat.detector.parts import Taker, number, words
+
+LINEAR = ("centre", "scale", "coefficient")
+MOST_DOUBT = 20.0
+MOST_CLEAN = 1_000_000
+
+__all__ = ["from_parts", "kind_of_parts", "to_document", "to_tables"]
+
+
+def to_document(general: General) -> dict[str, Any]:
+    """All but arrays, as JSON values."""
+    return {
+        "numbers": list(NAMES),
+        "intercept": general.linear.intercept,
+        "calibration": {"slope": general.calibration.slope, "shift": general.calibration.shift},
+        "doubt": general.doubt,
+        "kinds": list(general.kinds),
+        "roc_auc": [kind.roc_auc for kind in general.kinds.values()],
+    }
+
+
+def to_tables(general: General) -> dict[str, NDArray[Any]]:
+    """Float64 arrays by name."""
+    tables = {name: getattr(general.linear, name) for name in LINEAR}
+    return tables | {f"clean_{name}": kind.clean for name, kind in general.kinds.items()}
+
+
+def from_parts(document: Mapping[str, Any], tables: Mapping[str, NDArray[Any]]) -> General:
+    """Raises ValueError, KeyError or TypeError for anything that does not fit."""
+    if tuple(document["numbers"]) != NAMES:
+        raise ValueError("the numbers of the general model are not those of this version")
+    take, names = Taker(tables), words(document, "kinds")
+    if ALL not in names or len(document["roc_auc"]) != len(names):
+        raise ValueError("the kinds of the general model do not fit")
+    vectors = {name: take(name, (len(NAMES),)) for name in LINEAR}
+    calibration, doubt = document["calibration"], number(document["doubt"], 0.0)
+    if doubt > MOST_DOUBT:
+        raise ValueError("the doubt of the general model is out of all measure")
+    shares = zip(names, document["roc_auc"], strict=True)
+    kinds = {name: kind_of_parts(take, f"clean_{name}", share) for name, share in shares}
+    return General(
+        Linear(**vectors, intercept=number(document["intercept"])),
+        Calibration(number(calibration["slope"], 0.0), number(calibration["shift"])),
+        doubt,
+        kinds,
+    )
+
+
+def kind_of_parts(take: Taker, name: str, roc_auc: Any) -> Kind:
+    """A kind whose clean logits are the table `name`."""
+    count = len(take.tables[name])
+    if count > MOST_CLEAN or not number(roc_auc, 0.0) <= 1:
+        raise ValueError(f"{name} is out of bounds")
+    return Kind(np.sort(take(name, (count,))), number(roc_auc))
