@@ -23,12 +23,13 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import comparison
+import rival_detectors
 from argument_types import metaparameter_change
-from weightfeat import baselines, configure, features
-from weightfeat.baselines.protocol import Rival
+from rival_detectors.protocol import Rival
+from weightfeat import configure, features
 from weightfeat.container import run
-from weightfeat.labelled import LabelledSet, from_digests
 from weightfeat.metaparameters import BLOCK_PREFIX, Metaparameters, load
+from weightfeat.rounds.labelled import LabelledSet, from_digests
 
 Change = dict[str, Any]
 
@@ -67,7 +68,7 @@ def _table(
         start = time.perf_counter()
         changed = params.replace(**change)
         variant = Rival(name, "this repository", partial(_row, blocks=changed.blocks), partial(make, changed))
-        scored.append((variant, baselines.run(variant, labelled, folds, jobs=options.jobs)))
+        scored.append((variant, rival_detectors.run(variant, labelled, folds, jobs=options.jobs)))
         print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
     (_, ours), theirs = scored[0], scored[1:]
     return comparison.table(labelled, ours, theirs, shown, options)

@@ -17,8 +17,8 @@ from weightfeat.detector.calibration import fit_calibration, sigmoid
 from weightfeat.evaluation.crossval import cross_validate
 from weightfeat.evaluation.folds import stratified_folds
 from weightfeat.evaluation.intervals import bootstrap
-from weightfeat.labelled import from_digests
 from weightfeat.metaparameters import load
+from weightfeat.rounds.labelled import from_digests
 
 ROOT = Path(__file__).resolve().parents[1]
 EDGE = 1e-6

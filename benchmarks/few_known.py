@@ -27,8 +27,8 @@ from weightfeat.evaluation.crossval import CrossValidation, cross_validate
 from weightfeat.evaluation.folds import Fold
 from weightfeat.evaluation.intervals import bootstrap, paired_bootstrap
 from weightfeat.evaluation.metrics import cross_entropy, roc_auc
-from weightfeat.labelled import LabelledSet, from_digests
 from weightfeat.metaparameters import Metaparameters, load
+from weightfeat.rounds.labelled import LabelledSet, from_digests
 
 ROOT = Path(__file__).resolve().parents[1]
 KNOWN = (0, 1, 2)

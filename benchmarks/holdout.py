@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from weightfeat import baselines
-from weightfeat.baselines.comparison import as_markdown, compare
-from weightfeat.baselines.protocol import Rival
+import rival_detectors
+from rival_detectors.comparison import as_markdown, compare
+from rival_detectors.protocol import Rival
 from weightfeat.classmodel import targets_of
 from weightfeat.classmodel.evidence import Suspect
 from weightfeat.classmodel.measure import as_markdown as recovery_markdown
@@ -33,8 +33,8 @@ from weightfeat.evaluation.crossval import CrossValidation, Estimator, fit_and_s
 from weightfeat.evaluation.metrics import elementwise_cross_entropy
 from weightfeat.evaluation.strata import stratify, trojan_cell
 from weightfeat.judge import Judge
-from weightfeat.labelled import LabelledSet, from_digests
-from weightfeat.scan import judged
+from weightfeat.rounds.labelled import LabelledSet, from_digests
+from weightfeat.rounds.scanning import judged
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -80,10 +80,10 @@ def report(known: LabelledSet, fresh: LabelledSet, judge: Judge) -> str:
         (
             rival,
             learned_from(
-                every, fresh, baselines.table(every.names, every.digests, rival), rival.make_estimator
+                every, fresh, rival_detectors.table(every.names, every.digests, rival), rival.make_estimator
             ),
         )
-        for rival in baselines.RIVALS.values()
+        for rival in rival_detectors.RIVALS.values()
     ]
     # A control is no rival, but has a row like one; its columns are made, not asked of digests.
     others += [

@@ -22,10 +22,11 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import comparison
-from weightfeat import baselines, configure, features
-from weightfeat.baselines.estimators import Calibrated, Pooled
-from weightfeat.baselines.models import logistic
-from weightfeat.baselines.protocol import Rival
+import rival_detectors
+from rival_detectors.estimators import Calibrated, Pooled
+from rival_detectors.models import logistic
+from rival_detectors.protocol import Rival
+from weightfeat import configure, features
 from weightfeat.classmodel import class_rows, targets_of
 from weightfeat.classmodel.measure import recovery_table
 from weightfeat.classmodel.pipeline import WithClassEvidence
@@ -33,8 +34,8 @@ from weightfeat.container import run
 from weightfeat.detector import Detector
 from weightfeat.evaluation.crossval import CrossValidation, cross_validate
 from weightfeat.evaluation.folds import Fold
-from weightfeat.labelled import LabelledSet, from_digests
 from weightfeat.metaparameters import Metaparameters, load
+from weightfeat.rounds.labelled import LabelledSet, from_digests
 
 Results = tuple[CrossValidation, list[tuple[Rival, CrossValidation]]]
 
@@ -59,7 +60,7 @@ def _tried(
     labelled: LabelledSet, params: Metaparameters, folds: tuple[Fold, ...], arguments: argparse.Namespace
 ) -> Results:
     """Our detector and the rivals, out of fold on the same folds."""
-    found = baselines.rivals(arguments.digests, params)
+    found = rival_detectors.rivals(arguments.digests, params)
     if "weightwatcher" not in found:
         print(f"absent: {arguments.digests / 'weightwatcher'} holds no tables", file=sys.stderr)
     chosen = [found[name] for name in arguments.only or found if name in found]
@@ -77,7 +78,7 @@ def _tried(
     theirs: list[tuple[Rival, CrossValidation]] = []
     for rival in chosen:
         start = time.perf_counter()
-        theirs.append((rival, baselines.run(rival, labelled, folds, jobs=arguments.jobs)))
+        theirs.append((rival, rival_detectors.run(rival, labelled, folds, jobs=arguments.jobs)))
         print(f"{rival.name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
     return ours, theirs
 
@@ -106,7 +107,7 @@ def _apart(labelled: LabelledSet, params: Metaparameters) -> list[Rival]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     earlier = comparison.add_options(parser)
-    parser.add_argument("--only", action="append", choices=[*baselines.RIVALS, "weightwatcher"])
+    parser.add_argument("--only", action="append", choices=[*rival_detectors.RIVALS, "weightwatcher"])
     earlier.add_argument(
         "--since", type=Path, metavar="METADATA.csv", help="an earlier set's: add what is new"
     )

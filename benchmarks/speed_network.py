@@ -40,7 +40,7 @@ from weightfeat.digest.tensors import at_place
 from weightfeat.digest.workers import workers
 from weightfeat.judge import Judge
 from weightfeat.network.types import Network
-from weightfeat.scan import judged
+from weightfeat.rounds.scanning import judged
 
 Steps = dict[str, Callable[[], object]]
 SLOW = 20.0

@@ -19,8 +19,8 @@ from weightfeat.evaluation import plots
 from weightfeat.evaluation.crossval import cross_validate
 from weightfeat.evaluation.folds import stratified_folds
 from weightfeat.evaluation.intervals import bootstrap
-from weightfeat.labelled import LabelledSet
 from weightfeat.metaparameters import Metaparameters
+from weightfeat.rounds.labelled import LabelledSet
 
 
 @pytest.fixture(scope="module")

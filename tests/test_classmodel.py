@@ -21,7 +21,7 @@ from weightfeat.classmodel.rows import CLASS_COLUMNS, PAIR_COLUMNS, PAIR_OWN, fu
 from weightfeat.classmodel.summary import noisy_or, summarise
 from weightfeat.classmodel.targets import target_of, targets_of
 from weightfeat.errors import BadRound
-from weightfeat.labelled import LabelledSet
+from weightfeat.rounds.labelled import LabelledSet
 from weightfeat.zoo.vision import build_network
 
 CLASSES = 6

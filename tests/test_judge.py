@@ -16,10 +16,10 @@ from labelled_samples import small_sample
 from networks import plain_cnn
 from weightfeat import classmodel, configure, features, metaparameters
 from weightfeat.errors import BadLearnedParameters
-from weightfeat.extraction import digest_file
 from weightfeat.judge import Judge
-from weightfeat.labelled import LabelledSet
-from weightfeat.scan import Verdict, analyse, judged
+from weightfeat.rounds.extraction import digest_file
+from weightfeat.rounds.labelled import LabelledSet
+from weightfeat.rounds.scanning import Verdict, analyse, judged
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -13,9 +13,9 @@ from container_round import QUICK, write_parameters
 from labelled_samples import small_sample
 from weightfeat import configure, features, metaparameters
 from weightfeat.digest import Digest
-from weightfeat.labelled import LabelledSet
 from weightfeat.metaparameters import Metaparameters
-from weightfeat.scan import judged
+from weightfeat.rounds.labelled import LabelledSet
+from weightfeat.rounds.scanning import judged
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCKS = tuple(name for name in Metaparameters.names() if name.startswith("train_block_"))

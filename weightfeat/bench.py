@@ -20,8 +20,8 @@ from weightfeat.evaluation.effects import effects
 from weightfeat.evaluation.folds import Fold, stratified_folds
 from weightfeat.evaluation.intervals import Estimate
 from weightfeat.files import write_atomically
-from weightfeat.labelled import LabelledSet
 from weightfeat.metaparameters import Metaparameters
+from weightfeat.rounds.labelled import LabelledSet
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,8 +15,8 @@ from weightfeat.classmodel.pipeline import WithClassEvidence
 from weightfeat.detector import Detector
 from weightfeat.files import write_atomically
 from weightfeat.judge import Judge, new_detector
-from weightfeat.labelled import LabelledSet
 from weightfeat.metaparameters import Metaparameters, read_json, search_space
+from weightfeat.rounds.labelled import LabelledSet
 
 if TYPE_CHECKING:
     import pandas as pd

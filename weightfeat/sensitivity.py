@@ -15,8 +15,8 @@ from weightfeat.evaluation.search import fingerprint, search_folds
 from weightfeat.evaluation.sensitivity import Importance, Step, curves, importances, vary
 from weightfeat.evaluation.study import SENSITIVITY, best, claim, open_study
 from weightfeat.files import write_atomically
-from weightfeat.labelled import LabelledSet
 from weightfeat.metaparameters import Metaparameters
+from weightfeat.rounds.labelled import LabelledSet
 
 
 def measure(

@@ -15,7 +15,7 @@ from weightfeat.classmodel.settings import ClassSettings
 from weightfeat.classmodel.targets import Target, targets_of
 from weightfeat.evaluation.folds import Fold, stratified_folds
 from weightfeat.evaluation.strata import class_level, trojan_cell
-from weightfeat.labelled import LabelledSet
+from weightfeat.rounds.labelled import LabelledSet
 
 Z = 1.96
 

@@ -10,7 +10,7 @@ from weightfeat.classmodel.settings import ClassSettings
 from weightfeat.evaluation.folds import Fold, learned_from, thinnings
 from weightfeat.evaluation.intervals import Estimate
 from weightfeat.evaluation.learning_curve import SHARES
-from weightfeat.labelled import LabelledSet
+from weightfeat.rounds.labelled import LabelledSet
 
 
 @dataclass(frozen=True)

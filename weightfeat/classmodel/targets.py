@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from weightfeat.errors import BadRound
 
 if TYPE_CHECKING:
-    from weightfeat.labelled import LabelledSet
+    from weightfeat.rounds.labelled import LabelledSet
 
 SILENT = ("", "none", "nan", "null")
 FEW_SOURCES = 2

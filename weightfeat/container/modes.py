@@ -29,7 +29,7 @@ def infer(request: Request, log: Log) -> None:
     start = time.perf_counter()
     from weightfeat import metaparameters
     from weightfeat.judge import Judge
-    from weightfeat.scan import analyse
+    from weightfeat.rounds.scanning import analyse
 
     params = metaparameters.load(
         resolve(request, "metaparameters_filepath"), resolve(request, "schema_filepath")
@@ -59,8 +59,8 @@ def configure(request: Request, log: Log) -> None:
     from weightfeat import metaparameters
     from weightfeat.configure import learn, search, write_metaparameters
     from weightfeat.digest import DigestStore
-    from weightfeat.labelled import from_round
-    from weightfeat.rounds import read_round
+    from weightfeat.rounds.disk import read_round
+    from weightfeat.rounds.labelled import from_round
 
     parameters_path = resolve(request, "metaparameters_filepath")
     schema_path = resolve(request, "schema_filepath")
