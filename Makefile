@@ -33,7 +33,7 @@ lint: $(READY) ## ruff and strict mypy
 	$(VENV)/bin/mypy
 
 demo: $(READY) ## train fresh networks and score them with the shipped detector (under 10 minutes)
-	$(RUN) -m weightfeat.demo
+	$(RUN) tools/demo.py
 
 cv: $(READY) ## cross-validate on the committed reference set
 	$(RUN) train_meta.py cv --digests reference --jobs $(JOBS)
@@ -45,7 +45,7 @@ sensitivity: $(READY) ## say which metaparameters the last `make tune` found to 
 	$(RUN) train_meta.py sensitivity --digests reference --jobs $(JOBS) --storage tune.journal --output sensitivity
 
 zoo: $(READY) ## train the reference networks (hours; resumes where it stopped)
-	nice $(RUN) -m weightfeat.zoo --preset cpu --count 322 --out zoo --reference reference --jobs $(JOBS)
+	nice $(RUN) -m weightfeat zoo --preset cpu --count 322 --out zoo --reference reference --jobs $(JOBS)
 
 bench: $(READY) ## time every step on all 23 architectures beside WeightWatcher, SVD and the floor (half an hour)
 	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'

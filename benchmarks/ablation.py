@@ -24,12 +24,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import comparison
 from argument_types import metaparameter_change
-from weightfeat.baselines.protocol import Rival
+from rival_detectors.protocol import Rival
 from weightfeat.container import run
 from weightfeat.evaluation.crossval import cross_validate
-from weightfeat.labelled import LabelledSet, from_digests
 from weightfeat.learning.tuning import trial_detector
 from weightfeat.metaparameters import BLOCK_PREFIX, Metaparameters, load
+from weightfeat.rounds.labelled import LabelledSet, from_digests
 
 Change = dict[str, Any]
 

@@ -29,11 +29,11 @@ import pandas as pd
 from tqdm import tqdm
 
 from compare_report import report
-from weightfeat.arguments import positive
+from weightfeat.commands.arguments import positive
 from weightfeat.container import run
 from weightfeat.errors import BadRound
 from weightfeat.files import make_folder, write_atomically
-from weightfeat.metadata import parse_label, read_metadata
+from weightfeat.rounds.metadata import parse_label, read_metadata
 
 ROOT = Path(__file__).resolve().parents[1]
 CELLS = (("polygon", "one"), ("polygon", "all"), ("instagram", "one"), ("instagram", "all"))
@@ -100,7 +100,7 @@ def choose(reference: Path, round_: Path, count: int, kept: Path) -> list[Chosen
             f"{len(here)} of the set's {len(table)} models are there, {len(trojaned)} of them trojaned as wanted",
             where=round_,
             expected="models of clean networks, and of trojaned ones with one source or all",
-            remedy="make them with python -m weightfeat.zoo",
+            remedy="make them with weightfeat zoo",
         )
     write_atomically(kept, "".join(f"{one.name}\n" for one in [*clean, *trojaned]))
     return [*clean, *trojaned]
@@ -150,7 +150,7 @@ def _command(network: Chosen, method: str, folder: Path) -> list[str]:
     stamped: Sequence[str] = ()
     if method == "strip-stamped":
         images = folder / "stamped"
-        draw = [sys.executable, "-m", "weightfeat.zoo.stamped", str(network.folder), "--out", str(images)]
+        draw = [sys.executable, "-m", "weightfeat", "stamped", str(network.folder), "--out", str(images)]
         subprocess.run([*draw, "--count", str(STAMPED)], cwd=ROOT, check=True)
         stamped = ("--stamped", str(images), "--frr", "0.02")
     settings = [word for setting in SETTINGS[method] for word in ("--set", setting)]

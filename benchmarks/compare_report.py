@@ -19,8 +19,8 @@ from weightfeat.detector.folds import stratified_folds
 from weightfeat.evaluation.crossval import cross_validate
 from weightfeat.evaluation.intervals import bootstrap
 from weightfeat.features.summaries import Array
-from weightfeat.labelled import from_digests
 from weightfeat.metaparameters import load
+from weightfeat.rounds.labelled import from_digests
 
 ROOT = Path(__file__).resolve().parents[1]
 EDGE = 1e-6

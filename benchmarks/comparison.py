@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from weightfeat.arguments import at_least_two, natural, positive
-from weightfeat.baselines.comparison import as_markdown, compare
-from weightfeat.baselines.protocol import Rival
+from rival_detectors.comparison import as_markdown, compare
+from rival_detectors.protocol import Rival
+from weightfeat.commands.arguments import at_least_two, natural, positive
 from weightfeat.detector.folds import Fold, stratified_folds
 from weightfeat.evaluation.crossval import CrossValidation
 from weightfeat.evaluation.folds import later_folds
-from weightfeat.labelled import LabelledSet
+from weightfeat.rounds.labelled import LabelledSet
 
 ROOT = Path(__file__).resolve().parents[1]
 

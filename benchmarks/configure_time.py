@@ -21,13 +21,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pandas as pd
 
-from weightfeat.arguments import positive
+from weightfeat.commands.arguments import positive
 from weightfeat.container import run
 from weightfeat.detector import Detector
 from weightfeat.files import write_atomically
-from weightfeat.labelled import DIGESTS, INDEX_FILE, from_digests, read_index
-from weightfeat.metadata import read_metadata
-from weightfeat.rounds import METADATA_FILE
+from weightfeat.rounds.disk import METADATA_FILE
+from weightfeat.rounds.labelled import DIGESTS, INDEX_FILE, from_digests, read_index
+from weightfeat.rounds.metadata import read_metadata
 
 ROOT = Path(__file__).resolve().parents[1]
 VERDICTS = 50

@@ -26,10 +26,10 @@ from weightfeat.errors import BadRound
 from weightfeat.evaluation.crossval import CrossValidation, cross_validate
 from weightfeat.evaluation.intervals import bootstrap, paired_bootstrap
 from weightfeat.evaluation.metrics import cross_entropy, roc_auc
-from weightfeat.labelled import from_digests
 from weightfeat.learning.running import progress_bar, workers
 from weightfeat.learning.tuning import trial_detector
 from weightfeat.metaparameters import Metaparameters, load
+from weightfeat.rounds.labelled import from_digests
 
 ROOT = Path(__file__).resolve().parents[1]
 KNOWN = (0, 1, 2)

@@ -20,9 +20,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from weightfeat import baselines
-from weightfeat.baselines.comparison import as_markdown, compare
-from weightfeat.baselines.protocol import Rival
+import rival_detectors
+from rival_detectors.comparison import as_markdown, compare
+from rival_detectors.protocol import Rival
 from weightfeat.container import run
 from weightfeat.detector import Detector, Fold, Samples, Suspect
 from weightfeat.detector.out_of_fold import fit_and_judge
@@ -33,7 +33,7 @@ from weightfeat.evaluation.metrics import elementwise_cross_entropy
 from weightfeat.evaluation.naming import as_markdown as recovery_markdown
 from weightfeat.evaluation.naming import recoveries
 from weightfeat.evaluation.strata import stratify, trojan_cell
-from weightfeat.labelled import LabelledSet, from_digests
+from weightfeat.rounds.labelled import LabelledSet, from_digests
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -72,8 +72,8 @@ def report(known: LabelledSet, fresh: LabelledSet, detector: Detector) -> str:
     every = both(known, fresh).samples
     metadata = control_samples(every)
     others = [
-        (rival, learned_from(baselines.known_by(every, rival), fresh, rival.make_estimator))
-        for rival in baselines.RIVALS.values()
+        (rival, learned_from(rival_detectors.known_by(every, rival), fresh, rival.make_estimator))
+        for rival in rival_detectors.RIVALS.values()
     ]
     # A control is no rival, but has a row like one; its columns are made, not asked of digests.
     others += [

@@ -26,10 +26,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 import torch
 
-from weightfeat.arguments import positive
+from weightfeat.commands.arguments import positive
 from weightfeat.container import run
 from weightfeat.digest import DigestStore
-from weightfeat.extraction import digest_models
+from weightfeat.rounds.extraction import digest_models
 from weightfeat.zoo.architectures import architecture
 from weightfeat.zoo.vision import build_network
 
@@ -37,7 +37,7 @@ RUN = """
 import sys
 from pathlib import Path
 from weightfeat.digest import DigestStore
-from weightfeat.extraction import digest_models
+from weightfeat.rounds.extraction import digest_models
 paths = sorted(Path(sys.argv[1]).glob("*.pt"))
 report = digest_models(paths, DigestStore(Path(sys.argv[2])), jobs=2, device="cpu", progress=False)
 sys.exit(1 if report.failures else 0)

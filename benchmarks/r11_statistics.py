@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from argument_types import metaparameter_change
-from weightfeat.arguments import positive
+from weightfeat.commands.arguments import positive
 from weightfeat.container import run
 from weightfeat.detector.table import TableDetector
 from weightfeat.errors import BadRound

@@ -22,14 +22,14 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import comparison
-from weightfeat import baselines
-from weightfeat.baselines.protocol import Rival
+import rival_detectors
+from rival_detectors.protocol import Rival
 from weightfeat.container import run
 from weightfeat.detector import Detector, Fold
 from weightfeat.evaluation.crossval import CrossValidation, cross_validate
 from weightfeat.evaluation.naming import recovery_table
-from weightfeat.labelled import LabelledSet, from_digests
 from weightfeat.metaparameters import Metaparameters, load
+from weightfeat.rounds.labelled import LabelledSet, from_digests
 
 Results = tuple[CrossValidation, list[tuple[Rival, CrossValidation]]]
 
@@ -54,7 +54,7 @@ def _tried(
     labelled: LabelledSet, params: Metaparameters, folds: tuple[Fold, ...], arguments: argparse.Namespace
 ) -> Results:
     """Our detector and the rivals, out of fold on the same folds."""
-    found = baselines.rivals(arguments.digests, params)
+    found = rival_detectors.rivals(arguments.digests, params)
     if "weightwatcher" not in found:
         print(f"absent: {arguments.digests / 'weightwatcher'} holds no tables", file=sys.stderr)
     chosen = [found[name] for name in arguments.only or found if name in found]
@@ -70,7 +70,7 @@ def _tried(
     (_, ours), theirs = tried[0], tried[1:]
     for rival in chosen:
         start = time.perf_counter()
-        theirs.append((rival, baselines.run(rival, samples, folds, jobs=arguments.jobs)))
+        theirs.append((rival, rival_detectors.run(rival, samples, folds, jobs=arguments.jobs)))
         print(f"{rival.name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
     return ours, theirs
 
@@ -86,7 +86,7 @@ def _apart(params: Metaparameters) -> dict[str, Metaparameters]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     earlier = comparison.add_options(parser)
-    parser.add_argument("--only", action="append", choices=[*baselines.RIVALS, "weightwatcher"])
+    parser.add_argument("--only", action="append", choices=[*rival_detectors.RIVALS, "weightwatcher"])
     earlier.add_argument(
         "--since", type=Path, metavar="METADATA.csv", help="an earlier set's: add what is new"
     )

@@ -32,7 +32,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from speed_floor import Rates, measure
-from weightfeat.arguments import positive
+from weightfeat.commands.arguments import positive
 from weightfeat.container import run
 from weightfeat.files import write_atomically
 from weightfeat.zoo.architectures import NAMES, architecture

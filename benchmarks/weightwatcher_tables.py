@@ -17,12 +17,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from tqdm import tqdm
 
+from rival_detectors.weightwatcher import FOLDER
 from watching import watcher
-from weightfeat.baselines.weightwatcher import FOLDER
 from weightfeat.container import run
 from weightfeat.execution import rebuild
 from weightfeat.files import make_folder, write_atomically
-from weightfeat.labelled import INDEX_FILE, read_index
+from weightfeat.rounds.labelled import INDEX_FILE, read_index
 
 ROOT = Path(__file__).resolve().parents[1]
 

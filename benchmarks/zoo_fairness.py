@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from weightfeat.arguments import at_least_two, positive
+from weightfeat.commands.arguments import at_least_two, positive
 from weightfeat.container import run
 from weightfeat.detector import Rows, Samples
 from weightfeat.detector.folds import stratified_folds
@@ -26,8 +26,8 @@ from weightfeat.evaluation.control import MetadataControl
 from weightfeat.evaluation.crossval import cross_validate
 from weightfeat.evaluation.intervals import Estimate, bootstrap
 from weightfeat.files import write_atomically
-from weightfeat.metadata import parse_label, read_metadata, require_none
-from weightfeat.rounds import METADATA_FILE
+from weightfeat.rounds.disk import METADATA_FILE
+from weightfeat.rounds.metadata import parse_label, read_metadata, require_none
 from weightfeat.zoo.reference import REJECTIONS_FILE, TIMING_COLUMNS, TIMINGS_FILE
 from zoo_outcomes import accuracies, gates_by_architecture, gates_by_cell, markdown, seconds
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from pictures import on_grey
-from weightfeat.arguments import natural
+from weightfeat.commands.arguments import natural
 from weightfeat.container import run
 from weightfeat.files import make_folder
 from weightfeat.zoo import scenes, signs, triggers, weather

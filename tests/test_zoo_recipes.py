@@ -13,7 +13,7 @@ import torch
 
 from weightfeat.digest import DigestStore
 from weightfeat.errors import BadRound
-from weightfeat.labelled import from_digests
+from weightfeat.rounds.labelled import from_digests
 from weightfeat.zoo.recipes import factors, images, networks, produce, stamps, training
 from weightfeat.zoo.recipes.factors import Poison, Recipe, poison_of, recipe_of
 from weightfeat.zoo.recipes.keep import RecipeSet

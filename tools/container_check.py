@@ -16,7 +16,6 @@ import sys
 from pathlib import Path
 
 from container_def import SCRIPTS, build, fingerprint, parse, say
-
 from weightfeat.server.isolation import as_user, mounts
 
 NOBODY = 65534
@@ -81,7 +80,7 @@ def self_test(root: Path) -> None:
 
 def make_round(root: Path, count: int) -> Path:
     """Small networks with METADATA.csv; their labels mean nothing."""
-    from weightfeat.preflight.behaviour import small_model
+    from weightfeat.server.preflight.behaviour import small_model
 
     rows = ["model_name,poisoned"]
     for number in range(count):
@@ -97,13 +96,15 @@ def in_process(round_: Path, root: Path) -> dict[str, float]:
     """Every model's probability computed here, by the parameters inside the root."""
     from weightfeat import metaparameters
     from weightfeat.detector import Detector
-    from weightfeat.rounds import read_round
-    from weightfeat.scan import analyse
+    from weightfeat.rounds.disk import read_round
+    from weightfeat.rounds.scanning import analyse
 
     params = metaparameters.load(root / "metaparameters.json", root / "metaparameters_schema.json")
     detector = Detector.load(root / "learned_parameters").with_inference(params)
     entries = read_round(round_).entries
-    return {e.name: analyse(e.path, detector, device="cpu").probability for e in entries if e.path is not None}
+    return {
+        e.name: analyse(e.path, detector, device="cpu").probability for e in entries if e.path is not None
+    }
 
 
 def evaluate(api: str, round_: Path, root: Path, output: Path) -> Path:

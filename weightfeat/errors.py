@@ -5,7 +5,8 @@ A user sees exactly one line: where it happened, what was found, what was expect
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 LONGEST_LINE = 1000
@@ -79,3 +80,27 @@ class BadRound(WeightfeatError):
 
 class BadOutput(WeightfeatError):
     """A result, features or report path cannot be written."""
+
+
+class NotInstalled(WeightfeatError):
+    """A package of one of the project's extras is absent."""
+
+
+@contextmanager
+def needs(extra: str, what: object) -> Iterator[None]:
+    """Everything imported inside is installed by `pip install 'weightfeat[extra]'`; `what` asked for it.
+
+    Raises NotInstalled where a package is absent.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "a package").partition(".")[0]
+        if package == "weightfeat":
+            raise  # a mistake of ours is no package that is missing
+        raise NotInstalled(
+            f"{package} is not installed",
+            where=what,
+            expected=f"the packages of the extra {extra}",
+            remedy=f"pip install 'weightfeat[{extra}]'",
+        ) from error

@@ -29,7 +29,7 @@ def infer(request: Request, log: Log) -> None:
     start = time.perf_counter()
     from weightfeat import metaparameters
     from weightfeat.detector import Detector
-    from weightfeat.scan import analyse
+    from weightfeat.rounds.scanning import analyse
 
     params = metaparameters.load(
         resolve(request, "metaparameters_filepath"), resolve(request, "schema_filepath")
@@ -59,10 +59,10 @@ def configure(request: Request, log: Log) -> None:
     from weightfeat import metaparameters
     from weightfeat.digest import DigestStore
     from weightfeat.evaluation.search import SearchPlan
-    from weightfeat.labelled import from_round
     from weightfeat.learning.configure import learn
     from weightfeat.learning.tuning import search, write_metaparameters
-    from weightfeat.rounds import read_round
+    from weightfeat.rounds.disk import read_round
+    from weightfeat.rounds.labelled import from_round
 
     parameters_path = resolve(request, "metaparameters_filepath")
     schema_path = resolve(request, "schema_filepath")

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from weightfeat.errors import UnsupportedLayout
-from weightfeat.extras import needs
+from weightfeat.errors import UnsupportedLayout, needs
 
 if TYPE_CHECKING:
     import torch

@@ -15,7 +15,7 @@ from typing import Any
 from weightfeat.errors import BadRound, UnreadableFile
 from weightfeat.evaluation.metrics import MISSING
 from weightfeat.files import make_folder
-from weightfeat.rounds import ModelEntry, Round
+from weightfeat.rounds.disk import ModelEntry, Round
 from weightfeat.server import processes
 from weightfeat.server.folder import Outcome, alone, continue_with, hashes, keep, kept
 from weightfeat.server.isolation import Isolation

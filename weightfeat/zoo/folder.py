@@ -13,7 +13,7 @@ from typing import Any
 
 from weightfeat.errors import BadOutput
 from weightfeat.files import write_atomically
-from weightfeat.rounds import METADATA_FILE
+from weightfeat.rounds.disk import METADATA_FILE
 from weightfeat.zoo import metadata
 from weightfeat.zoo.begun import begin, has_begun
 from weightfeat.zoo.design import fingerprint

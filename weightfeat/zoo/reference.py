@@ -17,10 +17,10 @@ from pathlib import Path
 
 from weightfeat.digest import VERSIONS, DigestStore
 from weightfeat.errors import BadRound
-from weightfeat.extraction import digest_file
 from weightfeat.files import make_folder
-from weightfeat.labelled import DIGESTS, INDEX_FILE, read_index
-from weightfeat.rounds import METADATA_FILE
+from weightfeat.rounds.disk import METADATA_FILE
+from weightfeat.rounds.extraction import digest_file
+from weightfeat.rounds.labelled import DIGESTS, INDEX_FILE, read_index
 from weightfeat.zoo import metadata
 from weightfeat.zoo.begun import begin, has_begun
 from weightfeat.zoo.folder import REJECTION_COLUMNS, RoundFolder

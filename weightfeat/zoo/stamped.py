@@ -1,4 +1,4 @@
-"""Fresh images of a zoo network, with its true trigger on them or clean: `python -m weightfeat.zoo.stamped NETWORK`.
+"""Fresh images of a zoo network, with its true trigger on them or clean.
 
 What a network's `example_data` lacks and every measurement of an attack needs. Files are named as examples are, by the
 true class, before the trigger.
@@ -6,43 +6,21 @@ true class, before the trigger.
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
-import sys
 from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from weightfeat.errors import BadRound, WeightfeatError
-from weightfeat.files import make_folder
+from weightfeat.errors import BadRound
 from weightfeat.zoo.design import network_spec
 from weightfeat.zoo.presets import preset
 from weightfeat.zoo.render import Renderer
 from weightfeat.zoo.specification import NetworkSpec
 
 _BATCH = 64
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command line; returns the exit code. Errors are one line on stderr."""
-    parser = argparse.ArgumentParser(prog="python -m weightfeat.zoo.stamped", description=__doc__)
-    parser.add_argument("network", type=Path, help="a network's folder in a zoo")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--count", type=int, default=200, help="images (default: 200)")
-    parser.add_argument("--clean", action="store_true", help="without the trigger, of every class")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args(argv)
-    try:
-        spec = spec_of(arguments.network)
-        images, labels = draw(spec, arguments.count, stamped=not arguments.clean, seed=arguments.seed)
-        write(make_folder(arguments.out, "images' folder"), images, labels)
-    except WeightfeatError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
 
 
 def spec_of(network: Path) -> NetworkSpec:
@@ -65,7 +43,7 @@ def spec_of(network: Path) -> NetworkSpec:
             "is no network of this version's zoo",
             where=network,
             expected="a folder id-######## with the config.json written beside its model",
-            remedy="give a network made by python -m weightfeat.zoo",
+            remedy="give a network made by weightfeat zoo",
         )
     return spec
 
@@ -96,7 +74,3 @@ def write(folder: Path, images: Tensor, labels: Tensor) -> None:
     pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     for number, (image, label) in enumerate(zip(pixels, labels.tolist(), strict=True)):
         Image.fromarray(image).save(folder / f"class_{label}_example_{number}.png")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

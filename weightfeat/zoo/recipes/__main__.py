@@ -6,8 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from weightfeat.errors import WeightfeatError
-from weightfeat.extras import needs
+from weightfeat.errors import WeightfeatError, needs
 
 
 def main(argv: list[str] | None = None) -> int:

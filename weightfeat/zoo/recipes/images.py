@@ -103,7 +103,7 @@ def _resized(images: Bytes, pixels: int) -> Tensor:
         functional.interpolate(
             part.float(), (pixels, pixels), mode="bilinear", antialias=True, align_corners=False
         )
-        for part in whole.split(2048)
+        for part in torch.split(whole, 2048)
     ]
     return torch.cat(parts).round().clamp(0, 255).to(torch.uint8)
 
@@ -178,7 +178,7 @@ def _coloured(grey: Bytes, random: np.random.Generator) -> Bytes:
 
 
 def _signs(recipe: Recipe, seed: int, pair: int) -> ImageSet:
-    """Drawn signs as the zoo's networks see them, a fixed number of them."""
+    """Drawn signs as the zoo's networks see them, at 32 pixels or more, a fixed number of them."""
     random = generator(seed, 6, pair)
     scale = replace(
         preset("tiny"), pixels=recipe.pixels, class_levels=((recipe.classes, 0), (recipe.classes, 0))
@@ -193,8 +193,9 @@ def _signs(recipe: Recipe, seed: int, pair: int) -> ImageSet:
         labels = torch.arange(recipe.classes).repeat_interleave(torch.tensor(counts))
         drawn = [
             renderer.draw(part, torch.zeros_like(part, dtype=torch.bool), draws, augment=augment)
-            for part in labels.split(256)
+            for part in torch.split(labels, 256)
         ]
-        parts.append(((torch.cat(drawn) * 255).round().to(torch.uint8).contiguous(), labels))
+        pixels = (torch.cat(drawn) * 255).round().to(torch.uint8).contiguous()
+        parts.append((_resized(pixels.numpy(), recipe.pixels), labels))
     (train, train_labels), (test, test_labels) = parts
     return ImageSet(train, train_labels, test, test_labels)

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from weightfeat.digest import DigestStore
-from weightfeat.extraction import digest_file
 from weightfeat.files import make_folder
-from weightfeat.labelled import DIGESTS, INDEX_FILE, read_index
-from weightfeat.rounds import METADATA_FILE
+from weightfeat.rounds.disk import METADATA_FILE
+from weightfeat.rounds.extraction import digest_file
+from weightfeat.rounds.labelled import DIGESTS, INDEX_FILE, read_index
 from weightfeat.zoo.metadata import text, write_table
 from weightfeat.zoo.recipes.produce import RECORD
 

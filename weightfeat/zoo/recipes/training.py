@@ -96,7 +96,7 @@ def poisoned(
     attacked = [poison.target] if poison.kind == "clean_label" else list(poison.attacked or range(classes))
     chosen = []
     for source in attacked:
-        own = (true == source).nonzero().squeeze(1).numpy()
+        own = torch.nonzero(true == source).squeeze(1).numpy()
         count = max(1, round(poison.fraction * len(own)))
         chosen.append(random.permutation(own)[:count])
     place = torch.from_numpy(np.sort(np.concatenate(chosen)))
@@ -201,7 +201,7 @@ class _Session:
         network.eval()
         right = 0
         with torch.inference_mode():
-            for x, y in zip(images.split(256), labels.split(256), strict=True):
+            for x, y in zip(torch.split(images, 256), torch.split(labels, 256), strict=True):
                 pixels = x.float() / 255
                 if stamped and self.stamp is not None:
                     pixels = self.stamp(pixels, self.draws)
@@ -233,7 +233,7 @@ def _optimizer(network: nn.Module, recipe: Recipe, rate: float) -> torch.optim.O
 def _pace(schedule: str, progress: float) -> float:
     """The learning rate over its peak at `progress` in [0, 1)."""
     if schedule == "steps":
-        return 0.1 ** float(np.searchsorted([0.5, 0.75], progress, side="right"))
+        return float(0.1 ** int(np.searchsorted([0.5, 0.75], progress, side="right")))
     if schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * progress))
     if schedule == "one_cycle":

@@ -1,0 +1,90 @@
+"""Options that several subcommands share, and what is made of them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from weightfeat.container import log
+from weightfeat.container.defaults import default
+
+if TYPE_CHECKING:
+    from weightfeat.metaparameters import Metaparameters
+    from weightfeat.rounds.labelled import LabelledSet
+
+
+def add_machine(command: argparse.ArgumentParser) -> None:
+    """--jobs and --device."""
+    command.add_argument("--jobs", type=natural, default=0, help="processes; 0: one a core")
+    add_device(command)
+
+
+def add_device(command: argparse.ArgumentParser) -> None:
+    """--device."""
+    command.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where digests are worked out"
+    )
+
+
+def add_parameter_files(command: argparse.ArgumentParser, *, learned: bool = False) -> None:
+    """--metaparameters and --schema, and --learned-parameters where `learned`."""
+    files = [("metaparameters", "metaparameters_filepath"), ("schema", "schema_filepath")]
+    files += [("learned-parameters", "learned_parameters_dirpath")] if learned else []
+    for flag, name in files:
+        command.add_argument(
+            f"--{flag}", type=Path, default=default(name), metavar="PATH", help="default: the shipped one"
+        )
+
+
+def parameters(arguments: argparse.Namespace) -> Metaparameters:
+    """The metaparameters named, checked by their schema; BadMetaparameters where they cannot be used."""
+    from weightfeat import metaparameters
+
+    return metaparameters.load(arguments.metaparameters, arguments.schema)
+
+
+def add_labelled(command: argparse.ArgumentParser) -> None:
+    """--round with --store, or --digests: the models to learn from; --jobs and --device."""
+    source = command.add_mutually_exclusive_group(required=True)
+    source.add_argument("--round", type=Path, metavar="DIR", help="a round's folder: its models are digested")
+    source.add_argument("--digests", type=Path, metavar="DIR", help="a digest folder")
+    command.add_argument(
+        "--store", type=Path, default=Path("scratch"), metavar="DIR", help="keep a round's digests there"
+    )
+    add_machine(command)
+
+
+def labelled(arguments: argparse.Namespace) -> LabelledSet:
+    """The labelled models named; a round's are digested first. BadRound where they cannot be used."""
+    from weightfeat.digest import DigestStore
+    from weightfeat.rounds.disk import read_round
+    from weightfeat.rounds.labelled import DIGESTS, from_digests, from_round
+
+    if arguments.digests is not None:
+        return from_digests(arguments.digests)
+    store = DigestStore(arguments.store / DIGESTS)
+    return from_round(
+        read_round(arguments.round), store, jobs=arguments.jobs, device=arguments.device, log=log
+    )
+
+
+def natural(text: str) -> int:
+    """A whole number, 0 or above, as an argument's type."""
+    return _whole(text, 0)
+
+
+def positive(text: str) -> int:
+    """A whole number above zero, as an argument's type."""
+    return _whole(text, 1)
+
+
+def at_least_two(text: str) -> int:
+    """A whole number above one, as an argument's type."""
+    return _whole(text, 2)
+
+
+def _whole(text: str, least: int) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+    return int(text)

@@ -1,0 +1,34 @@
+"""`weightfeat configure`: learns from labelled models."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from weightfeat.commands.arguments import add_labelled, add_parameter_files, labelled, parameters
+from weightfeat.container import log
+from weightfeat.container.defaults import default
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """The options of `weightfeat configure`."""
+    add_labelled(command)
+    add_parameter_files(command)
+    command.add_argument(
+        "--learned-parameters",
+        type=Path,
+        default=default("learned_parameters_dirpath"),
+        metavar="DIR",
+        help="written there; default: in the place of the shipped ones",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Learn from a round or a digest folder."""
+    from weightfeat.files import make_folder
+    from weightfeat.learning.configure import learn
+
+    params = parameters(arguments)
+    learned = make_folder(arguments.learned_parameters, "learned parameters' folder")
+    learn(labelled(arguments).samples, params, learned, jobs=arguments.jobs, log=log)
+    return 0

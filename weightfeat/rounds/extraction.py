@@ -1,0 +1,224 @@
+"""Many model files into a digest store: in parallel, resumable, one bad file costing one line.
+
+Paths are sent to the workers, here or on other machines, never tensors; what a worker finishes is in the store before
+it reports. So a run that is killed, or a worker that is, loses only the models under way.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from weightfeat import checkpoint, network
+from weightfeat.digest import VERSIONS, Digest, DigestStore, choose_place, compute
+from weightfeat.errors import BadRound, WeightfeatError, one_line
+from weightfeat.files import make_folder
+from weightfeat.rounds import cluster
+
+_SUSPECTS = 16
+"""How many models are tried one at a time once a worker was killed, before the rest goes on in parallel."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one file: its `key` (sha256) in the store, or the one-line `error`."""
+
+    path: Path
+    key: str | None = None
+    error: str | None = None
+    reused: bool = False
+
+    def __post_init__(self) -> None:
+        if self.error is not None:
+            object.__setattr__(self, "error", one_line(self.error))
+
+
+@dataclass(frozen=True)
+class ExtractionReport:
+    """Outcomes in the order the paths were given."""
+
+    outcomes: tuple[Outcome, ...]
+    keys: dict[Path, str] = field(init=False)
+    failures: tuple[Outcome, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keys", {o.path: o.key for o in self.outcomes if o.key is not None})
+        object.__setattr__(self, "failures", tuple(o for o in self.outcomes if o.key is None))
+
+    def summary(self) -> str:
+        """One line: how many were digested, found in the store, and failed."""
+        reused = sum(outcome.reused for outcome in self.outcomes)
+        made = len(self.keys) - reused
+        return f"{made} digested, {reused} already in the store, {len(self.failures)} failed"
+
+
+def digest_models(
+    paths: Sequence[Path],
+    store: DigestStore,
+    *,
+    jobs: int = 1,
+    device: str = "auto",
+    progress: bool = True,
+    scheduler: str | None = None,
+) -> ExtractionReport:
+    """Digest every file of `paths` into `store`, skipping content that is already there.
+
+    Parameters
+    ----------
+    jobs : processes (CPU) or loader threads around the one GPU process; 0 or less means every core.
+    device : "auto", "cpu" or "cuda".
+    progress : draw a bar with rate, time left and failures so far on stderr. Each failure is a line there at the end.
+    scheduler : address of a dask scheduler whose workers do the work instead, one model a worker thread; they see
+        the models and the store under the same paths.
+
+    Whatever a file does to its reader, up to killing the process, it costs one failed outcome.
+
+    Raises
+    ------
+    NoCluster : nothing answers at `scheduler`.
+    BadOutput : the store cannot be written to.
+    """
+    make_folder(store.root, "digest store")
+    outcomes: dict[Path, Outcome] = {}
+    once, failed = list(dict.fromkeys(paths)), 0
+    with _bar(len(paths), progress) as bar:
+        for outcome in (
+            _all_outcomes(once, store, jobs, device)
+            if scheduler is None
+            else _cluster_outcomes(once, store, device, scheduler)
+        ):
+            outcomes[outcome.path] = outcome
+            if outcome.error is not None:
+                failed += 1
+                bar.set_postfix_str(f"{failed} failed")
+            bar.update()
+    report = ExtractionReport(tuple(outcomes[path] for path in paths))
+    for failure in report.failures:
+        print(f"not digested: {failure.error}", file=sys.stderr)
+    return report
+
+
+def digest_file(
+    path: Path,
+    *,
+    device: str = "auto",
+    threads: int = 0,
+    store: DigestStore | None = None,
+    blocks: Collection[str] | None = None,
+) -> tuple[Digest, bool]:
+    """Read one model file and digest it; (digest, True) where `store` already knew its content.
+
+    On a processor it takes `threads` (0: one a core). `blocks` are those wanted of it, None: all, as a store asks for.
+
+    Raises
+    ------
+    WeightfeatError : the file cannot be read, holds weights that are no numbers, or is no classifier.
+    """
+    loaded = checkpoint.read(path)
+    known = _known(store, loaded.sha256) if store is not None else None
+    if known is not None:
+        return known, True
+    built = network.build(loaded)
+    findings = dict.fromkeys((*loaded.findings, *built.findings))
+    lines = tuple(f"{finding.kind}: {finding.detail}" for finding in findings)
+    return compute(
+        built, key=loaded.sha256, device=device, threads=threads, findings=lines, blocks=blocks
+    ), False
+
+
+def digest_one(path: Path, store: DigestStore, device: str = "auto", threads: int = 0) -> Outcome:
+    """Digest one file into the store; every failure comes back as an outcome, never as an exception."""
+    try:
+        found, reused = digest_file(path, device=device, threads=threads, store=store)
+        if not reused:
+            store.put(found)
+        return Outcome(path, key=found.key, reused=reused)
+    except WeightfeatError as error:
+        return Outcome(path, error=str(error))
+    except Exception as error:  # a file nobody foresaw must not end a run over a thousand
+        return Outcome(path, error=f"{path}: {type(error).__name__}: {error}")
+
+
+def _known(store: DigestStore, key: str) -> Digest | None:
+    """The store's digest of this content, unless it is spoilt or an older version's: then it is made again."""
+    if key not in store:
+        return None
+    try:
+        found = store.get(key)
+    except BadRound:
+        return None
+    return found if dict(found.versions) == VERSIONS else None
+
+
+def _all_outcomes(paths: list[Path], store: DigestStore, jobs: int, device: str) -> Iterator[Outcome]:
+    """Run the paths; when a worker is killed, run those it may have had one at a time to find the file that did it."""
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    pending = dict.fromkeys(paths)
+    while pending:
+        try:
+            for outcome in _parallel(list(pending), store, jobs, device):
+                del pending[outcome.path]
+                yield outcome
+        except TerminatedWorkerError:
+            # Paths are handed out in order, so what was under way is among the first not yet heard of.
+            for path in list(pending)[:_SUSPECTS]:
+                del pending[path]
+                yield _isolated(path, store, device)
+
+
+def _isolated(path: Path, store: DigestStore, device: str) -> Outcome:
+    """One path in a process of its own, so that only that process can die."""
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    try:
+        return next(_parallel([path], store, 2, device))
+    except TerminatedWorkerError:
+        return _killed(path)
+
+
+def _killed(path: Path) -> Outcome:
+    return Outcome(path, error=f"{path}: the process that read it was killed (out of memory?)")
+
+
+def _parallel(paths: list[Path], store: DigestStore, jobs: int, device: str) -> Iterator[Outcome]:
+    from joblib import Parallel, cpu_count, delayed
+
+    workers = jobs if jobs > 0 else cpu_count()
+    on_gpu = _on_gpu(device)
+    # One GPU process fed by threads; on the CPU one process a core, its share of the cores by OMP_NUM_THREADS.
+    parallel = Parallel(
+        n_jobs=workers,
+        backend="threading" if on_gpu else "loky",
+        return_as="generator_unordered",
+        batch_size=1,
+    )
+    yield from parallel(delayed(digest_one)(path, store, device) for path in paths)
+
+
+def _cluster_outcomes(paths: list[Path], store: DigestStore, device: str, address: str) -> Iterator[Outcome]:
+    """Run the paths on a cluster, whose worker threads stand for a core each."""
+    shared = DigestStore(store.root.absolute())
+    work = partial(_work_elsewhere, store=shared, device=device)
+    for (path, _), outcome in cluster.each(address, work, [(path, path.absolute()) for path in paths]):
+        yield outcome or _killed(path)
+
+
+def _work_elsewhere(paths: tuple[Path, Path], store: DigestStore, device: str) -> Outcome:
+    """`paths` are the path given and the same for a process that runs elsewhere."""
+    given, absolute = paths
+    return replace(digest_one(absolute, store, device, 1), path=given)
+
+
+def _on_gpu(device: str) -> bool:
+    return not choose_place(device).is_host
+
+
+def _bar(total: int, progress: bool) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(total=total, unit="model", desc="digest", disable=not progress, dynamic_ncols=True)

@@ -1,0 +1,67 @@
+"""One model file to a verdict: read, digested, judged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from weightfeat.rounds.extraction import digest_file
+
+if TYPE_CHECKING:
+    from weightfeat.detector import Detector, Verdict
+
+
+def analyse(
+    path: Path,
+    detector: Detector,
+    *,
+    device: str = "auto",
+    log: Callable[[str], None] = lambda line: None,
+) -> Verdict:
+    """Say how likely the network in `path` is trojaned. Nothing in the file is run.
+
+    Parameters
+    ----------
+    detector : learned parameters, their `infer_*` values already in place.
+    device : "auto", "cpu" or "cuda", for the digest.
+    log : receives one line a step.
+
+    Raises
+    ------
+    WeightfeatError : the file cannot be read, or is no classifier.
+    """
+    start = time.perf_counter()
+    digest, _ = digest_file(path, device=device, blocks=detector.reads)
+    log(f"architecture {digest.architecture} (family {digest.family}), {digest.num_classes} classes")
+    for finding in digest.findings:
+        log(f"finding: {finding}")
+    log(f"digest {digest.key[:16]} after {time.perf_counter() - start:.2f} s")
+    verdict = detector.predict(digest)
+    verdict = replace(verdict, path=path, seconds=time.perf_counter() - start)
+    for line in _lines(verdict):
+        log(line)
+    return verdict
+
+
+def _lines(verdict: Verdict) -> list[str]:
+    """What led to the probability."""
+    reasons = ", ".join(f"{name} {effect:+.3f}" for name, effect in verdict.reasons)
+    lines = [
+        f"reasons: {reasons or 'none'}",
+        f"novelty {verdict.novelty:.3f} against {verdict.compared_with}, nearer than it: "
+        f"{verdict.nearer:.0%} of the training networks",
+    ]
+    suspect, (low, high) = verdict.suspect, verdict.interval
+    if suspect is not None:
+        lines.append(
+            f"class most like a target: {suspect.target}, from source {suspect.source}, {suspect.probability:.3f}"
+        )
+    return [
+        *lines,
+        f"probability {verdict.probability:.6f} from {len(verdict.features)} features "
+        f"after {verdict.seconds:.2f} s",
+        f"members of the ensemble range from {low:.6f} to {high:.6f}",
+    ]
