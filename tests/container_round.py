@@ -23,11 +23,11 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 QUICK = {
     "train_num_trees": 10,
     "train_ensemble_size": 1,
-    "train_calibration_folds": 2,
+    "train_folds": 2,
     "train_min_child_samples": 1,
     "train_search_trials": 2,
 }
-QUICK_SEARCH = {"train_num_trees": (10, 20), "train_ensemble_size": (1, 2), "train_calibration_folds": (2, 3)}
+QUICK_SEARCH = {"train_num_trees": (10, 20), "train_ensemble_size": (1, 2), "train_folds": (2, 3)}
 
 
 def small_network(seed: int, *, poisoned: bool = False, classes: int = 6) -> nn.Module:

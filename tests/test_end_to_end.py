@@ -95,7 +95,7 @@ def test_configure_and_detect_find_it(trained: Path, tmp_path: Path) -> None:
         "train_ensemble_size": 2,
         "train_num_trees": 60,
         "train_min_child_samples": 2,
-        "train_calibration_folds": 3,
+        "train_folds": 3,
     }
     (tmp_path / "metaparameters.json").write_text(json.dumps(values))
     (tmp_path / "learned").mkdir()

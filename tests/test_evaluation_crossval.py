@@ -5,19 +5,20 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
+from weightfeat.detector import Fold, Rows, Samples
+from weightfeat.detector.folds import stratified_folds
 from weightfeat.errors import BadMetaparameters, BadOutput
 from weightfeat.evaluation import metrics
-from weightfeat.evaluation.control import control_features, cross_validate_controls
+from weightfeat.evaluation.control import control_samples, cross_validate_controls
 from weightfeat.evaluation.crossval import CrossValidation, cross_validate
-from weightfeat.evaluation.folds import Fold, leave_one_out_folds, stratified_folds
+from weightfeat.evaluation.folds import leave_one_out_folds
 from weightfeat.evaluation.intervals import bootstrap
 from weightfeat.evaluation.report import as_json, as_predictions, as_table, summarise, write
 
@@ -27,15 +28,14 @@ ARCHITECTURES = ("resnet18", "vgg11_bn", "shufflenet_v2_x1_0")
 class Linear:
     """p = sigmoid of the projection on the line through the two labels' means; of the detector's form."""
 
-    def fit(
-        self, X: pd.DataFrame, y: np.ndarray, *, architecture: Any, family: Any, groups: Any = None
-    ) -> Linear:
-        clean, trojaned = (X.to_numpy()[y == label].mean(axis=0) for label in (0, 1))
+    def fit(self, samples: Samples) -> Linear:
+        X, y = samples.rows(()).values, samples.y
+        clean, trojaned = (X[y == label].mean(axis=0) for label in (0, 1))
         self.direction, self.middle = trojaned - clean, (trojaned + clean) / 2
         return self
 
-    def predict_proba(self, X: pd.DataFrame, *, architecture: Any, family: Any) -> np.ndarray:
-        p = 1 / (1 + np.exp(-(X.to_numpy() - self.middle) @ self.direction))
+    def predict_proba(self, samples: Samples) -> np.ndarray:
+        p = 1 / (1 + np.exp(-(samples.rows(()).values - self.middle) @ self.direction))
         return np.column_stack([1 - p, p])
 
 
@@ -45,49 +45,55 @@ class Canary:
     def __init__(self, log: list[dict[str, Any]]) -> None:
         self.log = log
 
-    def fit(
-        self, X: pd.DataFrame, y: np.ndarray, *, architecture: Any, family: Any, groups: Any = None
-    ) -> Canary:
-        seen = {
-            "fitted": list(X.index),
-            "y": list(y),
-            "architecture": architecture,
-            "family": family,
-            "groups": groups,
-        }
-        self.log.append(seen)
+    def fit(self, samples: Samples) -> Canary:
+        self.log.append({"fitted": samples})
         return self
 
-    def predict_proba(self, X: pd.DataFrame, *, architecture: Any, family: Any) -> np.ndarray:
-        self.log[-1] |= {"tested": list(X.index), "test_architecture": architecture, "test_family": family}
-        return np.full((len(X), 2), 0.5)
+    def predict_proba(self, samples: Samples) -> np.ndarray:
+        self.log[-1] |= {"tested": samples}
+        return np.full((len(samples), 2), 0.5)
 
 
-def population(n: int = 60, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray, list[str], list[str]]:
-    """Features of which the first tells the label, then labels, architectures and families."""
+def population(n: int = 60, seed: int = 0, groups: list[str] | None = None) -> Samples:
+    """Networks with four features, of which the first tells the label."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % 2
-    X = pd.DataFrame(rng.normal(size=(n, 4)), index=[f"id-{i:08d}" for i in range(n)], columns=list("abcd"))
-    X["a"] += 2.0 * y
+    X = rng.normal(size=(n, 4))
+    X[:, 0] += 2.0 * y
     architectures = [ARCHITECTURES[i // 2 % 3] for i in range(n)]
-    return X, y, architectures, [name.split("_")[0] for name in architectures]
+    families = [name.split("_")[0] for name in architectures]
+    names = [f"id-{i:08d}" for i in range(n)]
+    return Samples.of_table(Rows.of(list("abcd"), X, architectures, families), y, names=names, group=groups)
+
+
+class Counted(Samples):
+    """Networks of which the number of classes is known beside a table."""
+
+    counts: tuple[float, ...] = ()
+
+    @property
+    def class_counts(self) -> tuple[float, ...]:
+        return tuple(self.counts)
+
+
+def counted(samples: Samples, counts: list[float]) -> Samples:
+    found = Counted(**{field.name: getattr(samples, field.name) for field in fields(Samples)})
+    object.__setattr__(found, "counts", tuple(counts))
+    return found
 
 
 def validate(
     folds: Sequence[Fold] | None = None, jobs: int = 1, permute: int | None = None
 ) -> CrossValidation:
-    X, y, architectures, families = population()
+    samples = population()
     if permute is not None:
-        y = np.random.default_rng(permute).permutation(y)
-    folds = folds or stratified_folds(y, architectures, n_folds=3, n_repeats=2)
-    return cross_validate(X, y, architectures, families, None, Linear, folds, jobs=jobs)
+        samples = replace(samples, y=np.random.default_rng(permute).permutation(samples.y))
+    folds = folds or stratified_folds(samples, n_folds=3, n_repeats=2)
+    return cross_validate(samples, Linear, folds, jobs=jobs)
 
 
-def controls(cv: CrossValidation, folds: Sequence[Fold]) -> dict[str, CrossValidation]:
-    _, y, architectures, families = population()
-    return cross_validate_controls(
-        cv.names, y, architectures, families, [5.0 + i % 7 for i in range(60)], folds
-    )
+def controls(folds: Sequence[Fold]) -> dict[str, CrossValidation]:
+    return cross_validate_controls(counted(population(), [5.0 + i % 7 for i in range(60)]), folds)
 
 
 def metadata_rows(n: int = 60) -> list[dict[str, str]]:
@@ -100,31 +106,30 @@ def metadata_rows(n: int = 60) -> list[dict[str, str]]:
 
 
 def test_no_row_or_label_of_a_tested_model_reaches_fit() -> None:
-    X, y, architectures, families = population(24)
-    groups = [f"seed{i // 2}" for i in range(24)]
-    folds = stratified_folds(y, architectures, groups, n_folds=4, n_repeats=3)
+    samples = population(24, groups=[f"seed{i // 2}" for i in range(24)])
+    folds = stratified_folds(samples, n_folds=4, n_repeats=3)
     log: list[dict[str, Any]] = []
-    cross_validate(X, y, architectures, families, groups, lambda: Canary(log), folds)
+    cross_validate(samples, lambda: Canary(log), folds)
     assert len(log) == 12
     for seen, fold in zip(log, folds, strict=True):
-        assert seen["fitted"] == [X.index[i] for i in fold.train]
-        assert seen["tested"] == [X.index[i] for i in fold.test]
-        assert not set(seen["fitted"]) & set(seen["tested"])
-        assert seen["y"] == [y[i] for i in fold.train]
-        assert seen["architecture"] == [architectures[i] for i in fold.train]
-        assert seen["test_family"] == [families[i] for i in fold.test]
-        assert not set(seen["groups"]) & {groups[i] for i in fold.test}
+        learned, tested = seen["fitted"], seen["tested"]
+        assert learned.names == tuple(samples.names[i] for i in fold.train)
+        assert tested.names == tuple(samples.names[i] for i in fold.test)
+        assert not set(learned.names) & set(tested.names)
+        assert list(learned.y) == list(samples.y[fold.train])
+        assert learned.architecture == tuple(samples.architecture[i] for i in fold.train)
+        assert tested.family == tuple(samples.family[i] for i in fold.test)
+        assert not set(learned.group) & set(tested.group)
 
 
 def test_folds_of_the_same_rows_are_fitted_once() -> None:
-    X, y, architectures, families = population(24)
-    folds = stratified_folds(y, architectures, n_folds=4, n_repeats=1)
+    samples = population(24)
+    folds = stratified_folds(samples, n_folds=4, n_repeats=1)
     log: list[dict[str, Any]] = []
     steps: list[tuple[int, int]] = []
     twice = [*folds, *(replace(fold, repeat=1, name=f"again {fold.name}") for fold in folds)]
     cross_validate(
-        *(X, y, architectures, families, None, lambda: Canary(log), twice),
-        progress=lambda done, total: steps.append((done, total)),
+        samples, lambda: Canary(log), twice, progress=lambda done, total: steps.append((done, total))
     )
     assert len(log) == 4
     assert steps[-1] == (4, 4)
@@ -135,17 +140,16 @@ def test_folds_of_the_same_rows_are_fitted_once() -> None:
 
 
 def validate_with(folds: Sequence[Fold]) -> CrossValidation:
-    X, y, architectures, families = population(24)
-    return cross_validate(X, y, architectures, families, None, Linear, folds)
+    return cross_validate(population(24), Linear, folds)
 
 
 def test_labels_of_tested_models_do_not_change_their_probability() -> None:
-    X, y, architectures, families = population()
-    folds = stratified_folds(y, architectures, n_folds=5, n_repeats=1)
-    before = cross_validate(X, y, architectures, families, None, Linear, folds)
-    flipped = y.copy()
-    flipped[folds[0].test] = 1 - y[folds[0].test]
-    after = cross_validate(X, flipped, architectures, families, None, Linear, folds)
+    samples = population()
+    folds = stratified_folds(samples, n_folds=5, n_repeats=1)
+    before = cross_validate(samples, Linear, folds)
+    flipped = samples.y.copy()
+    flipped[folds[0].test] = 1 - flipped[folds[0].test]
+    after = cross_validate(replace(samples, y=flipped), Linear, folds)
     np.testing.assert_array_equal(
         after.probabilities[0, folds[0].test], before.probabilities[0, folds[0].test]
     )
@@ -173,48 +177,39 @@ def test_jobs_and_runs_do_not_change_the_result() -> None:
 class Refusing(Linear):
     """Refuses whatever it is given."""
 
-    def fit(self, X: pd.DataFrame, y: np.ndarray, **others: Any) -> Linear:
+    def fit(self, samples: Samples) -> Linear:
         raise BadMetaparameters("is 3", where="train_x", expected="less", remedy="lower it")
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_refusal_in_a_worker_arrives_as_it_is(jobs: int) -> None:
-    X, y, architectures, families = population(12)
-    folds = stratified_folds(y, architectures, n_folds=3, n_repeats=1)
+    samples = population(12)
+    folds = stratified_folds(samples, n_folds=3, n_repeats=1)
     with pytest.raises(BadMetaparameters, match="train_x: is 3; expected less; lower it"):
-        cross_validate(X, y, architectures, families, None, Refusing, folds, jobs=jobs)
+        cross_validate(samples, Refusing, folds, jobs=jobs)
 
 
 def test_progress_counts_every_fold() -> None:
-    X, y, architectures, families = population(12)
-    folds = stratified_folds(y, architectures, n_folds=3, n_repeats=2)
+    samples = population(12)
+    folds = stratified_folds(samples, n_folds=3, n_repeats=2)
     steps: list[tuple[int, int]] = []
-    cross_validate(
-        X,
-        y,
-        architectures,
-        families,
-        None,
-        Linear,
-        folds,
-        progress=lambda done, total: steps.append((done, total)),
-    )
+    cross_validate(samples, Linear, folds, progress=lambda done, total: steps.append((done, total)))
     assert steps == [(i, 6) for i in range(1, 7)]
 
 
 def test_leave_one_architecture_out_tests_each_architecture_by_the_others() -> None:
-    X, y, architectures, families = population()
+    samples = population()
     log: list[dict[str, Any]] = []
-    folds = leave_one_out_folds(y, architectures)
-    cv = cross_validate(X, y, architectures, families, None, lambda: Canary(log), folds)
+    cv = cross_validate(samples, lambda: Canary(log), leave_one_out_folds(samples, samples.architecture))
     assert cv.fold_names == tuple(sorted(ARCHITECTURES))
     for seen in log:
-        assert not set(seen["architecture"]) & set(seen["test_architecture"])
+        assert not set(seen["fitted"].architecture) & set(seen["tested"].architecture)
 
 
 def test_some_of_the_models_keep_their_probabilities_labels_and_folds() -> None:
-    X, y, architectures, families = population()
-    cv = cross_validate(X, y, architectures, families, None, Linear, stratified_folds(y, architectures))
+    samples = population()
+    y, architectures = samples.y, samples.architecture
+    cv = cross_validate(samples, Linear, stratified_folds(samples))
     kept = np.array([7, 2, 11])
     part = cv.only(kept)
     assert part.names == tuple(cv.names[i] for i in kept)
@@ -224,9 +219,9 @@ def test_some_of_the_models_keep_their_probabilities_labels_and_folds() -> None:
     np.testing.assert_array_equal(part.folds, cv.folds[:, kept])
 
 
-def test_wrong_folds_and_lengths_are_refused() -> None:
-    X, y, architectures, families = population(12)
-    folds = stratified_folds(y, architectures, n_folds=3, n_repeats=1)
+def test_wrong_folds_are_refused() -> None:
+    samples = population(12)
+    folds = stratified_folds(samples, n_folds=3, n_repeats=1)
     leaky = replace(folds[0], train=np.arange(12))
     for bad, what in [
         ((leaky, *folds[1:]), "trains on models it tests"),
@@ -234,19 +229,18 @@ def test_wrong_folds_and_lengths_are_refused() -> None:
         ((), "no folds"),
     ]:
         with pytest.raises(ValueError, match=what):
-            cross_validate(X, y, architectures, families, None, Linear, bad)
-    with pytest.raises(ValueError, match="differ in length"):
-        cross_validate(X, y[:-1], architectures, families, None, Linear, folds)
+            cross_validate(samples, Linear, bad)
 
 
 def test_control_sees_metadata_only_and_finds_a_confounded_architecture() -> None:
     y = np.r_[np.zeros(30), np.ones(30)].astype(int)
     confounded = ["resnet18" if label else "vgg11_bn" for label in y]
-    names = [str(i) for i in range(60)]
-    X = control_features(names, confounded, [7.0] * 60)
-    assert list(X.columns) == ["architecture=resnet18", "architecture=vgg11_bn", "classes"]
-    folds = stratified_folds(y, ["any"] * 60, n_folds=5, n_repeats=1)
-    found = cross_validate_controls(names, y, confounded, confounded, [7.0] * 60, folds)
+    samples = counted(Samples.of_table(Rows.of(["a"], np.zeros((60, 1)), confounded), y), [7.0] * 60)
+    assert control_samples(samples).rows(()).names == (
+        *("architecture=resnet18", "architecture=vgg11_bn", "classes"),
+    )
+    folds = stratified_folds(replace(population(), y=y, architecture=("any",) * 60), n_repeats=1)
+    found = cross_validate_controls(samples, folds)
     assert set(found) == {"logistic", "trees"}
     assert all(metrics.roc_auc(y, cv.probabilities) == 1.0 for cv in found.values())
 
@@ -257,29 +251,27 @@ def test_pairs_tested_together_keep_the_control_at_chance() -> None:
     Folds that part a pair leave behind more networks of the other label, and so reward guessing the opposite.
     """
     y, pairs = np.arange(80) % 2, [str(i // 2) for i in range(80)]
-    names, architectures = [f"id-{i:08d}" for i in range(80)], [f"a{i // 4}" for i in range(80)]
+    rows = Rows.of(["a"], np.zeros((80, 1)), [f"a{i // 4}" for i in range(80)])
     found = []
     for groups in (pairs, None):
-        folds = stratified_folds(y, architectures, groups, n_repeats=2)
-        tried = cross_validate_controls(names, y, architectures, architectures, [7.0] * 80, folds)["logistic"]
+        samples = counted(Samples.of_table(rows, y, group=groups), [7.0] * 80)
+        folds = stratified_folds(samples, n_repeats=2)
+        tried = cross_validate_controls(samples, folds)["logistic"]
         found.append(np.mean([metrics.roc_auc(y, p) for p in tried.probabilities]))
     assert found[0] == pytest.approx(0.5, abs=0.05)
     assert found[1] < 0.3
 
 
 def test_control_bears_unknown_class_counts() -> None:
-    cv = validate()
-    folds = stratified_folds(cv.labels, cv.architectures, n_folds=3, n_repeats=1)
-    found = cross_validate_controls(
-        cv.names, cv.labels, cv.architectures, cv.architectures, [float("nan")] * 60, folds
-    )
+    folds = stratified_folds(population(), n_folds=3, n_repeats=1)
+    found = cross_validate_controls(counted(population(), [float("nan")] * 60), folds)
     assert all(np.isfinite(control.probabilities).all() for control in found.values())
 
 
 def test_report_agrees_with_its_predictions(tmp_path: Path) -> None:
     cv = validate()
-    folds = stratified_folds(cv.labels, cv.architectures, n_folds=3, n_repeats=2)
-    report = summarise(cv, metadata_rows(), controls(cv, folds), draws=100)
+    folds = stratified_folds(population(), n_folds=3, n_repeats=2)
+    report = summarise(cv, metadata_rows(), controls(folds), draws=100)
     write(tmp_path / "new" / "folder", report, cv)
     tree = json.loads((tmp_path / "new" / "folder" / "cv.json").read_text())
     wanted = {"cross_entropy", "cross_entropy_ci95", "brier", "roc_auc", "models", "strata", "control"}
@@ -313,8 +305,8 @@ def test_controls_differences_are_paired_and_signed() -> None:
 def test_identical_runs_give_identical_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
         cv = validate()
-        folds = stratified_folds(cv.labels, cv.architectures, n_folds=3, n_repeats=2)
-        write(tmp_path / name, summarise(cv, metadata_rows(), controls(cv, folds), draws=50), cv)
+        folds = stratified_folds(population(), n_folds=3, n_repeats=2)
+        write(tmp_path / name, summarise(cv, metadata_rows(), controls(folds), draws=50), cv)
     for file in ("cv.json", "predictions.csv"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["cv.json", "predictions.csv"]
@@ -331,10 +323,10 @@ def test_table_names_every_stratum_and_says_when_models_are_few() -> None:
 
 
 def test_twelve_models_can_be_reported() -> None:
-    X, y, architectures, families = population(12)
-    folds = stratified_folds(y, architectures, n_folds=5, n_repeats=1)
-    cv = cross_validate(X, y, architectures, families, None, Linear, folds)
-    found = cross_validate_controls(cv.names, y, architectures, families, [5.0] * 12, folds)
+    samples = population(12)
+    folds = stratified_folds(samples, n_folds=5, n_repeats=1)
+    cv = cross_validate(samples, Linear, folds)
+    found = cross_validate_controls(counted(samples, [5.0] * 12), folds)
     report = summarise(cv, [{}] * 12, found, draws=50)
     assert "12 models" in as_table(report)
     json.loads(as_json(report))

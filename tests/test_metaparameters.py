@@ -68,7 +68,7 @@ def test_load_gives_every_value_with_its_type(values: dict) -> None:
 def test_blocks_are_those_switched_on(values: dict) -> None:
     params = load(VALUES, SCHEMA)
     assert "moments" not in params.blocks
-    switched = params.replace(train_block_moments=True, train_block_spectrum=True, train_block_head=False)
+    switched = params.replace(train_block_data=True, train_block_layers=True, train_block_head=False)
     assert switched.blocks == ("spectrum", "norms", "fusion", "relabelling", "latents", "moments")
 
 
@@ -204,7 +204,7 @@ BROKEN = {
     "rule 5: repo_name": drop("repo_name"),
     "rule 5: technique_type": drop("technique_type"),
     "rule 6": drop("properties", "required"),
-    "rule 7: train_calibration": rule("train_calibration", {"type": "string", "const": "platt"}),
+    "rule 7: train_seed": rule("train_seed", {"type": "string", "const": "platt"}),
     "rule 8: infer_clip has no upper": rule("infer_clip", {"type": "number", "minimum": 0}),
     "rule 8: train_seed has no lower": rule("train_seed", {"type": "integer", "suggested_maximum": 9}),
     "rule 9: infer_new is in the schema only": rule("infer_new", {"type": "boolean"}),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weightfeat.classmodel.joint import (
+from weightfeat.detector.classes.joint import (
     Example,
     Joint,
     _layout,
