@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
-import pandas as pd
 import pytest
 
 from weightfeat import metaparameters
+from weightfeat.detector import Rows, Samples
+from weightfeat.detector.folds import SEARCH_STREAM, stratified_folds
 from weightfeat.errors import BadMetaparameters, BadOutput
 from weightfeat.evaluation import metrics
 from weightfeat.evaluation.crossval import cross_validate
-from weightfeat.evaluation.folds import stratified_folds
 from weightfeat.evaluation.nested import Tuned
-from weightfeat.evaluation.search import tune
+from weightfeat.evaluation.search import SearchPlan, tune
 from weightfeat.evaluation.study import finished, fixed_trial, open_study
 
 BLOCKS = {"signal": ["a"], "noise": ["b", "c"]}
@@ -44,18 +44,20 @@ class Threshold:
     def __init__(self, params: Params) -> None:
         self.params = params
 
-    def fit(
-        self, X: pd.DataFrame, y: np.ndarray, *, architecture: Any, family: Any, groups: Any = None
-    ) -> Threshold:
-        if not len(X.columns):
+    def fit(self, samples: Samples) -> Threshold:
+        if not columns(self.params.blocks):
             raise BadMetaparameters("no block is on", where="blocks", expected="one", remedy="switch one on")
-        scores = X.to_numpy().mean(axis=1)
+        scores, y = self.scores(samples), samples.y
         self.middle = (scores[y == 0].mean() + scores[y == 1].mean()) / 2
         return self
 
-    def predict_proba(self, X: pd.DataFrame, *, architecture: Any, family: Any) -> np.ndarray:
-        p = 1 / (1 + np.exp(-self.params.slope * (X.to_numpy().mean(axis=1) - self.middle)))
+    def predict_proba(self, samples: Samples) -> np.ndarray:
+        p = 1 / (1 + np.exp(-self.params.slope * (self.scores(samples) - self.middle)))
         return np.column_stack([1 - p, p])
+
+    def scores(self, samples: Samples) -> np.ndarray:
+        rows = samples.rows(())
+        return rows.values[:, [rows.names.index(name) for name in columns(self.params.blocks)]].mean(axis=1)
 
 
 def space(trial: optuna.trial.BaseTrial) -> Params:
@@ -67,13 +69,13 @@ def space(trial: optuna.trial.BaseTrial) -> Params:
     )
 
 
-def population(n: int = 40) -> tuple[pd.DataFrame, np.ndarray, list[str], list[str]]:
+def population(n: int = 40) -> Samples:
     """Column a tells the label; b and c are noise."""
     y = np.arange(n) % 2
-    X = pd.DataFrame(np.random.default_rng(0).normal(size=(n, 3)), columns=list("abc"))
-    X["a"] += 3.0 * y
+    X = np.random.default_rng(0).normal(size=(n, 3))
+    X[:, 0] += 3.0 * y
     architectures = ["resnet18" if i % 4 < 2 else "vgg11_bn" for i in range(n)]
-    return X, y, architectures, architectures
+    return Samples.of_table(Rows.of(list("abc"), X, architectures, architectures), y)
 
 
 def columns(blocks: tuple[str, ...]) -> list[str]:
@@ -81,22 +83,9 @@ def columns(blocks: tuple[str, ...]) -> list[str]:
 
 
 def search(trials: int = 16, path: Path | None = None, jobs: int = 1, **options: Any) -> Any:
-    X, y, architectures, families = population()
-    return tune(
-        labels=y,
-        architectures=architectures,
-        families=families,
-        groups=None,
-        **{
-            "features_by_blocks": lambda blocks: X[columns(blocks)],
-            "space": space,
-            "make_detector": Threshold,
-            "trials": trials,
-            "storage_path": path,
-            "jobs": jobs,
-            **options,
-        },
-    )
+    planned = {name: options.pop(name) for name in ("start", "seed", "n_repeats") if name in options}
+    given = {"space": space, "make": Threshold, "jobs": jobs} | options
+    return tune(population(), plan=SearchPlan(trials, journal=path, **planned), **given)
 
 
 def test_search_finds_the_block_that_tells_and_the_right_slope() -> None:
@@ -129,7 +118,7 @@ def test_interrupted_batch_is_closed_and_its_start_values_are_tried_again(tmp_pa
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        search(8, tmp_path / "j.log", start=start, make_detector=stop)
+        search(8, tmp_path / "j.log", start=start, make=stop)
     study = open_study(tmp_path / "j.log")
     assert finished(study) == len(study.trials) == 4
     search(8, tmp_path / "j.log", start=start)
@@ -149,14 +138,12 @@ def test_start_is_left_for_what_is_clearly_better_and_not_for_luck() -> None:
     assert search(24, start=wrong, log=said.append).slope > 0
     assert not said[0].endswith("are kept")
     # Noise in the place of the block that tells: no trial is better than guessing but by luck.
-    X, y, architectures, families = population()
     guess = {"signal": False, "noise": True, "slope": 0.0}
     found = tune(
-        *(lambda blocks: X[columns(blocks)], y, architectures, families, None),
-        space=lambda trial: Params(False, True, space(trial).slope),
-        make_detector=Threshold,
-        trials=24,
-        start=guess,
+        population(),
+        lambda trial: Params(False, True, space(trial).slope),
+        Threshold,
+        SearchPlan(24, start=guess),
         log=said.append,
     )
     assert found == Params(False, True, 0.0)
@@ -167,13 +154,12 @@ def test_start_is_left_for_what_is_clearly_better_and_not_for_luck() -> None:
 
 def test_losses_of_a_trial_are_kept_model_by_model(tmp_path: Path) -> None:
     search(4, tmp_path / "j.log", n_repeats=2)
-    X, y, architectures, families = population()
-    folds = stratified_folds(y, architectures, n_folds=5, n_repeats=2, stream=1)
+    samples = population()
+    folds = stratified_folds(samples, n_folds=5, n_repeats=2, stream=SEARCH_STREAM)
     trial = open_study(tmp_path / "j.log").best_trial
     params = space(fixed_trial(trial.params))
-    table = X[columns(params.blocks)]
-    cv = cross_validate(table, y, architectures, families, None, lambda: Threshold(params), folds)
-    expected = [metrics.elementwise_cross_entropy(y, p) for p in cv.probabilities]
+    cv = cross_validate(samples, lambda: Threshold(params), folds)
+    expected = [metrics.elementwise_cross_entropy(samples.y, p) for p in cv.probabilities]
     np.testing.assert_allclose(trial.user_attrs["losses"], np.mean(expected, axis=0))
 
 
@@ -193,12 +179,10 @@ def test_pruned_trials_saw_fewer_folds(tmp_path: Path) -> None:
 
 def test_value_of_a_trial_is_its_cross_entropy_on_search_folds(tmp_path: Path) -> None:
     best = search(8, tmp_path / "j.log")
-    X, y, architectures, families = population()
-    folds = stratified_folds(y, architectures, n_folds=5, n_repeats=1, stream=1)
-    cv = cross_validate(
-        X[columns(best.blocks)], y, architectures, families, None, lambda: Threshold(best), folds
-    )
-    expected = metrics.cross_entropy(y, cv.probabilities)
+    samples = population()
+    folds = stratified_folds(samples, n_folds=5, n_repeats=1, stream=SEARCH_STREAM)
+    cv = cross_validate(samples, lambda: Threshold(best), folds)
+    expected = metrics.cross_entropy(samples.y, cv.probabilities)
     assert open_study(tmp_path / "j.log").best_value == pytest.approx(expected)
 
 
@@ -257,9 +241,8 @@ def test_search_over_every_metaparameter_of_the_schema() -> None:
     best = search(
         8,
         space=lambda trial: metaparameters.search_space(trial, schema, held),
-        make_detector=slope_of,
+        make=slope_of,
         start=shipped.as_dict(),
-        features_by_blocks=lambda blocks: population()[0][["a"]],
     )
     assert best.train_seed == 3
     assert best.infer_prior >= shipped.infer_prior  # steeper is better on these models
@@ -267,8 +250,8 @@ def test_search_over_every_metaparameter_of_the_schema() -> None:
 
 
 def test_nested_searches_that_were_stopped_go_on_each_from_its_own_journal(tmp_path: Path) -> None:
-    X, y, architectures, families = population()
-    folds = stratified_folds(y, architectures, n_folds=3, n_repeats=1)
+    samples = population()
+    folds = stratified_folds(samples, n_folds=3, n_repeats=1)
     tried: list[Params] = []
 
     def counted(trial: optuna.trial.BaseTrial) -> Params:
@@ -277,8 +260,9 @@ def test_nested_searches_that_were_stopped_go_on_each_from_its_own_journal(tmp_p
 
     def run(trials: int, journals: Path | None) -> np.ndarray:
         tried.clear()
-        make = partial(Tuned, columns, counted, Threshold, Threshold, trials, n_folds=3, journals=journals)
-        return cross_validate(X, y, architectures, families, None, make, folds).probabilities
+        plan = SearchPlan(trials, n_folds=3)
+        make = partial(Tuned, counted, Threshold, Threshold, plan, journals)
+        return cross_validate(samples, make, folds).probabilities
 
     run(4, tmp_path)
     assert len(list(tmp_path.glob("*.journal"))) == 3
@@ -290,17 +274,17 @@ def test_nested_searches_that_were_stopped_go_on_each_from_its_own_journal(tmp_p
 
 
 def test_nested_search_never_sees_the_tested_models() -> None:
-    X, y, architectures, families = population()
-    folds = stratified_folds(y, architectures, n_folds=3, n_repeats=1)
+    samples = population()
+    folds = stratified_folds(samples, n_folds=3, n_repeats=1)
 
     def tuned() -> Tuned[Params]:
-        return Tuned(columns, space, Threshold, Threshold, trials=8, n_folds=3)
+        return Tuned(space, Threshold, Threshold, SearchPlan(8, n_folds=3))
 
-    before = cross_validate(X, y, architectures, families, None, tuned, folds)
-    assert metrics.roc_auc(y, before.probabilities) > 0.9
-    flipped = y.copy()
-    flipped[folds[0].test] = 1 - y[folds[0].test]
-    after = cross_validate(X, flipped, architectures, families, None, tuned, folds)
+    before = cross_validate(samples, tuned, folds)
+    assert metrics.roc_auc(samples.y, before.probabilities) > 0.9
+    flipped = samples.y.copy()
+    flipped[folds[0].test] = 1 - flipped[folds[0].test]
+    after = cross_validate(replace(samples, y=flipped), tuned, folds)
     np.testing.assert_array_equal(
         after.probabilities[0, folds[0].test], before.probabilities[0, folds[0].test]
     )

@@ -69,7 +69,9 @@ def test_blocks_are_those_switched_on(values: dict) -> None:
     params = load(VALUES, SCHEMA)
     assert "moments" not in params.blocks
     switched = params.replace(train_block_data=True, train_block_layers=True, train_block_head=False)
-    assert switched.blocks == ("spectrum", "norms", "fusion", "relabelling", "latents", "moments")
+    layers = ("spectrum", "distribution", "channels", "quantiles", "alignment")
+    data = ("moments", "training_length")
+    assert switched.blocks == ("norms", "fusion", "relabelling", "latents", *layers, *data)
 
 
 def test_whole_numbers_may_be_written_as_decimals(tmp_path: Path, values: dict) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import optuna
-import pandas as pd
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from weightfeat import cli
+from weightfeat.detector import Rows, Samples
 from weightfeat.errors import BadMetaparameters
 from weightfeat.evaluation import metrics, sensitivity_report
 from weightfeat.evaluation.crossval import cross_validate
@@ -22,6 +22,7 @@ from weightfeat.evaluation.search import search_folds
 from weightfeat.evaluation.sensitivity import (
     LEAST_TRIALS,
     Importance,
+    KeptStudy,
     Step,
     curves,
     importances,
@@ -45,10 +46,6 @@ class Params:
     idle: float = 0.25
     kind: str = "plain"
 
-    @property
-    def blocks(self) -> tuple[str, ...]:
-        return ()
-
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -62,20 +59,22 @@ class Threshold:
     def __init__(self, params: Params) -> None:
         self.params = params
 
-    def fit(self, X: pd.DataFrame, y: np.ndarray, **others: Any) -> Threshold:
+    def fit(self, samples: Samples) -> Threshold:
         if self.params.kind == "refused":
             raise BadMetaparameters("is refused", where="kind", expected="plain", remedy="change it")
-        self.middle = (X["a"][y == 0].mean() + X["a"][y == 1].mean()) / 2
+        a, y = samples.rows(()).values[:, 0], samples.y
+        self.middle = (a[y == 0].mean() + a[y == 1].mean()) / 2
         return self
 
-    def predict_proba(self, X: pd.DataFrame, **others: Any) -> np.ndarray:
-        p = 1 / (1 + np.exp(-self.params.slope * (X["a"].to_numpy() - self.middle)))
+    def predict_proba(self, samples: Samples) -> np.ndarray:
+        p = 1 / (1 + np.exp(-self.params.slope * (samples.rows(()).values[:, 0] - self.middle)))
         return np.column_stack([1 - p, p])
 
 
-def population(n: int = 40) -> tuple[pd.DataFrame, np.ndarray, list[str]]:
+def population(n: int = 40) -> Samples:
     y = np.arange(n) % 2
-    return pd.DataFrame({"a": np.random.default_rng(0).normal(size=n) + 2.0 * y}), y, ["any"] * n
+    values = np.random.default_rng(0).normal(size=(n, 1)) + 2.0 * y[:, None]
+    return Samples.of_table(Rows.of(["a"], values, ["any"] * n), y)
 
 
 def searched(trials: int = 30) -> optuna.Study:
@@ -89,22 +88,15 @@ def searched(trials: int = 30) -> optuna.Study:
 
 
 def walk(kept: optuna.Study, made: list[Params], names: tuple[str, ...] = tuple(SPACE)) -> tuple[Step, ...]:
-    X, y, any_ = population()
+    samples = population()
 
     def make(params: Params) -> Threshold:
         made.append(params)
         return Threshold(params)
 
-    return curves(
-        lambda blocks: X,
-        *(y, any_, any_, None),
-        chosen=Params(),
-        varied=list(vary(Params(), names, searched(3), 3)),
-        make_detector=make,
-        folds=search_folds(y, any_, None, n_folds=3),
-        kept=kept,
-        draws=100,
-    )
+    varied = list(vary(Params(), names, searched(3), 3))
+    study = KeptStudy(kept, search_folds(samples, n_folds=3))
+    return curves(samples, Params(), varied, make, study=study)
 
 
 @pytest.fixture(scope="module")
@@ -143,15 +135,15 @@ def test_one_value_moves_at_a_time() -> None:
 
 def test_curves_hold_the_loss_of_cross_validation_and_pass_through_the_chosen_values() -> None:
     found = walk(open_study(None), [])
-    X, y, any_ = population()
-    folds = search_folds(y, any_, None, n_folds=3)
+    samples = population()
+    folds = search_folds(samples, n_folds=3)
     for step in found:
         if step.refusal:
             assert (step.name, step.value) == ("kind", "refused")
             continue
         params = replace(Params(), **{step.name: step.value})
-        cv = cross_validate(X, y, any_, any_, None, lambda params=params: Threshold(params), folds)
-        assert step.cross_entropy.value == pytest.approx(metrics.cross_entropy(y, cv.probabilities))
+        cv = cross_validate(samples, lambda params=params: Threshold(params), folds)
+        assert step.cross_entropy.value == pytest.approx(metrics.cross_entropy(samples.y, cv.probabilities))
         assert step.chosen == (params == Params())
         assert step.more.value == 0 or not step.chosen
     assert [s.value for s in found if s.name == "width"] == [1, 2, 4]

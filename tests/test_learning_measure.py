@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,15 @@ import pytest
 from container_round import QUICK, write_parameters
 from detector_samples import shipped
 from labelled_samples import labelled_sample
-from weightfeat import bench, configure, features
-from weightfeat.classmodel.measure import recover
+from weightfeat.detector import Detector
+from weightfeat.detector.folds import stratified_folds
 from weightfeat.evaluation import plots
 from weightfeat.evaluation.crossval import cross_validate
-from weightfeat.evaluation.folds import stratified_folds
 from weightfeat.evaluation.intervals import bootstrap
+from weightfeat.evaluation.naming import recover
+from weightfeat.evaluation.search import SearchPlan
 from weightfeat.labelled import LabelledSet
+from weightfeat.learning import configure, measure, tuning
 from weightfeat.metaparameters import Metaparameters
 
 
@@ -30,12 +33,13 @@ def labelled() -> LabelledSet:
 
 @pytest.fixture(scope="module")
 def quick() -> Metaparameters:
-    return shipped().replace(**QUICK, train_class_folds=2)
+    return shipped().replace(**QUICK)
 
 
 @pytest.fixture(scope="module")
-def measured(labelled: LabelledSet, quick: Metaparameters) -> bench.Measured:
-    return bench.measure(labelled, quick, folds=2, repeats=2, curve=True, progress=False)
+def measured(labelled: LabelledSet, quick: Metaparameters) -> measure.Measured:
+    plan = measure.Plan(folds=2, repeats=2, curve=True)
+    return measure.measure(labelled.samples, labelled.rows, quick, plan, progress=False)
 
 
 def permuted(labelled: LabelledSet, seed: int) -> LabelledSet:
@@ -50,24 +54,18 @@ def test_permuted_labels_and_targets_teach_nothing(labelled: LabelledSet, quick:
     inside = 0
     for seed in range(4):
         other = permuted(labelled, seed)
-        folds = stratified_folds(other.labels, other.architectures, n_folds=3, n_repeats=1)
-        table = configure.feature_table(other, quick.blocks)
-        make = configure.estimators(other)
-        cv = cross_validate(
-            *(table, other.labels, other.architectures, other.families, other.groups),
-            lambda make=make: make(quick),
-            folds,
-        )
+        folds = stratified_folds(other.samples, n_folds=3, n_repeats=1)
+        cv = cross_validate(other.samples, partial(Detector, quick), folds)
         auc = bootstrap(cv.labels, cv.probabilities, "roc_auc", draws=500)
         inside += auc.low <= 0.5 <= auc.high
     assert inside >= 3
 
 
-def test_the_same_networks_with_their_own_labels_do(measured: bench.Measured) -> None:
+def test_the_same_networks_with_their_own_labels_do(measured: measure.Measured) -> None:
     assert measured.report.roc_auc_interval[0] > 0.6
 
 
-def test_each_architecture_and_family_is_left_out_once(measured: bench.Measured) -> None:
+def test_each_architecture_and_family_is_left_out_once(measured: measure.Measured) -> None:
     by_kind = {held.kind: held for held in measured.held_out}
     assert [s.value for s in by_kind["architecture"].strata] == [
         "resnet18",
@@ -90,7 +88,7 @@ def test_each_architecture_and_family_is_left_out_once(measured: bench.Measured)
 def test_one_architecture_alone_cannot_be_left_out(
     labelled: LabelledSet, quick: Metaparameters, tmp_path: Path
 ) -> None:
-    alone = [i for i, a in enumerate(labelled.architectures) if a == "resnet18"]
+    alone = [i for i, a in enumerate(labelled.samples.architecture) if a == "resnet18"]
     few = LabelledSet(
         tuple(labelled.names[i] for i in alone),
         tuple(labelled.labels[i] for i in alone),
@@ -99,18 +97,18 @@ def test_one_architecture_alone_cannot_be_left_out(
     )
     schema = write_parameters(tmp_path) / "metaparameters_schema.json"
     plain, nested = (
-        bench.measure(few, quick, folds=2, repeats=1, nested=trials, schema_path=schema, progress=False)
-        for trials in (0, 1)
+        measure.measure(few.samples, few.rows, quick, measure.Plan(2, 1, nested=search), progress=False)
+        for search in (None, measure.Nested(1, schema))
     )
     assert all("only ['resnet" in held.refusal for held in plain.held_out)
-    assert "not possible" in bench.as_table(plain)
+    assert "not possible" in measure.as_table(plain)
     assert (nested.validation.folds == plain.validation.folds).all()
     assert (nested.validation.probabilities != plain.validation.probabilities).any()
 
 
 def test_targets_are_recovered_by_models_that_never_saw_the_network(labelled: LabelledSet) -> None:
-    folds = stratified_folds(labelled.labels, labelled.architectures, n_folds=3, n_repeats=1)
-    found = {r.cell: r for r in recover(labelled, folds)}
+    folds, params = stratified_folds(labelled.samples, n_folds=3, n_repeats=1), shipped()
+    found = {r.cell: r for r in recover(labelled.samples, labelled.rows, folds, params)}
     assert found["all networks"].networks == 24
     assert found["all networks"].target_hits > 2 * found["all networks"].chance
     assert sum(found[c].networks for c in ("one", "two", "all")) == 24
@@ -119,13 +117,15 @@ def test_targets_are_recovered_by_models_that_never_saw_the_network(labelled: La
     assert sum(r.networks for c, r in found.items() if "classes x" in c) == 24
     assert sum(r.networks for c, r in found.items() if " x " in c) == 48
     assert np.isnan(found["all networks"].flagged)
-    sure = recover(labelled, folds, probabilities=np.ones((1, len(labelled.names))))[0]
+    certain = np.ones((1, len(labelled.names)))
+    sure = recover(labelled.samples, labelled.rows, folds, params, certain)[0]
     assert (sure.flagged, sure.flagged_hits) == (24, sure.target_hits)
-    strangers = {r.cell: r for r in recover(permuted(labelled, 1), folds)}
+    other = permuted(labelled, 1)
+    strangers = {r.cell: r for r in recover(other.samples, other.rows, folds, params)}
     assert strangers["all networks"].target_hits < found["all networks"].target_hits
 
 
-def test_the_learning_curve_ends_where_the_report_stands(measured: bench.Measured) -> None:
+def test_the_learning_curve_ends_where_the_report_stands(measured: measure.Measured) -> None:
     points = measured.curve
     assert [p.models for p in points] == sorted(p.models for p in points)
     assert points[-1].models == 24
@@ -134,7 +134,7 @@ def test_the_learning_curve_ends_where_the_report_stands(measured: bench.Measure
     assert {p.draws for p in points} == {2}
 
 
-def test_the_naming_curve_learns_from_what_the_learning_curve_learns_from(measured: bench.Measured) -> None:
+def test_the_naming_curve_learns_from_what_the_learning_curve_learns_from(measured: measure.Measured) -> None:
     points = measured.naming
     assert [(p.share, p.models) for p in points] == [(p.share, p.models) for p in measured.curve]
     assert points[-1].found == measured.recovery
@@ -144,12 +144,12 @@ def test_the_naming_curve_learns_from_what_the_learning_curve_learns_from(measur
         assert found.networks == 24
     last = points[-1].of("all networks")
     assert last is not None
-    assert f"{last.target_hits / 24:.3f}" in bench.as_table(measured).splitlines()[-1]
+    assert f"{last.target_hits / 24:.3f}" in measure.as_table(measured).splitlines()[-1]
 
 
-def test_everything_is_printed_and_written(measured: bench.Measured, tmp_path: Path) -> None:
+def test_everything_is_printed_and_written(measured: measure.Measured, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    text = bench.as_table(measured)
+    text = measure.as_table(measured)
     for word in (
         "leave one architecture out",
         "leave one family out",
@@ -157,8 +157,8 @@ def test_everything_is_printed_and_written(measured: bench.Measured, tmp_path: P
         "learning curve",
     ):
         assert word in text
-    bench.write(tmp_path / "one", measured, print)
-    bench.write(tmp_path / "two", measured, print)
+    measure.write(tmp_path / "one", measured, print)
+    measure.write(tmp_path / "two", measured, print)
     written = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
     assert written == {path.name: path.read_bytes() for path in (tmp_path / "two").iterdir()}
     tables = {"cv.json", "predictions.csv", "effects.csv", "effects.md", "learning_curve.csv"}
@@ -178,37 +178,30 @@ def test_nested_cross_validation_searches_inside_the_folds(
     labelled: LabelledSet, quick: Metaparameters, tmp_path: Path
 ) -> None:
     schema = write_parameters(tmp_path) / "metaparameters_schema.json"
-    folds = stratified_folds(labelled.labels, labelled.architectures, n_folds=2, n_repeats=1)
-    table = configure.feature_table(labelled, features.BLOCKS)
+    samples, plan = labelled.samples, SearchPlan(2)
+    folds = stratified_folds(samples, n_folds=2, n_repeats=1)
     found = []
     for fold in folds:
-        tuned = configure.searching(labelled, quick, schema, trials=2)()
-        y = np.array(labelled.labels)[fold.train]
-        places = [labelled.architectures[i] for i in fold.train]
-        tuned.fit(table.iloc[fold.train], y, architecture=places, family=places)
+        tuned = tuning.searching(quick, schema, plan)()
+        tuned.fit(samples.take(fold.train))
         found.append(tuned.params_)
-        p = tuned.predict_proba(
-            table.iloc[fold.test],
-            architecture=[labelled.architectures[i] for i in fold.test],
-            family=[labelled.families[i] for i in fold.test],
-        )
-        assert p.shape == (24, 2)
+        assert tuned.predict_proba(samples.take(fold.test)).shape == (24, 2)
     assert {one.train_seed for one in found} == {quick.train_seed}
-    assert not any(one.train_block_moments for one in found)
+    assert not any(one.train_block_data for one in found)
     assert all(10 <= one.train_num_trees <= 20 for one in found)
-    begun = configure.searching(labelled, quick, schema, trials=1, from_params=True)()
-    begun.fit(table, np.array(labelled.labels), architecture=labelled.architectures, family=labelled.families)
+    begun = tuning.searching(quick, schema, SearchPlan(1), from_params=True)()
+    begun.fit(samples)
     chosen = ("train_learning_rate", "train_num_leaves", "train_shrinkage", "train_class_c")
     assert all(getattr(begun.params_, name) == getattr(quick, name) for name in chosen)
     assert not any(getattr(one, name) == getattr(quick, name) for name in chosen[::2] for one in found)
 
 
 def test_without_matplotlib_tables_are_still_written(
-    measured: bench.Measured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    measured: measure.Measured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plots, "available", lambda: False)
     said: list[str] = []
-    bench.write(tmp_path, measured, said.append)
+    measure.write(tmp_path, measured, said.append)
     assert "matplotlib is not installed" in said[0]
     assert not list(tmp_path.glob("*.png"))
     assert (tmp_path / "cv.json").is_file()
@@ -225,9 +218,10 @@ def test_configure_learns_the_same_bytes_again(
     for threads, folder in enumerate(folders, start=1):
         folder.mkdir()
         with threadpool_limits(limits=threads):
-            judge = configure.learn(
-                labelled, quick, folder, jobs=jobs if threads == 2 else 1, log=lambda line: None
+            workers = jobs if threads == 2 else 1
+            detector = configure.learn(
+                labelled.samples, quick, folder, jobs=workers, log=lambda line: None
             )
-        assert judge.evidence is not None
+        assert detector.learned_.classes is not None
     first, second = ({p.name: p.read_bytes() for p in folder.iterdir()} for folder in folders)
     assert first == second
