@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from weightfeat.baselines.behaviour.protocol import Subject
+from weightfeat.behaviour.protocol import Subject
 from weightfeat.execution import Examples, Standardise
 
 CLASSES, SIDE, STEPS, BATCH, TARGET = 8, 16, 220, 64, 2

@@ -11,7 +11,7 @@ from torch import nn
 from container_round import small_network
 from networks import network_of, plain_cnn
 from weightfeat import digest
-from weightfeat.labelled import LabelledSet
+from weightfeat.rounds.labelled import LabelledSet
 
 ARCHITECTURES = {"resnet18": "resnet", "resnet34": "resnet", "vgg11_bn": "vgg", "squeezenet1_1": "squeezenet"}
 CLASSES = 6

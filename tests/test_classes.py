@@ -23,8 +23,8 @@ from weightfeat.detector.classes.rows import CLASS_COLUMNS, ClassRows, class_row
 from weightfeat.detector.training import _learn_classes
 from weightfeat.errors import BadRound
 from weightfeat.evaluation.naming import recoveries, wilson
-from weightfeat.labelled import LabelledSet
-from weightfeat.metadata import target_of
+from weightfeat.rounds.labelled import LabelledSet
+from weightfeat.rounds.metadata import target_of
 from weightfeat.zoo.vision import build_network
 
 PARAMS = quick()

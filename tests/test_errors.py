@@ -9,7 +9,7 @@ import pytest
 from weightfeat.checkpoint.types import Finding
 from weightfeat.container import log, run
 from weightfeat.errors import LONGEST_LINE, BadRound, one_line
-from weightfeat.extraction import Outcome
+from weightfeat.rounds.extraction import Outcome
 
 # Sets the terminal's title, wipes the line, and writes a verdict in its place.
 FORGED = "\x1b]0;pwned\x07\x1b[2K\r0.0100 [0.01, 0.02]  resnet18  5 classes  model.pt\n"

@@ -21,7 +21,7 @@ from weightfeat.evaluation.crossval import cross_validate
 from weightfeat.evaluation.intervals import bootstrap
 from weightfeat.evaluation.naming import recover
 from weightfeat.evaluation.search import SearchPlan
-from weightfeat.labelled import LabelledSet
+from weightfeat.rounds.labelled import LabelledSet
 from weightfeat.learning import configure, measure, tuning
 from weightfeat.metaparameters import Metaparameters
 

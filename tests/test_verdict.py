@@ -19,9 +19,9 @@ from weightfeat.detector.learned import ODDS
 from weightfeat.detector.samples import Network
 from weightfeat.detector.training import _learn_classes
 from weightfeat.errors import BadLearnedParameters
-from weightfeat.extraction import digest_file
+from weightfeat.rounds.extraction import digest_file
 from weightfeat.learning import configure
-from weightfeat.scan import analyse
+from weightfeat.rounds.scanning import analyse
 
 ROOT = Path(__file__).resolve().parents[1]
 

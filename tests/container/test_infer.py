@@ -168,7 +168,7 @@ def test_a_bad_model_is_one_line_an_exit_code_and_no_result(
     [
         ({"infer_clip": 7.0}, "infer_clip"),
         ({"train_num_leaves": 1}, "train_num_leaves"),
-        ({"train_calibration": "guess"}, "train_calibration"),
+        ({"train_calibration": "platt"}, "train_calibration"),
         ({"infer_mood": 0.5}, "infer_mood"),
     ],
 )

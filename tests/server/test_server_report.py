@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from weightfeat.judge import Judge
 
 from container_round import REPOSITORY, Installed, install
 from weightfeat import cli, metaparameters
 from weightfeat.evaluation import metrics
+from weightfeat.detector import Detector
 from weightfeat.rounds.disk import read_round
 from weightfeat.rounds.scanning import analyse
 from weightfeat.server import report, roc
@@ -168,7 +168,7 @@ def test_served_probabilities_are_those_of_this_process(
     params = metaparameters.load(
         installed.root / "metaparameters.json", installed.root / "metaparameters_schema.json"
     )
-    judge = Judge.load(installed.learned).with_inference(params)
+    detector = Detector.load(installed.learned).with_inference(params)
     with (output / "results.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 2
@@ -176,7 +176,7 @@ def test_served_probabilities_are_those_of_this_process(
     for row in rows:
         path = entries[row["model"]].path
         assert path is not None
-        assert float(row["value"]) == pytest.approx(analyse(path, judge).probability, abs=1e-6)
+        assert float(row["value"]) == pytest.approx(analyse(path, detector).probability, abs=1e-6)
         assert float((output / "results" / f"{row['model']}.txt").read_text()) == float(row["value"])
 
 
