@@ -27,7 +27,7 @@ import rival_detectors
 from argument_types import metaparameter_change
 from rival_detectors.protocol import Rival
 from weightfeat import configure, features
-from weightfeat.container import run
+from weightfeat.commands.program import run
 from weightfeat.metaparameters import BLOCK_PREFIX, Metaparameters, load
 from weightfeat.rounds.labelled import LabelledSet, from_digests
 

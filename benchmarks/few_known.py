@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weightfeat import configure
-from weightfeat.container import run
+from weightfeat.commands.program import run
 from weightfeat.errors import BadRound
 from weightfeat.evaluation.crossval import CrossValidation, cross_validate
 from weightfeat.evaluation.folds import Fold

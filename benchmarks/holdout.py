@@ -26,7 +26,7 @@ from weightfeat.classmodel import targets_of
 from weightfeat.classmodel.evidence import Suspect
 from weightfeat.classmodel.measure import as_markdown as recovery_markdown
 from weightfeat.classmodel.measure import recoveries
-from weightfeat.container import run
+from weightfeat.commands.program import run
 from weightfeat.errors import BadRound
 from weightfeat.evaluation.control import CONTROLS, control_features
 from weightfeat.evaluation.crossval import CrossValidation, Estimator, fit_and_score

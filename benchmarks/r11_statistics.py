@@ -24,8 +24,8 @@ import numpy as np
 
 from argument_types import metaparameter_change
 from weightfeat.commands.arguments import positive
+from weightfeat.commands.program import run
 from weightfeat.configure import with_few_bags
-from weightfeat.container import run
 from weightfeat.detector import Detector
 from weightfeat.errors import BadRound
 from weightfeat.evaluation.metrics import cross_entropy, elementwise_cross_entropy, half_width

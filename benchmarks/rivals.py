@@ -30,7 +30,7 @@ from weightfeat import configure, features
 from weightfeat.classmodel import class_rows, targets_of
 from weightfeat.classmodel.measure import recovery_table
 from weightfeat.classmodel.pipeline import WithClassEvidence
-from weightfeat.container import run
+from weightfeat.commands.program import run
 from weightfeat.detector import Detector
 from weightfeat.evaluation.crossval import CrossValidation, cross_validate
 from weightfeat.evaluation.folds import Fold

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from weightfeat.commands.arguments import at_least_two, positive
-from weightfeat.container import run
+from weightfeat.commands.program import run
 from weightfeat.errors import BadRound
 from weightfeat.evaluation.control import MetadataControl
 from weightfeat.evaluation.crossval import cross_validate

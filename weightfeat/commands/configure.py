@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
 from weightfeat.commands.arguments import add_labelled, add_parameter_files, labelled, parameters
-from weightfeat.container import log
-from weightfeat.container.defaults import default
+from weightfeat.commands.defaults import default
+
+logger = logging.getLogger(__name__)
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -30,5 +32,5 @@ def run(arguments: argparse.Namespace) -> int:
 
     params = parameters(arguments)
     learned = make_folder(arguments.learned_parameters, "learned parameters' folder")
-    learn(labelled(arguments), params, learned, jobs=arguments.jobs, log=log)
+    learn(labelled(arguments), params, learned, jobs=arguments.jobs, log=logger.info)
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
 from weightfeat.commands.arguments import (
@@ -14,7 +15,8 @@ from weightfeat.commands.arguments import (
     parameters,
     positive,
 )
-from weightfeat.container import log
+
+logger = logging.getLogger(__name__)
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -74,5 +76,5 @@ def run(arguments: argparse.Namespace) -> int:
     )
     print(bench.as_table(measured), end="")
     if arguments.output is not None:
-        bench.write(arguments.output, measured, log)
+        bench.write(arguments.output, measured, logger.info)
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
 from weightfeat.commands.arguments import (
@@ -13,7 +14,8 @@ from weightfeat.commands.arguments import (
     parameters,
     positive,
 )
-from weightfeat.container import log
+
+logger = logging.getLogger(__name__)
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -48,6 +50,6 @@ def run(arguments: argparse.Namespace) -> int:
         jobs=arguments.jobs,
         seed=arguments.seed,
     )
-    sensitivity.write(arguments.output, found, steps, log)
+    sensitivity.write(arguments.output, found, steps, logger.info)
     print(sensitivity_report.as_markdown(found, steps), end="")
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
 from weightfeat.commands.arguments import (
@@ -13,7 +14,8 @@ from weightfeat.commands.arguments import (
     parameters,
     positive,
 )
-from weightfeat.container import log
+
+logger = logging.getLogger(__name__)
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -45,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         storage=arguments.storage,
         jobs=arguments.jobs,
         seed=arguments.seed,
-        log=log,
+        log=logger.info,
     )
-    write_metaparameters(arguments.output, best, log)
+    write_metaparameters(arguments.output, best, logger.info)
     return 0

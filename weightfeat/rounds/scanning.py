@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from weightfeat.classmodel import Suspect
     from weightfeat.digest import Digest
     from weightfeat.judge import Judge
+
+logger = logging.getLogger(__name__)
 
 REASONS = 5
 
@@ -51,15 +54,13 @@ def analyse(
     judge: Judge,
     *,
     device: str = "auto",
-    log: Callable[[str], None] = lambda line: None,
 ) -> Verdict:
-    """Say how likely the network in `path` is trojaned. Nothing in the file is run.
+    """Say how likely the network in `path` is trojaned. Nothing in the file is run; every step is logged, as DEBUG.
 
     Parameters
     ----------
     judge : learned parameters, their `infer_*` values already in place.
     device : "auto", "cpu" or "cuda", for the digest.
-    log : receives one line a step.
 
     Raises
     ------
@@ -67,11 +68,13 @@ def analyse(
     """
     start = time.perf_counter()
     digest, _ = digest_file(path, device=device, blocks=judge.reads)
-    log(f"architecture {digest.architecture} (family {digest.family}), {digest.num_classes} classes")
+    logger.debug(
+        "architecture %s (family %s), %d classes", digest.architecture, digest.family, digest.num_classes
+    )
     for finding in digest.findings:
-        log(f"finding: {finding}")
-    log(f"digest {digest.key[:16]} after {time.perf_counter() - start:.2f} s")
-    return judged(path, digest, judge, start=start, log=log)
+        logger.debug("finding: %s", finding)
+    logger.debug("digest %s after %.2f s", digest.key[:16], time.perf_counter() - start)
+    return judged(path, digest, judge, start=start)
 
 
 def judged(
@@ -80,7 +83,6 @@ def judged(
     judge: Judge,
     *,
     start: float,
-    log: Callable[[str], None] = lambda line: None,
 ) -> Verdict:
     """The verdict on a digest; `start` is the `perf_counter` at which its reading began."""
     row, suspect, odds = judge.row(digest)
@@ -91,17 +93,18 @@ def judged(
     novelty = detector.novelty(row, **population)
     reasons = tuple(detector.reasons(row, REASONS, **population))
     seconds = time.perf_counter() - start
-    log(f"reasons: {', '.join(f'{name} {effect:+.3f}' for name, effect in reasons) or 'none'}")
-    log(
-        f"novelty {novelty.distance[0]:.3f} against {novelty.level[0]}, nearer than it: "
-        f"{novelty.quantile[0]:.0%} of the training networks"
+    logger.debug("reasons: %s", ", ".join(f"{name} {effect:+.3f}" for name, effect in reasons) or "none")
+    logger.debug(
+        "novelty %.3f against %s, nearer than it: %.0f%% of the training networks",
+        *(novelty.distance[0], novelty.level[0], 100 * novelty.quantile[0]),
     )
     if suspect is not None:
-        log(
-            f"class most like a target: {suspect.target}, from source {suspect.source}, {suspect.probability:.3f}"
+        logger.debug(
+            "class most like a target: %s, from source %s, %.3f",
+            *(suspect.target, suspect.source, suspect.probability),
         )
-    log(f"probability {probability:.6f} from {len(row)} features after {seconds:.2f} s")
-    log(f"members of the ensemble range from {low:.6f} to {high:.6f}")
+    logger.debug("probability %.6f from %d features after %.2f s", probability, len(row), seconds)
+    logger.debug("members of the ensemble range from %.6f to %.6f", low, high)
     return Verdict(
         path=path,
         probability=probability,
