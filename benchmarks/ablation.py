@@ -25,7 +25,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import comparison
 from argument_types import metaparameter_change
 from rival_detectors.protocol import Rival
-from weightfeat.container import run
+from weightfeat.commands.program import run
 from weightfeat.evaluation.crossval import cross_validate
 from weightfeat.learning.tuning import trial_detector
 from weightfeat.metaparameters import BLOCK_PREFIX, Metaparameters, load

@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from compare_report import report
 from weightfeat.commands.arguments import positive
-from weightfeat.container import run
+from weightfeat.commands.program import run
 from weightfeat.errors import BadRound
 from weightfeat.files import make_folder, write_atomically
 from weightfeat.rounds.metadata import parse_label, read_metadata

@@ -22,7 +22,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import pandas as pd
 
 from weightfeat.commands.arguments import positive
-from weightfeat.container import run
+from weightfeat.commands.program import run
 from weightfeat.detector import Detector
 from weightfeat.files import write_atomically
 from weightfeat.rounds.disk import METADATA_FILE

@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 from numpy.typing import NDArray
 
-from weightfeat.container import run
+from weightfeat.commands.program import run
 from weightfeat.detector import Fold, Samples
 from weightfeat.errors import BadRound
 from weightfeat.evaluation.crossval import CrossValidation, cross_validate

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 import rival_detectors
 from rival_detectors.comparison import as_markdown, compare
 from rival_detectors.protocol import Rival
-from weightfeat.container import run
+from weightfeat.commands.program import run
 from weightfeat.detector import Detector, Fold, Samples, Suspect
 from weightfeat.detector.out_of_fold import fit_and_judge
 from weightfeat.errors import BadRound

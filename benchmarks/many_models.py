@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from weightfeat.commands.arguments import positive
-from weightfeat.container import run
+from weightfeat.commands.program import run
 from weightfeat.digest import DigestStore
 from weightfeat.rounds.extraction import digest_models
 from weightfeat.zoo.architectures import architecture

@@ -24,7 +24,7 @@ import numpy as np
 
 from argument_types import metaparameter_change
 from weightfeat.commands.arguments import positive
-from weightfeat.container import run
+from weightfeat.commands.program import run
 from weightfeat.detector.table import TableDetector
 from weightfeat.errors import BadRound
 from weightfeat.evaluation.metrics import cross_entropy, elementwise_cross_entropy, half_width

@@ -24,7 +24,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import comparison
 import rival_detectors
 from rival_detectors.protocol import Rival
-from weightfeat.container import run
+from weightfeat.commands.program import run
 from weightfeat.detector import Detector, Fold
 from weightfeat.evaluation.crossval import CrossValidation, cross_validate
 from weightfeat.evaluation.naming import recovery_table

@@ -33,7 +33,7 @@ from threadpoolctl import threadpool_limits
 
 from speed_floor import Rates, measure
 from weightfeat.commands.arguments import positive
-from weightfeat.container import run
+from weightfeat.commands.program import run
 from weightfeat.files import write_atomically
 from weightfeat.zoo.architectures import NAMES, architecture
 from weightfeat.zoo.vision import build_network

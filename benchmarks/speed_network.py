@@ -25,8 +25,8 @@ from threadpoolctl import threadpool_limits
 from speed_floor import Rates, floor
 from watching import watcher
 from weightfeat import checkpoint, network
-from weightfeat.container import run
-from weightfeat.container.defaults import default
+from weightfeat.commands.defaults import default
+from weightfeat.commands.program import run
 from weightfeat.detector import Detector
 from weightfeat.detector.samples import Network as Digested
 from weightfeat.digest import Digest, compute

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from rival_detectors.weightwatcher import FOLDER
 from watching import watcher
-from weightfeat.container import run
+from weightfeat.commands.program import run
 from weightfeat.execution import rebuild
 from weightfeat.files import make_folder, write_atomically
 from weightfeat.rounds.labelled import INDEX_FILE, read_index

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from weightfeat.commands.arguments import at_least_two, positive
-from weightfeat.container import run
+from weightfeat.commands.program import run
 from weightfeat.detector import Rows, Samples
 from weightfeat.detector.folds import stratified_folds
 from weightfeat.errors import BadRound

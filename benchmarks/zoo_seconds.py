@@ -26,7 +26,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # processes that wait activ
 import torch
 
 from weightfeat.commands.arguments import positive
-from weightfeat.container import run
+from weightfeat.commands.program import run
 from weightfeat.files import write_atomically
 from weightfeat.zoo.allocator import keep_freed_memory
 from weightfeat.zoo.architectures import NAMES, architecture

@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pictures import on_grey
 from weightfeat.commands.arguments import natural
-from weightfeat.container import run
+from weightfeat.commands.program import run
 from weightfeat.files import make_folder
 from weightfeat.zoo import scenes, signs, triggers, weather
 from weightfeat.zoo.design import network_spec

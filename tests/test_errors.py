@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from weightfeat.checkpoint.types import Finding
-from weightfeat.container import log, run
 from weightfeat.errors import LONGEST_LINE, BadRound, one_line
 from weightfeat.rounds.extraction import Outcome
 
@@ -50,16 +49,3 @@ def test_findings_and_outcomes_are_one_line() -> None:
     assert Finding("note", FORGED).detail == one_line(FORGED)
     assert Outcome(Path("model.pt"), error=FORGED).error == one_line(FORGED)
     assert Outcome(Path("model.pt"), key="00").error is None
-
-
-def test_what_goes_to_stderr_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    def explode() -> int:
-        raise ZeroDivisionError(FORGED)
-
-    log(FORGED)
-    assert run(explode) == 1
-    said = capsys.readouterr().err.splitlines()
-    assert said == [
-        f"weightfeat: {one_line(FORGED)}",
-        f"error: unforeseen ZeroDivisionError: {one_line(FORGED)}",
-    ]

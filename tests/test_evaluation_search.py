@@ -132,11 +132,11 @@ def test_start_values_bound_the_result() -> None:
     assert search(1, start={"signal": True, "noise": False, "slope": 4.5}) == Params(True, False, 4.5)
 
 
-def test_start_is_left_for_what_is_clearly_better_and_not_for_luck() -> None:
-    said: list[str] = []
+def test_start_is_left_for_what_is_clearly_better_and_not_for_luck(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "weightfeat")
     wrong = {"signal": True, "noise": True, "slope": -1.0}
-    assert search(24, start=wrong, log=said.append).slope > 0
-    assert not said[0].endswith("are kept")
+    assert search(24, start=wrong).slope > 0
+    assert not caplog.messages[0].endswith("are kept")
     # Noise in the place of the block that tells: no trial is better than guessing but by luck.
     guess = {"signal": False, "noise": True, "slope": 0.0}
     found = tune(
@@ -144,10 +144,9 @@ def test_start_is_left_for_what_is_clearly_better_and_not_for_luck() -> None:
         lambda trial: Params(False, True, space(trial).slope),
         Threshold,
         SearchPlan(24, start=guess),
-        log=said.append,
     )
     assert found == Params(False, True, 0.0)
-    left, kept = said
+    left, kept = caplog.messages
     assert "is needed to rule out chance" in left
     assert kept.endswith("is needed to rule out chance: the values it began with are kept")
 

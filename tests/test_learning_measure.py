@@ -21,9 +21,9 @@ from weightfeat.evaluation.crossval import cross_validate
 from weightfeat.evaluation.intervals import bootstrap
 from weightfeat.evaluation.naming import recover
 from weightfeat.evaluation.search import SearchPlan
-from weightfeat.rounds.labelled import LabelledSet
 from weightfeat.learning import configure, measure, tuning
 from weightfeat.metaparameters import Metaparameters
+from weightfeat.rounds.labelled import LabelledSet
 
 
 @pytest.fixture(scope="module")
@@ -219,9 +219,7 @@ def test_configure_learns_the_same_bytes_again(
         folder.mkdir()
         with threadpool_limits(limits=threads):
             workers = jobs if threads == 2 else 1
-            detector = configure.learn(
-                labelled.samples, quick, folder, jobs=workers, log=lambda line: None
-            )
+            detector = configure.learn(labelled.samples, quick, folder, jobs=workers)
         assert detector.learned_.classes is not None
     first, second = ({p.name: p.read_bytes() for p in folder.iterdir()} for folder in folders)
     assert first == second

@@ -11,8 +11,8 @@ import pytest
 from container_round import QUICK, write_parameters
 from labelled_samples import small_sample
 from weightfeat import features, metaparameters
-from weightfeat.digest import Digest
 from weightfeat.detector import Samples
+from weightfeat.digest import Digest
 from weightfeat.learning import configure, tuning
 from weightfeat.metaparameters import Metaparameters
 
@@ -50,7 +50,7 @@ def quick() -> Metaparameters:
 
 def _learned(samples: Samples, params: Metaparameters, folder: Path) -> np.ndarray:
     folder.mkdir()
-    return configure.learn(samples, params, folder, log=lambda line: None).predict_proba(samples)[:, 1]
+    return configure.learn(samples, params, folder).predict_proba(samples)[:, 1]
 
 
 def test_blocks_and_metaparameters_name_each_other() -> None:

@@ -19,8 +19,8 @@ from weightfeat.detector.learned import ODDS
 from weightfeat.detector.samples import Network
 from weightfeat.detector.training import _learn_classes
 from weightfeat.errors import BadLearnedParameters
-from weightfeat.rounds.extraction import digest_file
 from weightfeat.learning import configure
+from weightfeat.rounds.extraction import digest_file
 from weightfeat.rounds.scanning import analyse
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,7 +34,7 @@ def samples() -> Samples:
 @pytest.fixture(scope="module")
 def folder(samples: Samples, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("learned")
-    configure.learn(samples, _params(), folder, log=lambda line: None)
+    configure.learn(samples, _params(), folder)
     return folder
 
 
@@ -67,7 +67,7 @@ def test_a_scan_digests_what_its_verdict_is_made_from(
 ) -> None:
     names = [name for name in metaparameters.Metaparameters.names() if name.startswith("train_block_")]
     chosen = {name: name.removeprefix("train_block_") in ("head", *blocks) for name in names}
-    detector = configure.learn(samples, _params(**chosen), tmp_path, log=lambda line: None)
+    detector = configure.learn(samples, _params(**chosen), tmp_path)
     torch.save(plain_cnn().state_dict(), tmp_path / "model.pt")
     whole, _ = digest_file(tmp_path / "model.pt", device="cpu")
     expected = detector.predict(whole)
@@ -96,7 +96,7 @@ def test_the_interval_holds_the_probability_and_every_member_s(samples: Samples,
 
 
 def test_loaded_it_says_what_it_said(samples: Samples, tmp_path: Path) -> None:
-    detector = configure.learn(samples, _params(), tmp_path, log=lambda line: None)
+    detector = configure.learn(samples, _params(), tmp_path)
     before, after = _verdict(detector, samples), _verdict(Detector.load(tmp_path), samples)
     assert {n: str(v) for n, v in before.features.items()} == {n: str(v) for n, v in after.features.items()}
     assert dataclasses.replace(before, features={}) == dataclasses.replace(after, features={})
@@ -109,7 +109,7 @@ def test_inference_values_change_without_learning(samples: Samples, folder: Path
 
 def test_without_class_evidence_nobody_is_suspected(samples: Samples, tmp_path: Path) -> None:
     params = _params(train_class_evidence=False)
-    detector = configure.learn(samples, params, tmp_path, log=lambda line: None)
+    detector = configure.learn(samples, params, tmp_path)
     assert detector.learned_.classes is None
     verdict = _verdict(Detector.load(tmp_path), samples)
     assert verdict.suspect is None

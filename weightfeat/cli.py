@@ -11,8 +11,7 @@ from contextlib import nullcontext
 from importlib import import_module
 
 from weightfeat import __version__
-from weightfeat.container import run
-from weightfeat.container.defaults import wait_quietly
+from weightfeat.commands.program import run, wait_quietly
 from weightfeat.errors import needs
 
 COMMANDS = {
@@ -37,7 +36,7 @@ RUN_NETWORKS = frozenset({"baseline", "repair", "guard", "zoo", "stamped"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand; exit codes as in :func:`weightfeat.container.main`."""
+    """Run one subcommand; exit codes as in :func:`weightfeat.commands.program.run`."""
     return run(lambda: _dispatch(sys.argv[1:] if argv is None else argv))
 
 

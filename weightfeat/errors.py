@@ -82,6 +82,10 @@ class BadOutput(WeightfeatError):
     """A result, features or report path cannot be written."""
 
 
+class BadCommandLine(WeightfeatError):
+    """The options do not say what to do."""
+
+
 class NotInstalled(WeightfeatError):
     """A package of one of the project's extras is absent."""
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 import zoo_fairness as fairness
 import zoo_sheets as sheets
-from weightfeat.container import run
+from weightfeat.commands.program import run
 from weightfeat.errors import BadRound
 from weightfeat.rounds.metadata import read_metadata
 from weightfeat.zoo import metadata, render

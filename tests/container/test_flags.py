@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from weightfeat.container.flags import BadCommandLine, Request, parse
+from weightfeat.container.flags import Request, parse
+from weightfeat.errors import BadCommandLine
 
 R1 = [
     "--model_filepath",

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from container_round import Installed, install, run_container, small_network, write_parameters
-from weightfeat.container import defaults
+from weightfeat.commands import defaults
 from weightfeat.rounds import scanning
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from dataclasses import replace
@@ -202,13 +203,15 @@ def test_since_names_the_models_an_earlier_table_does_not(tmp_path: Path) -> Non
             labelled.since(table(*known))
 
 
-def test_one_bad_model_in_ten_is_left_out_and_two_are_too_many(tmp_path: Path) -> None:
-    lines: list[str] = []
+def test_one_bad_model_in_ten_is_left_out_and_two_are_too_many(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     one = read_round(write_round(tmp_path / "one", "cpcpcpcpcp", bad=(3,)))
-    labelled = from_round(one, DigestStore(tmp_path / "store"), progress=False, log=lines.append)
+    labelled = from_round(one, DigestStore(tmp_path / "store"), progress=False)
     assert len(labelled.names) == len(labelled.labels) == len(labelled.digests) == len(labelled.metadata) == 9
     assert "id-00000003" not in labelled.names
-    assert lines == ["9 digested, 0 already in the store, 1 failed"]
+    assert caplog.messages == ["9 digested, 0 already in the store, 1 failed"]
     two = read_round(write_round(tmp_path / "two", "cpcpcpcpcp", bad=(3, 7)))
     with pytest.raises(BadRound, match=r"only 8 of 10 models could be read \(first: .*id-00000003"):
         from_round(two, DigestStore(tmp_path / "store"), progress=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -48,11 +49,9 @@ def settings(
     return Settings(Program(server_detectors.command(folder, text), api, parameters), limits, **more)
 
 
-def served(
-    root: Path, output: Path, given: Settings, log: list[str] | None = None, isolation: Isolation = BARE
-) -> list[Outcome]:
+def served(root: Path, output: Path, given: Settings, isolation: Isolation = BARE) -> list[Outcome]:
     output.mkdir(exist_ok=True)
-    return evaluate(read_round(root), output, given, isolation, (log if log is not None else []).append)
+    return evaluate(read_round(root), output, given, isolation)
 
 
 @pytest.fixture(scope="module", params=["bare", "caged"])
@@ -175,13 +174,14 @@ def test_examples_are_copied_whatever_the_round_calls_them(tmp_path: Path) -> No
     assert outcome.reason is Reason.OK
 
 
-def test_the_order_is_shuffled_by_the_seed(tmp_path: Path) -> None:
+def test_the_order_is_shuffled_by_the_seed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     root = write_round(tmp_path / "r", sound_models(6))
 
     def order(seed: int, folder: str) -> list[str]:
-        log: list[str] = []
-        served(root, tmp_path / folder, settings(tmp_path, SOUND, seed=seed), log)
-        return [line.split()[1] for line in log if line.startswith("[")]
+        caplog.clear()
+        served(root, tmp_path / folder, settings(tmp_path, SOUND, seed=seed))
+        return [line.split()[1] for line in caplog.messages if line.startswith("[")]
 
     first = order(1, "a")
     assert first == order(1, "b")
@@ -330,10 +330,10 @@ def test_our_own_detector_understands_each_round_s_flags(api: str, tmp_path: Pat
     assert named == ((None, None, None) if api in ("1-4", "5-8") else shipped)
 
 
-def test_no_isolation_is_said_plainly(tmp_path: Path) -> None:
-    log: list[str] = []
-    served(write_round(tmp_path / "r", {"id-0": "0.5"}), tmp_path / "o", settings(tmp_path, SOUND), log)
-    assert any("NOT isolated" in line and "bubblewrap" in line for line in log)
+def test_no_isolation_is_said_plainly(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    served(write_round(tmp_path / "r", {"id-0": "0.5"}), tmp_path / "o", settings(tmp_path, SOUND))
+    assert any("NOT isolated" in line and "bubblewrap" in line for line in caplog.messages)
 
 
 def test_the_round_is_not_touched(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ import pytest
 
 from container_round import REPOSITORY, Installed, install
 from weightfeat import cli, metaparameters
-from weightfeat.evaluation import metrics
 from weightfeat.detector import Detector
+from weightfeat.evaluation import metrics
 from weightfeat.rounds.disk import read_round
 from weightfeat.rounds.scanning import analyse
 from weightfeat.server import report, roc
@@ -151,7 +151,7 @@ def test_served_probabilities_are_those_of_this_process(
     program = tmp_path / "rooted.py"
     program.write_text(
         f"import sys, pathlib\nsys.path.insert(0, {str(REPOSITORY)!r})\n"
-        "from weightfeat.container import defaults, main\n"
+        "from weightfeat.commands import defaults\nfrom weightfeat.container import main\n"
         f"defaults.ROOTS = (pathlib.Path({str(installed.root)!r}),)\nsys.exit(main())\n"
     )
     output = tmp_path / "out"

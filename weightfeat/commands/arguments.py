@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weightfeat.container import log
-from weightfeat.container.defaults import default
+from weightfeat.commands.defaults import default
 
 if TYPE_CHECKING:
     from weightfeat.metaparameters import Metaparameters
@@ -64,9 +63,7 @@ def labelled(arguments: argparse.Namespace) -> LabelledSet:
     if arguments.digests is not None:
         return from_digests(arguments.digests)
     store = DigestStore(arguments.store / DIGESTS)
-    return from_round(
-        read_round(arguments.round), store, jobs=arguments.jobs, device=arguments.device, log=log
-    )
+    return from_round(read_round(arguments.round), store, jobs=arguments.jobs, device=arguments.device)
 
 
 def natural(text: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import time
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from weightfeat.behaviour.methods import METHODS
 from weightfeat.behaviour.outputs import write_outcome
 from weightfeat.behaviour.subjects import read_subject
 from weightfeat.commands.on_images import add_subject, rate, work_of
-from weightfeat.container import log
 from weightfeat.files import make_folder
+
+logger = logging.getLogger(__name__)
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -37,5 +39,5 @@ def run(arguments: argparse.Namespace) -> int:
         write_outcome(arguments.output, arguments.method, outcome, extra)
     named = "" if outcome.target is None else f"  target {outcome.target}?"
     print(f"{outcome.score:.4f}  {arguments.method}{named}  {arguments.model}")
-    log(f"{arguments.method}: {seconds} seconds")
+    logger.info("%s: %s seconds", arguments.method, seconds)
     return 0

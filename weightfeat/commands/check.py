@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from weightfeat.commands.arguments import add_parameter_files
-from weightfeat.container.defaults import REPOSITORY
+from weightfeat.commands.defaults import REPOSITORY
 from weightfeat.errors import WeightfeatError
 
 PROGRAM = REPOSITORY / "detect.py"

@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 from weightfeat.commands.arguments import add_labelled, add_parameter_files, labelled, parameters
-from weightfeat.container import log
-from weightfeat.container.defaults import default
+from weightfeat.commands.defaults import default
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -30,5 +29,5 @@ def run(arguments: argparse.Namespace) -> int:
 
     params = parameters(arguments)
     learned = make_folder(arguments.learned_parameters, "learned parameters' folder")
-    learn(labelled(arguments).samples, params, learned, jobs=arguments.jobs, log=log)
+    learn(labelled(arguments).samples, params, learned, jobs=arguments.jobs)
     return 0

@@ -14,7 +14,6 @@ from weightfeat.commands.arguments import (
     parameters,
     positive,
 )
-from weightfeat.container import log
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -69,5 +68,5 @@ def run(arguments: argparse.Namespace) -> int:
     measured = measure.measure(found.samples, found.rows, params, plan, jobs=arguments.jobs)
     print(measure.as_table(measured), end="")
     if arguments.output is not None:
-        measure.write(arguments.output, measured, log)
+        measure.write(arguments.output, measured)
     return 0

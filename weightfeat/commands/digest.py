@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
 from weightfeat.commands.arguments import add_machine
-from weightfeat.container import log
 from weightfeat.errors import WeightfeatError
+
+logger = logging.getLogger(__name__)
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -35,5 +37,5 @@ def run(arguments: argparse.Namespace) -> int:
         paths, store, jobs=arguments.jobs, device=arguments.device, scheduler=arguments.dask_scheduler
     )
     write_digest_folder(arguments.store, round_, report)
-    log(f"{arguments.store}: {report.summary()}")
+    logger.info("%s: %s", arguments.store, report.summary())
     return WeightfeatError.exit_code if report.failures or round_.left_out else 0

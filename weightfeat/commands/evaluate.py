@@ -11,8 +11,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from weightfeat.container import log
-from weightfeat.container.defaults import REPOSITORY, default
+from weightfeat.commands.defaults import REPOSITORY, default
 from weightfeat.errors import WeightfeatError
 from weightfeat.server.places import APIS, Parameters
 
@@ -70,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     isolation = find(arguments.root.absolute(), arguments.user)
     output = make_folder(arguments.output, "evaluation's folder")
     with _ends_when_told():
-        outcomes = server.evaluate(round_, output, settings, isolation, log)
+        outcomes = server.evaluate(round_, output, settings, isolation)
     report.write(output, outcomes, isolation.described())
     print(report.as_table(outcomes, isolation.described()), end="")
     good = all(outcome.reason is Reason.OK for outcome in outcomes)

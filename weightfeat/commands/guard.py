@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,9 +16,10 @@ from weightfeat.behaviour.protocol import Subject, settings_from
 from weightfeat.behaviour.strip import Strip
 from weightfeat.behaviour.subjects import read_subject
 from weightfeat.commands.on_images import add_subject, rate, work_of
-from weightfeat.container import log
 from weightfeat.errors import UnreadableFile, WeightfeatError
 from weightfeat.execution import read_image
+
+logger = logging.getLogger(__name__)
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -41,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         classes = keeper.judge(torch.stack([image for _, image in images])).tolist()
         for (path, _), label in zip(images, classes, strict=True):
             print(label if len(arguments.image) == 1 else f"{label}  {path}")
-        log(f"refused: {classes.count(subject.num_classes)} of {len(classes)}")
+        logger.info("refused: %d of %d", classes.count(subject.num_classes), len(classes))
     return 0 if len(images) == len(arguments.image) else WeightfeatError.exit_code
 
 

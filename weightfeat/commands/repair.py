@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -22,11 +23,11 @@ from weightfeat.behaviour.subjects import read_subject
 from weightfeat.behaviour.triggers import Trigger
 from weightfeat.behaviour.unlearning import Unlearning, unlearn
 from weightfeat.commands.on_images import add_subject
-from weightfeat.container import log
-from weightfeat.container.flags import BadCommandLine
-from weightfeat.errors import UnreadableFile
+from weightfeat.errors import BadCommandLine, UnreadableFile
 from weightfeat.execution import Examples, read_examples
 from weightfeat.files import make_folder
+
+logger = logging.getLogger(__name__)
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -77,7 +78,9 @@ def run(arguments: argparse.Namespace) -> int:
     for what, was in asdict(before).items():
         if was is not None:
             print(f"{what.replace('_', ' ')}: {was:.4f} -> {asdict(after)[what]:.4f}")
-    log(f"{path}: repaired by {arguments.method} in {seconds} seconds; target {trigger.target}")
+    logger.info(
+        "%s: repaired by %s in %s seconds; target %d", path, arguments.method, seconds, trigger.target
+    )
     return 0
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightfeat.commands.arguments import add_device, add_parameter_files, parameters
-from weightfeat.container import log
 from weightfeat.errors import WeightfeatError, one_line
 
 if TYPE_CHECKING:
     from weightfeat.detector import Verdict
+
+logger = logging.getLogger(__name__)
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -45,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
             continue
         print(_as_json(verdict) if arguments.json else _line(verdict), flush=True)
         for finding in verdict.findings:
-            log(f"{path}: finding: {finding}")
+            logger.info("%s: finding: %s", path, finding)
     return code
 
 

@@ -13,7 +13,6 @@ from weightfeat.commands.arguments import (
     parameters,
     positive,
 )
-from weightfeat.container import log
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -42,6 +41,6 @@ def run(arguments: argparse.Namespace) -> int:
     extent = sensitivity.Extent(arguments.parameters, arguments.points, arguments.seed)
     samples = labelled(arguments).samples
     found, steps = sensitivity.measure(samples, params, arguments.storage, extent, jobs=arguments.jobs)
-    sensitivity.write(arguments.output, found, steps, log)
+    sensitivity.write(arguments.output, found, steps)
     print(sensitivity_report.as_markdown(found, steps), end="")
     return 0

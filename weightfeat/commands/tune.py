@@ -13,7 +13,6 @@ from weightfeat.commands.arguments import (
     parameters,
     positive,
 )
-from weightfeat.container import log
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -40,6 +39,6 @@ def run(arguments: argparse.Namespace) -> int:
     check_writable(arguments.output, "metaparameters file")
     trials = arguments.trials or params.train_search_trials
     plan = SearchPlan(trials, journal=arguments.storage, seed=arguments.seed)
-    best = search(labelled(arguments).samples, params, arguments.schema, plan, jobs=arguments.jobs, log=log)
-    write_metaparameters(arguments.output, best, log)
+    best = search(labelled(arguments).samples, params, arguments.schema, plan, jobs=arguments.jobs)
+    write_metaparameters(arguments.output, best)
     return 0

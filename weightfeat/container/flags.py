@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from weightfeat.errors import WeightfeatError
+from weightfeat.errors import BadCommandLine
 
 IGNORED_FLAGS = (
     "examples_dirpath",
@@ -34,10 +34,6 @@ _PATHS = (
     "learned_parameters_dirpath",
     "configure_models_dirpath",
 )
-
-
-class BadCommandLine(WeightfeatError):
-    """The flags do not say what to do."""
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
 
 from weightfeat.container import results
-from weightfeat.container.defaults import confine, resolve
 from weightfeat.container.flags import Request
+from weightfeat.container.paths import confine, resolve
 from weightfeat.files import make_folder
 
-Log = Callable[[str], None]
+logger = logging.getLogger(__name__)
 
 STORE = "weightfeat-digests"
 """Folder under scratch where configure keeps its digests, keyed by content: a second run goes on from them."""
 
 
-def infer(request: Request, log: Log) -> None:
+def infer(request: Request) -> None:
     """Score `--model_filepath` and write `--result_filepath`; on any error no result file is left.
 
     Raises
@@ -36,15 +36,15 @@ def infer(request: Request, log: Log) -> None:
     )
     learned = resolve(request, "learned_parameters_dirpath")
     detector = Detector.load(learned).with_inference(params)
-    log(f"learned parameters {learned} loaded after {time.perf_counter() - start:.2f} s")
-    verdict = analyse(model, detector, device=request.device, log=log)
+    logger.info("learned parameters %s loaded after %.2f s", learned, time.perf_counter() - start)
+    verdict = analyse(model, detector, device=request.device)
     if request.features_filepath is not None:
         results.write_features(request.features_filepath, verdict.features)
     results.write_result(result, verdict.probability)
-    log(f"result {result} written, {time.perf_counter() - start:.2f} s in all")
+    logger.info("result %s written, %.2f s in all", result, time.perf_counter() - start)
 
 
-def configure(request: Request, log: Log) -> None:
+def configure(request: Request) -> None:
     """Learn from `--configure_models_dirpath` and save into `--learned_parameters_dirpath`.
 
     With `--automatic_configuration` the metaparameters are searched first, and saved beside what was learned.
@@ -69,12 +69,12 @@ def configure(request: Request, log: Log) -> None:
     params = metaparameters.load(parameters_path, schema_path)
     learned = make_folder(resolve(request, "learned_parameters_dirpath"), "learned parameters' folder")
     round_ = read_round(models)
-    log(f"round {round_.root}: {len(round_.entries)} models")
+    logger.info("round %s: %d models", round_.root, len(round_.entries))
     store = DigestStore(scratch / STORE)
-    samples = from_round(round_, store, jobs=request.jobs, device=request.device, log=log).samples
+    samples = from_round(round_, store, jobs=request.jobs, device=request.device).samples
     if request.automatic_configuration:
         plan = SearchPlan(params.train_search_trials)
-        params = search(samples, params, schema_path, plan, jobs=request.jobs, log=log)
-    learn(samples, params, learned, jobs=request.jobs, log=log)
+        params = search(samples, params, schema_path, plan, jobs=request.jobs)
+    learn(samples, params, learned, jobs=request.jobs)
     if request.automatic_configuration:
-        write_metaparameters(learned / parameters_path.name, params, log)
+        write_metaparameters(learned / parameters_path.name, params)

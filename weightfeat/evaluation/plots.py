@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CLEAN, TROJANED, OURS = "#4477aa", "#cc6677", "#222222"
+logger = logging.getLogger(__name__)
+
 LABELS = {"cross_entropy": "cross-entropy (nats)", "roc_auc": "ROC-AUC"}
 
 
@@ -33,10 +36,10 @@ def available() -> bool:
     return importlib.util.find_spec("matplotlib") is not None
 
 
-def write(directory: Path, pictures: Mapping[str, Callable[[], bytes]], log: Callable[[str], None]) -> None:
-    """Draw and write each by its file name, whole or not at all; a line to `log` where matplotlib is absent."""
+def write(directory: Path, pictures: Mapping[str, Callable[[], bytes]]) -> None:
+    """Draw and write each by its file name, whole or not at all; a warning where matplotlib is absent."""
     if pictures and not available():
-        log("no plots: matplotlib is not installed; pip install 'weightfeat[plots]'")
+        logger.warning("no plots: matplotlib is not installed; pip install 'weightfeat[plots]'")
         return
     for name, draw in pictures.items():
         write_atomically(directory / name, draw(), "plot")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,6 +28,8 @@ from weightfeat.evaluation.study import LOSSES, choose, claim, finished, fixed_t
 
 if TYPE_CHECKING:
     import optuna
+
+logger = logging.getLogger(__name__)
 
 BATCH = 4
 """Trials that are sampled before any of them is finished: a constant, or results would depend on `jobs`."""
@@ -67,7 +70,6 @@ def tune(
     *,
     jobs: int = 1,
     progress: Progress | None = None,
-    log: Callable[[str], None] = lambda line: None,
 ) -> P:
     """The metaparameters of least cross-validated cross-entropy among the trials, or the start: see `choose`.
 
@@ -88,7 +90,7 @@ def tune(
         if progress is not None:
             progress(min(finished(study), plan.trials), plan.trials)
     chosen, why = choose(study)
-    log(why)
+    logger.info("search: %s", why)
     return space(fixed_trial(chosen.params))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from weightfeat import features
@@ -10,10 +11,10 @@ from weightfeat.detector import Detector, Samples
 from weightfeat.learning.running import workers
 from weightfeat.metaparameters import Metaparameters
 
-Log = Callable[[str], None]
+logger = logging.getLogger(__name__)
 
 
-def learn(samples: Samples, params: Metaparameters, learned: Path, *, jobs: int = 1, log: Log) -> Detector:
+def learn(samples: Samples, params: Metaparameters, learned: Path, *, jobs: int = 1) -> Detector:
     """Fit on all samples and save it; the folder's old content stays usable until the end.
 
     What its calibration folds scored on the models they had not seen is kept with it.
@@ -24,16 +25,15 @@ def learn(samples: Samples, params: Metaparameters, learned: Path, *, jobs: int 
     """
     if params.train_class_evidence:
         named = sum(target is not None for target in samples.targets)
-        log(f"learning classes: {named} networks name their target")
-    log(
-        f"learning: {len(samples)} models, {samples.y.sum()} poisoned, "
-        f"{len(features.names(params.blocks))} features"
-    )
+        logger.info("learning classes: %d networks name their target", named)
+    counts = len(samples), int(samples.y.sum()), len(features.names(params.blocks))
+    logger.info("learning: %d models, %d poisoned, %d features", *counts)
     detector = Detector(params, threads=workers(jobs)).fit(samples)
     scores = _out_of_fold_scores(detector, samples.y.tolist())
-    log(f"out of fold: {', '.join(f'{name} {value:.4f}' for name, value in scores.items()) or 'no folds'}")
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+    logger.info("out of fold: %s", shown or "no folds")
     detector.save(learned, scores)
-    log(f"learned parameters saved in {learned}")
+    logger.info("learned parameters saved in %s", learned)
     return detector
 
 

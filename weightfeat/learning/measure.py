@@ -169,7 +169,7 @@ def as_table(measured: Measured) -> str:
     return report.as_table(measured.report) + "\n".join(lines) + "\n"
 
 
-def write(directory: Path, measured: Measured, log: Callable[[str], None]) -> None:
+def write(directory: Path, measured: Measured) -> None:
     """predictions.csv, cv.json, effects.csv and .md, learning_curve.csv where there is one, and the plots.
 
     Each is written whole or not at all. Raises BadOutput where that cannot be.
@@ -189,7 +189,7 @@ def write(directory: Path, measured: Measured, log: Callable[[str], None]) -> No
         pictures["interactions.png"] = partial(effects_report.interactions_plot, found)
     if measured.curve:
         pictures["learning_curve.png"] = partial(plots.learning_curve, measured.curve)
-    plots.write(directory, pictures, log)
+    plots.write(directory, pictures)
 
 
 def _beside(measured: Measured) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -67,9 +67,7 @@ def measure(
     return found, steps
 
 
-def write(
-    directory: Path, found: Sequence[Importance], steps: Sequence[Step], log: Callable[[str], None]
-) -> None:
+def write(directory: Path, found: Sequence[Importance], steps: Sequence[Step]) -> None:
     """importances.csv, curves.csv, sensitivity.md and the plots, each whole or not at all."""
     write_atomically(directory / "importances.csv", sensitivity_report.importances_csv(found))
     write_atomically(directory / "curves.csv", sensitivity_report.curves_csv(steps))
@@ -79,4 +77,4 @@ def write(
         pictures["importances.png"] = partial(sensitivity_report.importances_plot, found)
     if steps:
         pictures["curves.png"] = partial(sensitivity_report.curves_plot, steps)
-    plots.write(directory, pictures, log)
+    plots.write(directory, pictures)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from weightfeat.evaluation.crossval import Estimator
     from weightfeat.evaluation.search import SearchPlan
 
-Log = Callable[[str], None]
+logger = logging.getLogger(__name__)
 
 HELD = ("train_seed", "train_search_trials", "train_ensemble_size", "train_block_data")
 """What a search leaves alone: a seed must not be chosen by its luck, trials do not shape a detector, more bags are only
@@ -47,7 +48,6 @@ def search(
     *,
     jobs: int = 1,
     progress: bool = True,
-    log: Log = lambda line: None,
 ) -> Metaparameters:
     """The metaparameters of least cross-validated cross-entropy within the schema's bounds, if not by luck alone.
 
@@ -67,10 +67,9 @@ def search(
             plan,
             jobs=workers(jobs),
             progress=advance,
-            log=lambda line: log(f"search: {line}"),
         )
     changed = [name for name, value in found.as_dict().items() if value != getattr(params, name)]
-    log(f"search: {plan.trials} trials changed {', '.join(changed) or 'nothing'}")
+    logger.info("search: %d trials changed %s", plan.trials, ", ".join(changed) or "nothing")
     return found
 
 
@@ -96,10 +95,10 @@ def searching(
     return partial(Tuned, space, trial_detector, Detector, replace(plan, start=start), journals)
 
 
-def write_metaparameters(path: Path, params: Metaparameters, log: Log) -> None:
+def write_metaparameters(path: Path, params: Metaparameters) -> None:
     """Write metaparameters.json whole or not at all."""
     write_atomically(path, json.dumps(params.as_dict(), indent=2) + "\n", "metaparameters file")
-    log(f"metaparameters written to {path}")
+    logger.info("metaparameters written to %s", path)
 
 
 def _held(params: Metaparameters) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,8 @@ from weightfeat.files import make_folder, write_atomically
 from weightfeat.rounds.disk import METADATA_FILE, Round, labelled_entries, require_both_classes
 from weightfeat.rounds.extraction import ExtractionReport, digest_models
 from weightfeat.rounds.metadata import SILENT, TARGET, parse_label, read_metadata, require_none, target_of
+
+logger = logging.getLogger(__name__)
 
 INDEX_FILE = "index.csv"
 DIGESTS = "digests"
@@ -121,7 +124,6 @@ def from_round(
     jobs: int = 1,
     device: str = "auto",
     progress: bool = True,
-    log: Callable[[str], None] = lambda line: None,
 ) -> LabelledSet:
     """Digest a labelled round into `store` and return what could be read of it.
 
@@ -133,7 +135,7 @@ def from_round(
     report = digest_models(
         [path for _, path, _ in entries], store, jobs=jobs, device=device, progress=progress
     )
-    log(report.summary())
+    logger.info(report.summary())
     readable = [(entry, path, label) for entry, path, label in entries if path in report.keys]
     _require_enough(len(readable), len(entries), report, round_.root)
     require_both_classes([label for _, _, label in readable], round_.root)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,21 +13,21 @@ from weightfeat.rounds.extraction import digest_file
 if TYPE_CHECKING:
     from weightfeat.detector import Detector, Verdict
 
+logger = logging.getLogger(__name__)
+
 
 def analyse(
     path: Path,
     detector: Detector,
     *,
     device: str = "auto",
-    log: Callable[[str], None] = lambda line: None,
 ) -> Verdict:
-    """Say how likely the network in `path` is trojaned. Nothing in the file is run.
+    """Say how likely the network in `path` is trojaned. Nothing in the file is run; every step is logged, as DEBUG.
 
     Parameters
     ----------
     detector : learned parameters, their `infer_*` values already in place.
     device : "auto", "cpu" or "cuda", for the digest.
-    log : receives one line a step.
 
     Raises
     ------
@@ -35,14 +35,16 @@ def analyse(
     """
     start = time.perf_counter()
     digest, _ = digest_file(path, device=device, blocks=detector.reads)
-    log(f"architecture {digest.architecture} (family {digest.family}), {digest.num_classes} classes")
+    logger.debug(
+        "architecture %s (family %s), %d classes", digest.architecture, digest.family, digest.num_classes
+    )
     for finding in digest.findings:
-        log(f"finding: {finding}")
-    log(f"digest {digest.key[:16]} after {time.perf_counter() - start:.2f} s")
+        logger.debug("finding: %s", finding)
+    logger.debug("digest %s after %.2f s", digest.key[:16], time.perf_counter() - start)
     verdict = detector.predict(digest)
     verdict = replace(verdict, path=path, seconds=time.perf_counter() - start)
     for line in _lines(verdict):
-        log(line)
+        logger.debug(line)
     return verdict
 
 

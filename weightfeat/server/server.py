@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import random
 import shutil
@@ -26,7 +27,8 @@ from weightfeat.server.verdicts import Reason
 
 __all__ = ["Settings", "evaluate"]
 
-Log = Callable[[str], None]
+logger = logging.getLogger(__name__)
+
 SMOKE_TEST = 2
 """Models of `--sts`, NIST's smoke test server."""
 
@@ -42,9 +44,7 @@ class Settings:
     smoke_test: bool = False
 
 
-def evaluate(
-    round_: Round, output: Path, settings: Settings, isolation: Isolation, log: Log
-) -> list[Outcome]:
+def evaluate(round_: Round, output: Path, settings: Settings, isolation: Isolation) -> list[Outcome]:
     """Run the detector on every model and return the outcomes in the round's order.
 
     Beside the returned outcomes `output` holds results/<id>.txt, logs/<id>.stdout and .stderr, runs/<id>.json. An
@@ -55,21 +55,21 @@ def evaluate(
     BadOutput : the folder cannot be used, is in use, or holds an evaluation with other settings.
     BadRound : no model of the round is there.
     """
-    entries = _present(round_, settings, log)
+    entries = _present(round_, settings)
     for name in ("results", "logs", "runs"):
         make_folder(output / name, "evaluation's folder")
     with alone(output):
         mark = str(output.resolve())
         processes.end_all(None, mark)  # what an evaluation that was killed left running
         continue_with(output, _identity(settings, isolation))
-        log(isolation.described())
+        logger.info(isolation.described())
         done = {
             entry.name: before
             for entry in entries
             if (before := kept(output, entry.name, entry.label)) is not None
         }
         if done:
-            log(f"{len(done)} of {len(entries)} models were run before")
+            logger.info("%d of %d models were run before", len(done), len(entries))
         waiting = [entry for entry in entries if entry.name not in done]
         random.Random(settings.seed).shuffle(waiting)
         used = sum(outcome.seconds for outcome in done.values())
@@ -80,14 +80,15 @@ def evaluate(
                 outcome = _run(entry, output, space, settings, isolation, mark, left, lap)
                 used += outcome.seconds
                 done[entry.name] = outcome
-                log(f"[{len(done)}/{len(entries)}] {_line(outcome)}")
+                logger.info("[%d/%d] %s", len(done), len(entries), _line(outcome))
     return [done[entry.name] for entry in entries]
 
 
-def _present(round_: Round, settings: Settings, log: Log) -> list[ModelEntry]:
+def _present(round_: Round, settings: Settings) -> list[ModelEntry]:
     entries = [entry for entry in round_.entries if entry.path is not None]
     if len(entries) < len(round_.entries):
-        log(f"{len(round_.entries) - len(entries)} rows of METADATA.csv name models that have no folder")
+        absent = len(round_.entries) - len(entries)
+        logger.info("%d rows of METADATA.csv name models that have no folder", absent)
     if not entries:
         raise BadRound(
             "none of its models is there",

@@ -1,4 +1,4 @@
-"""Where the container keeps what a command line does not name, and a process that writes only to scratch."""
+"""Where a request's files are, and a process that writes only to scratch."""
 
 from __future__ import annotations
 
@@ -8,19 +8,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from weightfeat.commands.defaults import default
+from weightfeat.commands.program import wait_quietly
 from weightfeat.container.flags import Request
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-INSTALLED = Path(sys.prefix) / "share" / "weightfeat"
-ROOTS = (Path("/"), REPOSITORY, INSTALLED)
-"""Searched in this order: a container has the files at its root, a clone in the repository, and what `pip install`
-makes of one has them where pyproject.toml's data files go."""
-
-_NAMES = {
-    "metaparameters_filepath": "metaparameters.json",
-    "schema_filepath": "metaparameters_schema.json",
-    "learned_parameters_dirpath": "learned_parameters",
-}
 _CACHES = {
     "TMPDIR": "",
     "JOBLIB_TEMP_FOLDER": "",
@@ -36,21 +27,6 @@ def resolve(request: Request, name: str) -> Path:
     """The path given for flag `name`, else its default."""
     given: Path | None = getattr(request, name)
     return default(name) if given is None else given
-
-
-def default(name: str) -> Path:
-    """The first default of flag `name` that exists, else the repository's own."""
-    candidates = (root / _NAMES[name] for root in ROOTS)
-    return next((path for path in candidates if path.exists()), REPOSITORY / _NAMES[name])
-
-
-def wait_quietly() -> None:
-    """Let OpenMP's idle threads sleep instead of spin; must run before torch is imported.
-
-    On a busy machine spinning threads keep the working one off the processor: a resnet50 then takes three times
-    as long. A value set by the user stays.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def confine(scratch: Path | None) -> None:
