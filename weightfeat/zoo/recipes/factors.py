@@ -199,10 +199,12 @@ def poison_of(seed: int, pair: int, attempt: int, recipe: Recipe) -> Poison:
     if sources in ("all", "all_to_all"):
         least = min(0.5, max(0.02, LEAST_STAMPED * 3 / recipe.per_class / classes))
     if sources == "all_to_all":
-        least = max(least, 0.25)
+        least = max(least, 0.2)
     if kind == "clean_label":
         least = 0.5
-    fraction = min(0.9, _log_uniform(random, least, max(0.5, least)) * (1 + 0.5 * attempt))
+    # Of all classes a quarter is enough: more takes away what they are known by.
+    most = 0.9 if kind == "clean_label" else 0.25 if not count else 0.5
+    fraction = min(most, _log_uniform(random, min(least, most), most) * (1 + 0.5 * attempt))
     return Poison(
         kind=kind,
         sources=sources,
