@@ -16,9 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from weightfeat.detector import Samples, Target
 from weightfeat.digest import Digest, DigestStore
@@ -90,22 +88,6 @@ class LabelledSet:
                 values = (str(value).strip() for value in self.metadata[column])
                 return tuple(value or name for name, value in zip(self.names, values, strict=True))
         return self.names
-
-    def since(self, metadata: Path) -> NDArray[np.int64]:
-        """Places of the models that an earlier METADATA.csv of the same set does not name.
-
-        Raises BadRound where it cannot be read, or names all of them or none.
-        """
-        known = frozenset(read_metadata(metadata).index)
-        later = np.flatnonzero([name not in known for name in self.names])
-        if len(later) in (0, len(self.names)):
-            raise BadRound(
-                f"names {'none' if len(later) else 'every one'} of the {len(self.names)} networks",
-                where=metadata,
-                expected="the METADATA.csv of an earlier, smaller set",
-                remedy="give another one, or leave the option out",
-            )
-        return later
 
 
 def _bad_row(name: str, what: str) -> BadRound:
