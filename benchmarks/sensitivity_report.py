@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sensitivity_curves import LEAST_TRIALS, Importance, Step
 from weightfeat.evaluation.intervals import Estimate
 from weightfeat.evaluation.plots import OURS, figure, png
-from weightfeat.evaluation.sensitivity import LEAST_TRIALS, Importance, Step
 
 SHOWN = 12
 """Importances in the markdown; the CSV has all."""
