@@ -7,7 +7,6 @@ They come from a round (digested as needed) or from a digest folder, which holds
 from __future__ import annotations
 
 import csv
-import io
 import logging
 import re
 from collections import Counter
@@ -189,8 +188,9 @@ def write_digest_folder(folder: Path, round_: Round, report: ExtractionReport) -
     table["poisoned"] = ["" if e.label is None else str(bool(e.label)) for e, _ in kept]
     front = ["model_name", "poisoned"]
     table = table[front + [column for column in table.columns if column not in front]]
+    index = pd.DataFrame({"model_name": names, "sha256": [key for _, key in kept]})
     write_atomically(folder / METADATA_FILE, table.to_csv(index=False))
-    write_atomically(folder / INDEX_FILE, _csv([("model_name", "sha256"), *((e.name, k) for e, k in kept)]))
+    write_atomically(folder / INDEX_FILE, index.to_csv(index=False))
 
 
 def read_index(path: Path) -> dict[str, str]:
@@ -259,9 +259,3 @@ def _required(path: Path) -> Path:
             remedy="make one with `weightfeat digest ROUND --store FOLDER`",
         )
     return path
-
-
-def _csv(rows: Sequence[tuple[str, str]]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
-    return buffer.getvalue()
