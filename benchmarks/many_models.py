@@ -24,6 +24,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
+import psutil
 import torch
 
 from weightfeat.commands.arguments import positive
@@ -131,8 +132,10 @@ def hit(models: Path, store: Path, kind: str, after: float) -> None:
 
 def children(pid: int) -> list[int]:
     """Process ids of the workers a run has started."""
-    listed = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(child) for child in listed.read_text().split()] if listed.is_file() else []
+    try:
+        return [child.pid for child in psutil.Process(pid).children()]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def contents(store: Path) -> dict[str, bytes]:

@@ -49,21 +49,13 @@ class Table:
 
     def terminal(self, indent: int = 0) -> list[str]:
         """Lines of aligned columns two blanks apart, numbers to the right, and all `indent` blanks from the edge."""
-        rows = [list(self.columns), *(self._shown(row) for row in self.rows)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        right = [
-            any(isinstance(cell, int | float) for cell in column) for column in zip(*self.rows, strict=True)
-        ] or [False] * len(widths)
-        return [
-            (
-                " " * indent
-                + "  ".join(
-                    text.rjust(width) if to_the_right else text.ljust(width)
-                    for text, width, to_the_right in zip(row, widths, right, strict=True)
-                )
-            ).rstrip()
-            for row in rows
+        shown = zip(self.columns, *map(self._shown, self.rows), strict=True)
+        cells = zip(*self.rows, strict=True) if self.rows else [()] * len(self.columns)
+        columns = [
+            _aligned(texts, right=any(isinstance(cell, int | float) for cell in column))
+            for texts, column in zip(shown, cells, strict=True)
         ]
+        return [(" " * indent + "  ".join(line)).rstrip() for line in zip(*columns, strict=True)]
 
     def csv(self) -> str:
         """Comma-separated values under one header."""
@@ -85,6 +77,11 @@ def _text(cell: Cell, spec: str) -> str:
         return cell
     value = cell.value if isinstance(cell, Estimate | Margin) else cell
     return ABSENT if value is None or math.isnan(value) else f"{cell:{spec}}"
+
+
+def _aligned(texts: Sequence[str], *, right: bool) -> list[str]:
+    width = max(map(len, texts))
+    return [text.rjust(width) if right else text.ljust(width) for text in texts]
 
 
 def _is_clear(cell: Cell) -> bool:

@@ -1,4 +1,4 @@
-"""The processes a detector started, found in /proc: how much memory they hold, and how to end all of them.
+"""The processes a detector started: how much memory they hold, and how to end all of them.
 
 Members are known by their session, and by a mark in their environment where they left it (a daemon's double fork).
 """
@@ -9,18 +9,18 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+
+import psutil
 
 __all__ = ["MARK", "Member", "end_all", "members", "memory"]
 
 MARK = "WEIGHTFEAT_EVALUATION"
 """Environment variable that every detector process inherits: the folder of its evaluation."""
 
-PROC = Path("/proc")
-PAGE = os.sysconf("SC_PAGE_SIZE")
 CAGE = "bwrap"
+DEAD = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
 
 
 @dataclass(frozen=True)
@@ -35,24 +35,20 @@ class Member:
 def members(session: int | None, mark: str) -> list[Member]:
     """All living processes of the session or with the mark, this one excepted."""
     found = []
-    for pid in _pids():
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            # "pid (name) state ppid pgrp session ...": the name may hold blanks and brackets.
-            head, _, tail = (PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")
-            fields = tail.split()
-            alive = fields[0] not in ("Z", "X")
-            if alive and (int(fields[3]) == session or _marked(pid, mark)):
-                found.append(Member(pid, head.partition("(")[2], int(fields[21]) * PAGE))
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):  # gone meanwhile, or another user's
+            alive = process.pid != os.getpid() and process.status() not in DEAD
+            if alive and (os.getsid(process.pid) == session or _marked(process, mark)):
+                found.append(Member(process.pid, process.name(), process.memory_info().rss))
     return found
 
 
 def memory(session: int) -> int:
     """Resident bytes of a session's processes together; pages they share count for each."""
     total = 0
-    for pid in _pids():
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            fields = (PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
-            total += int(fields[21]) * PAGE if int(fields[3]) == session else 0
+    for pid in psutil.pids():
+        with contextlib.suppress(psutil.Error, OSError):
+            total += psutil.Process(pid).memory_info().rss if os.getsid(pid) == session else 0
     return total
 
 
@@ -80,15 +76,10 @@ def _until(done: Callable[[], bool], seconds: float) -> None:
         time.sleep(0.005)
 
 
-def _pids() -> Iterator[int]:
-    own = os.getpid()
-    return (int(name) for name in os.listdir(PROC) if name.isdigit() and int(name) != own)
-
-
-def _marked(pid: int, mark: str) -> bool:
+def _marked(process: psutil.Process, mark: str) -> bool:
     try:
-        return f"{MARK}={mark}".encode() in (PROC / str(pid) / "environ").read_bytes().split(b"\0")
-    except OSError:  # another user's, or gone
+        return bool(process.environ().get(MARK) == mark)
+    except (psutil.Error, OSError):  # another user's, or gone
         return False
 
 

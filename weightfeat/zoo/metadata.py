@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from pathlib import Path
 from typing import Any
 
+from weightfeat.evaluation.tables import Table
 from weightfeat.files import write_atomically
 from weightfeat.zoo.design import pair_number
 
@@ -115,9 +114,6 @@ def write(root: Path, folders: list[Path]) -> None:
 
 
 def write_table(path: Path, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
-    """A plain CSV of our own, replaced whole."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, buffer.getvalue(), path.name)
+    """A plain CSV of our own, replaced whole; nothing where a row lacks a column."""
+    table = Table.of(dict.fromkeys(columns, ""), [[row.get(name) for name in columns] for row in rows])
+    write_atomically(path, table.csv(), path.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from weightfeat.evaluation.tables import Table
 from weightfeat.zoo import signs, triggers
 from weightfeat.zoo.render import Renderer
 from weightfeat.zoo.specification import TRIGGER_TYPES, NetworkSpec, Stream
@@ -158,14 +158,14 @@ def stats(spec: NetworkSpec, trained: Trained, examples: Examples) -> dict[str, 
 
 def _write_epochs(path: Path, trained: Trained) -> None:
     kinds = ("train", "combined_val", "clean_val", "triggered_val")
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["epoch_number", *(f"{kind}_{what}" for kind in kinds for what in ("acc", "loss"))])
-        for epoch in trained.epochs:
-            scores: tuple[Scores | None, ...] = (epoch.train, epoch.combined, epoch.clean, epoch.triggered)
-            writer.writerow(
-                [epoch.number, *(v for s in scores for v in ((s.accuracy, s.loss) if s else (None, None)))]
-            )
+    names = ["epoch_number", *(f"{kind}_{what}" for kind in kinds for what in ("acc", "loss"))]
+    rows = []
+    for epoch in trained.epochs:
+        scores: tuple[Scores | None, ...] = (epoch.train, epoch.combined, epoch.clean, epoch.triggered)
+        rows.append(
+            [epoch.number, *(v for s in scores for v in ((s.accuracy, s.loss) if s else (None, None)))]
+        )
+    path.write_text(Table.of(dict.fromkeys(names, ""), rows).csv())
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
