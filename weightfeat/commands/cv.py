@@ -11,6 +11,7 @@ from weightfeat.commands.arguments import (
     at_least_two,
     labelled,
     natural,
+    other_recipes,
     parameters,
     positive,
 )
@@ -65,7 +66,9 @@ def run(arguments: argparse.Namespace) -> int:
         )
     plan = measure.Plan(arguments.folds, arguments.repeats, arguments.seed, arguments.learning_curve, nested)
     found = labelled(arguments)
-    measured = measure.measure(found.samples, found.rows, params, plan, jobs=arguments.jobs)
+    others = other_recipes(arguments)
+    beside = None if others is None else measure.Beside(others.samples, others.rows)
+    measured = measure.measure(found.samples, found.rows, params, plan, beside=beside, jobs=arguments.jobs)
     print(measure.as_table(measured), end="")
     if arguments.output is not None:
         measure.write(arguments.output, measured)

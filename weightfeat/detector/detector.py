@@ -35,14 +35,16 @@ class Detector:
     Parameters
     ----------
     params : the metaparameters; `train_*` shape `fit`, `infer_*` shape what is said.
+    beside : networks of other recipes, from which every fit learns what holds in all.
     threads : ensemble members grown at once; never changes a result.
 
     Scoring needs numpy only. `weightfeat.detector.table.TableDetector` is the same as a scikit-learn estimator of plain
     tables.
     """
 
-    def __init__(self, params: Metaparameters, *, threads: int = 1) -> None:
+    def __init__(self, params: Metaparameters, *, beside: Samples | None = None, threads: int = 1) -> None:
         self.params = params
+        self.beside = beside
         self.threads = threads
 
     learned_: Learned
@@ -55,7 +57,8 @@ class Detector:
         """
         from weightfeat.detector.training import learn
 
-        self.learned_, self.out_of_fold_ = learn(samples, self.params, self.threads)
+        every = samples if self.beside is None else samples.beside(self.beside)
+        self.learned_, self.out_of_fold_ = learn(every, self.params, self.threads)
         return self
 
     def predict(self, digest: Digest) -> Verdict:
