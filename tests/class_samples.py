@@ -12,7 +12,6 @@ from weightfeat.detector.classes.pairs import Pairs
 from weightfeat.detector.classes.rows import CLASS_COLUMNS, ClassRows
 from weightfeat.digest import Digest
 from weightfeat.digest.latents import KINDS
-from weightfeat.features.summaries import Array
 
 CLASSES = 6
 

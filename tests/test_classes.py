@@ -94,7 +94,10 @@ def _assert_same(
 ) -> None:
     """Within `tolerance` of the columns' own scales; `order` says which class of `expected` stands where."""
     order = np.arange(expected.count) if order is None else order
-    both = (found.classes, expected.classes[order]), (every_pair(found), every_pair(expected)[np.ix_(order, order)])
+    both = (
+        (found.classes, expected.classes[order]),
+        (every_pair(found), every_pair(expected)[np.ix_(order, order)]),
+    )
     scales = expected.class_scale, full_pair_scale(expected.pairs.scale, expected.class_scale)
     for (one, other), scale in zip(both, scales, strict=True):
         assert (np.abs(one - other) <= tolerance * scale + 1e-12).all()
@@ -119,7 +122,9 @@ def test_of_many_classes_few_pairs_are_learned_from_the_trojans_own_among_them(
     monkeypatch.setattr(pairs_module, "MOST_PAIRS", 2 * CLASSES)
     models = learned(*class_sample())
     new, _, truth = class_sample(30, seed=1)
-    named = [(models.evidence(rows).suspect, target) for rows, target in zip(new, truth, strict=True) if target]
+    named = [
+        (models.evidence(rows).suspect, target) for rows, target in zip(new, truth, strict=True) if target
+    ]
     assert np.mean([suspect.source in target.sources for suspect, target in named]) >= 0.6
 
 

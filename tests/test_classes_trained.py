@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trojaned_networks import Trained, train
 from detector_samples import quick
+from trojaned_networks import Trained, train
 from weightfeat.detector import Samples, Target
 from weightfeat.detector.classes.models import fit_class_models
 from weightfeat.detector.folds import inner_folds

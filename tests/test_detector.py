@@ -32,7 +32,9 @@ def test_a_planted_signal_is_found_across_architectures(trained: Detector) -> No
         assert auc(new.y[rows], p[rows]) > 0.75
 
 
-def test_trees_are_silent_beside_odds_about_an_architecture_they_know_no_network_of(trained: Detector) -> None:
+def test_trees_are_silent_beside_odds_about_an_architecture_they_know_no_network_of(
+    trained: Detector,
+) -> None:
     data = sample(40)
     moved = Sample(data.X + 3.0, data.y, data.architecture, data.family)
     odds, unseen, learned = np.linspace(-3, 3, 40), ["alexnet"] * 40, inference(trained)

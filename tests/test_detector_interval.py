@@ -76,7 +76,10 @@ def test_what_silent_trees_would_have_said_is_in_the_range() -> None:
     stranger = Sample(new.X, new.y, ["alexnet"] * 40, ["alexnet"] * 40)
     odds = np.linspace(-3, 3, 40)
     found, own = learned.interval(stranger.rows, [odds]), learned.probability(stranger.rows, odds)
-    share, bags = 1 - learned.params.train_class_weight, learned.forest.raw_by_bag(learned._columns(stranger.rows))
+    share, bags = (
+        1 - learned.params.train_class_weight,
+        learned.forest.raw_by_bag(learned._columns(stranger.rows)),
+    )
     weight = learned.novelty(stranger.rows).weight
     alone = learned._probability(share * bags + (1 - share) * odds[:, None], weight[:, None])
     ends = np.column_stack([np.minimum(alone.min(axis=1), own), np.maximum(alone.max(axis=1), own)])

@@ -271,7 +271,10 @@ ATTACKS: dict[str, tuple[Callable[[Path], object], str]] = {
         with_json(lambda d: d["metaparameters"].update(train_class_weight=7)),
         "out of bounds",
     ),
-    "a falling calibration": (with_json(lambda d: d["calibration"].update(slope=-1)), "not a number in bounds"),
+    "a falling calibration": (
+        with_json(lambda d: d["calibration"].update(slope=-1)),
+        "not a number in bounds",
+    ),
     "an infinite shift": (
         with_json(lambda d: d["calibration"].update(shift=float("inf"))),
         "not a number in bounds",

@@ -12,7 +12,9 @@ from detector_samples import RAW, fit, proba, quick, sample
 from weightfeat.detector.table import TableDetector
 from weightfeat.errors import BadRound
 
-DOES_NOT_APPLY = {"check_array_api_input": "arrays of other libraries: features are numpy's, and so are trees"}
+DOES_NOT_APPLY = {
+    "check_array_api_input": "arrays of other libraries: features are numpy's, and so are trees"
+}
 
 
 def test_it_passes_every_check_of_scikit_learn_that_applies() -> None:

@@ -51,7 +51,9 @@ def test_every_repeat_tests_each_model_once(
     case: tuple[list[int], list[str]], n_folds: int, n_repeats: int, seed: int
 ) -> None:
     labels, architectures = case
-    folds = stratified_folds(samples_of(labels, architectures), n_folds=n_folds, n_repeats=n_repeats, seed=seed)
+    folds = stratified_folds(
+        samples_of(labels, architectures), n_folds=n_folds, n_repeats=n_repeats, seed=seed
+    )
     assert len(folds) == n_folds * n_repeats
     for fold in folds:
         assert sorted([*fold.train, *fold.test]) == list(range(len(labels)))
@@ -94,7 +96,8 @@ def test_folds_depend_on_seed_stream_and_repeat_only() -> None:
 
     def tests(**options: int) -> list[list[int]]:
         return [
-            fold.test.tolist() for fold in stratified_folds(samples_of(labels, architectures), n_repeats=2, **options)
+            fold.test.tolist()
+            for fold in stratified_folds(samples_of(labels, architectures), n_repeats=2, **options)
         ]
 
     assert tests(seed=1) == tests(seed=1, stream=REPORT_STREAM)
@@ -104,7 +107,9 @@ def test_folds_depend_on_seed_stream_and_repeat_only() -> None:
 
 
 def test_twelve_models_make_five_folds() -> None:
-    folds = stratified_folds(samples_of([0, 1] * 6, ["a"] * 4 + ["b"] * 4 + ["c"] * 4), n_folds=5, n_repeats=3)
+    folds = stratified_folds(
+        samples_of([0, 1] * 6, ["a"] * 4 + ["b"] * 4 + ["c"] * 4), n_folds=5, n_repeats=3
+    )
     assert all(2 <= len(fold.test) <= 3 for fold in folds)
 
 

@@ -11,8 +11,8 @@ import pytest
 from container_round import QUICK, write_parameters
 from labelled_samples import small_sample
 from weightfeat import features, metaparameters
-from weightfeat.digest import Digest
 from weightfeat.detector import Samples
+from weightfeat.digest import Digest
 from weightfeat.learning import configure, tuning
 from weightfeat.metaparameters import Metaparameters
 

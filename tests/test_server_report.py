@@ -14,8 +14,8 @@ import pytest
 
 from container_round import REPOSITORY, Installed, install
 from weightfeat import cli, metaparameters
-from weightfeat.evaluation import metrics
 from weightfeat.detector import Detector
+from weightfeat.evaluation import metrics
 from weightfeat.rounds import read_round
 from weightfeat.scan import analyse
 from weightfeat.server import report, roc

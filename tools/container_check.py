@@ -103,7 +103,9 @@ def in_process(round_: Path, root: Path) -> dict[str, float]:
     params = metaparameters.load(root / "metaparameters.json", root / "metaparameters_schema.json")
     detector = Detector.load(root / "learned_parameters").with_inference(params)
     entries = read_round(round_).entries
-    return {e.name: analyse(e.path, detector, device="cpu").probability for e in entries if e.path is not None}
+    return {
+        e.name: analyse(e.path, detector, device="cpu").probability for e in entries if e.path is not None
+    }
 
 
 def evaluate(api: str, round_: Path, root: Path, output: Path) -> Path:
