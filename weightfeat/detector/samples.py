@@ -1,7 +1,6 @@
 """Samples: networks with labels, all that learning and measuring ever get.
 
-They are digests, from which features and rows of classes are computed once, or a plain table of numbers. Whatever is
-said of samples in one order is said in the order of their names.
+They are digests, from which features and rows of classes are computed once, or a plain table of numbers.
 """
 
 from __future__ import annotations

@@ -140,7 +140,11 @@ class _Bench:
         if nested is not None:
             plan = SearchPlan(nested.trials, seed=self.seed)
             make = searching(
-                *(self.params, nested.schema_path, plan), from_params=nested.start, journals=nested.journals
+                self.params,
+                nested.schema_path,
+                plan,
+                from_params=nested.start,
+                journals=nested.journals,
             )
         with progress_bar("cv" if nested is None else "nested cv", "fold", self.shown) as advance:
             return crossval.cross_validate(self.samples, make, folds, jobs=self.jobs, progress=advance)

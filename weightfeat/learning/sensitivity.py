@@ -59,7 +59,10 @@ def measure(
     varied = list(vary(params, names[: extent.parameters], study, extent.points))
     with progress_bar("sensitivity", "value", progress) as advance:
         steps = curves(
-            *(samples.computed(features.BLOCKS), params, varied, trial_detector),
+            samples.computed(features.BLOCKS),
+            params,
+            varied,
+            trial_detector,
             study=KeptStudy(open_study(journal, seed, SENSITIVITY), folds),
             jobs=workers(jobs),
             progress=advance,
