@@ -219,11 +219,7 @@ def test_configure_learns_the_same_bytes_again(
         folder.mkdir()
         with threadpool_limits(limits=threads):
             workers = jobs if threads == 2 else 1
-<<<<<<< HEAD
             detector = configure.learn(labelled.samples, quick, folder, jobs=workers)
-=======
-            detector = configure.learn(labelled.samples, quick, folder, jobs=workers)
->>>>>>> house-detector
         assert detector.learned_.classes is not None
     first, second = ({p.name: p.read_bytes() for p in folder.iterdir()} for folder in folders)
     assert first == second

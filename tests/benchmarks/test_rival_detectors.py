@@ -25,15 +25,6 @@ from rival_detectors import (
     table,
     weightwatcher,
 )
-<<<<<<< HEAD:tests/benchmarks/test_rival_detectors.py
-from rival_detectors.comparison import as_markdown, compare
-from weightfeat import digest
-from weightfeat.digest import Digest
-from weightfeat.digest.channels import QUANTILES
-from weightfeat.errors import BadRound
-from weightfeat.evaluation.folds import stratified_folds
-from weightfeat.rounds.labelled import LabelledSet
-=======
 from rival_detectors.comparison import as_markdown, compare
 from weightfeat.detector import Rows, Samples
 from weightfeat.detector.folds import stratified_folds
@@ -41,7 +32,6 @@ from weightfeat.digest import Digest
 from weightfeat.digest.channels import QUANTILES
 from weightfeat.errors import BadRound
 from weightfeat.rounds.labelled import LabelledSet
->>>>>>> house-detector:tests/test_baselines.py
 
 COUNT = 24
 

@@ -16,13 +16,8 @@ from container_round import REPOSITORY, Installed, install
 from weightfeat import cli, metaparameters
 from weightfeat.detector import Detector
 from weightfeat.evaluation import metrics
-<<<<<<< HEAD:tests/server/test_server_report.py
 from weightfeat.rounds.disk import read_round
 from weightfeat.rounds.scanning import analyse
-=======
-from weightfeat.rounds.disk import read_round
-from weightfeat.rounds.scanning import analyse
->>>>>>> house-detector:tests/test_server_report.py
 from weightfeat.server import report, roc
 from weightfeat.server.costs import spread
 from weightfeat.server.folder import Outcome
