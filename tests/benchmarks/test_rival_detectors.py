@@ -26,6 +26,7 @@ from rival_detectors import (
     weightwatcher,
 )
 from rival_detectors.comparison import as_markdown, compare
+from weightfeat import digest
 from weightfeat.detector import Rows, Samples
 from weightfeat.detector.folds import stratified_folds
 from weightfeat.digest import Digest
