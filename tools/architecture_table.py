@@ -1,4 +1,4 @@
-"""Writes weightfeat/network/architectures.json from torchvision: `weightfeat zoo.architecture_table`.
+"""Writes weightfeat/network/architectures.json from torchvision: `python tools/architecture_table.py`.
 
 Every network is built on the meta device (shapes, no numbers), traced with torch.fx, and written down as its modules
 in `state_dict()` order. A row of a layer is [name, kind, shape, has bias, groups, previous, norm after, norm before],

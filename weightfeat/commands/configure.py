@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from weightfeat.commands.arguments import add_labelled, add_parameter_files, labelled, parameters
+from weightfeat.commands.arguments import add_labelled, add_parameter_files, labelled_set, parameters
 from weightfeat.container import log
 from weightfeat.container.defaults import default
 
@@ -30,5 +30,5 @@ def run(arguments: argparse.Namespace) -> int:
 
     params = parameters(arguments)
     learned = make_folder(arguments.learned_parameters, "learned parameters' folder")
-    learn(labelled(arguments), params, learned, jobs=arguments.jobs, log=log)
+    learn(labelled_set(arguments), params, learned, jobs=arguments.jobs, log=log)
     return 0

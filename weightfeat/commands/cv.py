@@ -9,7 +9,7 @@ from weightfeat.commands.arguments import (
     add_labelled,
     add_parameter_files,
     at_least_two,
-    labelled,
+    labelled_set,
     natural,
     parameters,
     positive,
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         make_folder(arguments.output, "output folder")
     measured = bench.measure(
-        labelled(arguments),
+        labelled_set(arguments),
         params,
         folds=arguments.folds,
         repeats=arguments.repeats,

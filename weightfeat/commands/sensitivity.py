@@ -8,7 +8,7 @@ from pathlib import Path
 from weightfeat.commands.arguments import (
     add_labelled,
     add_parameter_files,
-    labelled,
+    labelled_set,
     natural,
     parameters,
     positive,
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     params = parameters(arguments)
     make_folder(arguments.output, "output folder")
     found, steps = sensitivity.measure(
-        labelled(arguments),
+        labelled_set(arguments),
         params,
         arguments.storage,
         parameters=arguments.parameters,

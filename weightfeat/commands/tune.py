@@ -8,7 +8,7 @@ from pathlib import Path
 from weightfeat.commands.arguments import (
     add_labelled,
     add_parameter_files,
-    labelled,
+    labelled_set,
     natural,
     parameters,
     positive,
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     params = parameters(arguments)
     check_writable(arguments.output, "metaparameters file")
     best = search(
-        labelled(arguments),
+        labelled_set(arguments),
         params,
         arguments.schema,
         trials=arguments.trials or params.train_search_trials,
