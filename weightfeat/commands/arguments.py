@@ -61,7 +61,7 @@ def add_labelled(command: argparse.ArgumentParser) -> None:
     add_machine(command)
 
 
-def labelled(arguments: argparse.Namespace) -> LabelledSet:
+def labelled_set(arguments: argparse.Namespace) -> LabelledSet:
     """The labelled models named; a round's are digested first. BadRound where they cannot be used."""
     from weightfeat.digest import DigestStore
     from weightfeat.rounds.disk import read_round

@@ -8,7 +8,7 @@ from pathlib import Path
 from weightfeat.commands.arguments import (
     add_labelled,
     add_parameter_files,
-    labelled,
+    labelled_set,
     other_recipes,
     parameters,
 )
@@ -37,5 +37,5 @@ def run(arguments: argparse.Namespace) -> int:
     learned = make_folder(arguments.learned_parameters, "learned parameters' folder")
     others = other_recipes(arguments)
     beside = None if others is None else others.samples
-    learn(labelled(arguments).samples, params, learned, beside=beside, jobs=arguments.jobs)
+    learn(labelled_set(arguments).samples, params, learned, beside=beside, jobs=arguments.jobs)
     return 0

@@ -9,7 +9,7 @@ from weightfeat.commands.arguments import (
     add_labelled,
     add_parameter_files,
     at_least_two,
-    labelled,
+    labelled_set,
     natural,
     other_recipes,
     parameters,
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.nested, arguments.schema, arguments.nested_start, arguments.journals
         )
     plan = measure.Plan(arguments.folds, arguments.repeats, arguments.seed, arguments.learning_curve, nested)
-    found = labelled(arguments)
+    found = labelled_set(arguments)
     others = other_recipes(arguments)
     beside = None if others is None else measure.Beside(others.samples, others.rows)
     measured = measure.measure(found.samples, found.rows, params, plan, beside=beside, jobs=arguments.jobs)

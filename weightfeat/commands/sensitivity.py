@@ -8,7 +8,7 @@ from pathlib import Path
 from weightfeat.commands.arguments import (
     add_labelled,
     add_parameter_files,
-    labelled,
+    labelled_set,
     natural,
     parameters,
     positive,
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     params = parameters(arguments)
     make_folder(arguments.output, "output folder")
     extent = sensitivity.Extent(arguments.parameters, arguments.points, arguments.seed)
-    samples = labelled(arguments).samples
+    samples = labelled_set(arguments).samples
     found, steps = sensitivity.measure(samples, params, arguments.storage, extent, jobs=arguments.jobs)
     sensitivity.write(arguments.output, found, steps)
     print(sensitivity_report.as_markdown(found, steps), end="")
