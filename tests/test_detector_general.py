@@ -120,13 +120,14 @@ def test_it_is_stored_and_refused_where_a_value_is_out_of_bounds() -> None:
     again = storage.from_parts(document, tables)
     rows = _rows(np.random.default_rng(5), 2)
     assert again.logit(rows) == general.logit(rows)
-    for wrong in (
-        {"doubt": -1.0},
-        {"kinds": ["normed"]},
-        {"numbers": []},
-        {"intercept": float("nan")},
-        {"roc_auc": []},
-    ):
+    wrong: dict[str, Any] = {
+        "numbers": [],
+        "kinds": ["normed"],
+        "roc_auc": [],
+        "doubt": -1.0,
+        "intercept": float("nan"),
+    }
+    for name, value in wrong.items():
         with pytest.raises((ValueError, KeyError, TypeError)):
             storage.from_parts(document | {name: value}, tables)
     with pytest.raises(ValueError, match="coefficient"):
