@@ -64,8 +64,8 @@ def _line(verdict: Verdict) -> str:
     named = f"  target {suspect.target}?" if suspect and verdict.probability >= NAMED_FROM else ""
     what = f"{verdict.architecture}{unknown}  {verdict.num_classes} classes{named}"
     return one_line(
-        f"{verdict.word:<13}  {verdict.probability:.4f} [{low:.2f}, {high:.2f}]  "
-        f"{verdict.clean_share:.0%} of clean ones as much  {what}  {verdict.path}"
+        f"{verdict.probability:.4f} [{low:.2f}, {high:.2f}]  {verdict.word}  ({verdict.clean_share:.0%} of clean "
+        f"ones as suspicious)  {what}  {verdict.path}"
     )
 
 

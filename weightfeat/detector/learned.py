@@ -93,6 +93,10 @@ class Learned:
         weight = np.maximum(self.population.weight(distance), np.array(unseen)[level])
         return Novelty(distance, self.population.quantile(distance), weight, tuple(LEVELS[i] for i in level))
 
+    def is_foreign(self, novelty: Novelty) -> bool:
+        """Whether more of the (first) row's probability is the general model's than the population's."""
+        return bool(self.params.infer_novelty_pull * novelty.weight[0] > 0.5)
+
     def probability(self, rows: Rows, odds: Array | None = None, general: Array | None = None) -> Array:
         """Calibrated probability of a trojan, mixed with the general model's by novelty, then clipped, (rows,).
 
