@@ -16,6 +16,7 @@ from weightfeat.detector.classes.rows import ClassRows
 from weightfeat.detector.general.numbers import loudest, numbers
 from weightfeat.detector.kinds import ALL, Kind
 from weightfeat.detector.linear import Linear
+from weightfeat.features.summaries import Array
 
 __all__ = ["GENERAL", "NINETY", "General", "kind_of"]
 
