@@ -177,7 +177,7 @@ class Samples:
 
     def beside(self, others: Samples) -> Samples:
         """These and others of digests, whose groups are apart; recipes that are not said are the population's."""
-        parts = {
+        parts: dict[str, Any] = {
             name: (*getattr(self, name), *getattr(others, name))
             for name in ("names", "architecture", "family", "networks", "targets")
         }

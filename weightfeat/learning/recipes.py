@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from weightfeat.detector import Samples
 from weightfeat.detector.calibration import sigmoid
@@ -86,7 +87,7 @@ def _fit(train: Samples, params: Metaparameters) -> Judge:
     return judge
 
 
-def _level(factor: str, level: str, said: Array, y: Array, params: Metaparameters) -> Level:
+def _level(factor: str, level: str, said: Array, y: NDArray[np.int64], params: Metaparameters) -> Level:
     p = np.clip(sigmoid(said[:, _LOGIT]), params.infer_clip, 1 - params.infer_clip)
     words = [
         word_of(float(own), row[_SHARE], row[_POWER], int(row[_FEWEST]))
