@@ -46,7 +46,7 @@ tune: $(READY) ## search the metaparameters on the reference set and write metap
 	$(RUN) train_meta.py tune --digests reference --jobs $(JOBS) --storage tune.journal --output metaparameters.json
 
 sensitivity: $(READY) ## say which metaparameters the last `make tune` found to matter
-	$(RUN) train_meta.py sensitivity --digests reference --jobs $(JOBS) --storage tune.journal --output sensitivity
+	$(RUN) benchmarks/sensitivity.py --digests reference --jobs $(JOBS) --storage tune.journal --output sensitivity
 
 zoo: $(READY) ## train the reference networks (hours; resumes where it stopped)
 	nice $(RUN) -m weightfeat zoo --preset cpu --count 322 --out zoo --reference reference --jobs $(JOBS)

@@ -1,14 +1,14 @@
 """What each part of the detector is worth: variants against the shipped metaparameters, on the same folds.
 
     python benchmarks/ablation.py [--digests reference] [--folds 5] [--repeats 3] [--change train_num_leaves=4 ...]
-        [--learned-from METADATA.csv ...]
+        [--learned-from STAGE ...]
 
 By default: every feature block left out, every block alone beside class evidence, class evidence left out, trees alone,
 class evidence alone. `--change NAME=VALUE[,NAME=VALUE]` (repeatable) tries other metaparameters instead. All of them,
-the shipped one too, grow as few bags as a search's trials do. `--learned-from` takes the lists of the set when it was
-smaller, in the place of folds, and judges every network that joined it since by those that were there before: what
-these suggested is asked of networks that had no part in it. Prints markdown: differences are the shipped detector's
-minus the variant's, so a positive CE difference speaks for the variant.
+the shipped one too, grow as few bags as a search's trials do. `--learned-from` takes stages of the set when
+it was smaller, in the place of folds, and judges every network that joined it since by those that were there before:
+what these suggested is asked of networks that had no part in it. Prints markdown: differences are the shipped
+detector's minus the variant's, so a positive CE difference speaks for the variant.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from weightfeat.detector.calibration import fit_calibration, sigmoid
 from weightfeat.detector.folds import stratified_folds
 from weightfeat.evaluation.crossval import cross_validate
 from weightfeat.evaluation.intervals import bootstrap
+from weightfeat.evaluation.tables import ABSENT, Cell, Table
 from weightfeat.features.summaries import Array
 from weightfeat.metaparameters import load
 from weightfeat.rounds.labelled import from_digests
@@ -26,6 +27,13 @@ ROOT = Path(__file__).resolve().parents[1]
 EDGE = 1e-6
 SHEET = "triggers.png"
 TILE = 96
+CELLS = {
+    "polygon, one": ("polygon", "one"),
+    "polygon, all": ("polygon", "all"),
+    "filter, one": ("instagram", "one"),
+    "filter, all": ("instagram", "all"),
+}
+"""Trojans that have a column of their own: kind of trigger and attacked sources."""
 
 
 class Network(Protocol):
@@ -51,18 +59,19 @@ def report(
     scores = {method: np.array([_score(n, method, out) for n in chosen]) for method in methods[1:]}
     scores = {methods[0]: out_of_fold(chosen, reference), **scores}
     y = np.array([network.trojaned for network in chosen])
+    columns = {"method": "", "AUC": ".2f", "CE": ".2f", **dict.fromkeys(CELLS, ".2f"), "target found": ""}
+    rows = [_row(method, scores[method], chosen, y, out) for method in methods]
+    table = Table.of({**columns, "CPU s": ".1f", "MB": ".0f"}, rows)
     lines = [
         f"{len(chosen)} zoo networks, {int(y.sum())} trojaned, with their example images. CE after one calibration "
         "for all (Platt's logistic on the score's logit, leave one out); cells against all clean networks; 95 % "
         "intervals by bootstrap over networks; processor seconds and peak megabytes are medians of whole processes.",
         "",
-        "| method | AUC | CE | polygon, one | polygon, all | filter, one | filter, all | target found | CPU s | MB |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        table.markdown(),
     ]
-    lines += [_line(method, scores[method], chosen, y, out) for method in methods]
     if "strip-stamped" in settings:
-        lines += ["", *_strip(chosen, out)]
-    lines += ["", *_settings(settings)]
+        lines += [_strip(chosen, out)]
+    lines += _settings(settings)
     if "neural-cleanse" in settings and sheet(chosen, out):
         lines += ["", f"True triggers and what Neural Cleanse reversed for the true target: {SHEET}"]
     return "\n".join(lines) + "\n"
@@ -116,47 +125,38 @@ def _label(name: str) -> NDArray[np.uint8]:
     return np.asarray(tile)
 
 
-def _line(method: str, scores: Array, chosen: Sequence[Network], y: NDArray[np.int64], out: Path) -> str:
-    cells = []
-    for kind in ("polygon", "instagram"):
-        for attacked in ("one", "all"):
-            mine = np.array([not n.trojaned or (n.kind, n.attacked) == (kind, attacked) for n in chosen])
-            there = y[mine].any()
-            cells.append(f"{bootstrap(y[mine], scores[mine], 'roc_auc').value:.2f}" if there else "-")
+def _row(
+    method: str, scores: Array, chosen: Sequence[Network], y: NDArray[np.int64], out: Path
+) -> tuple[Cell, ...]:
+    cells: list[Cell] = []
+    for cell in CELLS.values():
+        mine = np.array([not n.trojaned or (n.kind, n.attacked) == cell for n in chosen])
+        cells.append(bootstrap(y[mine], scores[mine], "roc_auc").value if y[mine].any() else None)
     spent = [json.loads((out / n.name / method / "run.json").read_text()) for n in chosen]
-    seconds, megabytes = (np.median([one[what] for one in spent]) for what in ("cpu", "megabytes"))
-    figures = [
-        f"{bootstrap(y, scores, 'roc_auc'):.2f}",
-        f"{bootstrap(y, calibrated(scores, y), 'cross_entropy'):.2f}",
-        *cells,
-        _targets(method, chosen, out),
-        f"{seconds:.1f}",
-        f"{megabytes:.0f}",
-    ]
-    return f"| {method} | " + " | ".join(figures) + " |"
+    auc, ce = bootstrap(y, scores, "roc_auc"), bootstrap(y, calibrated(scores, y), "cross_entropy")
+    medians = (float(np.median([one[what] for one in spent])) for what in ("cpu", "megabytes"))
+    return (method, auc, ce, *cells, _targets(method, chosen, out), *medians)
 
 
 def _targets(method: str, chosen: Sequence[Network], out: Path) -> str:
     """How often the class a method suspects is the true target; the weight detector's log names its own."""
     if method in ("weightfeat", "strip"):
-        return "-"
+        return ABSENT
     trojaned = [n for n in chosen if n.trojaned]
     hits = sum(_said(n, method, out)["target"] == _config(n)["TRIGGER_TARGET_CLASS"] for n in trojaned)
     return f"{hits} of {len(trojaned)}"
 
 
-def _strip(chosen: Sequence[Network], out: Path) -> list[str]:
-    lines = [
-        "STRIP on inputs, with the true trigger on other images (threshold for 2 % false rejections):",
-        "",
-    ]
-    lines += ["| network | trigger | sources | FRR | FAR |", "|---|---|---|---|---|"]
+def _strip(chosen: Sequence[Network], out: Path) -> str:
+    rows = []
     for network in (n for n in chosen if n.trojaned):
         said = _said(network, "strip-stamped", out)["evidence"]
-        lines.append(
-            f"| {network.name} | {network.kind} | {network.attacked} | {said['frr']:.3f} | {said['far']:.3f} |"
-        )
-    return lines
+        rows.append((network.name, network.kind, network.attacked, said["frr"], said["far"]))
+    columns = {"network": "", "trigger": "", "sources": "", "FRR": ".3f", "FAR": ".3f"}
+    return (
+        "STRIP on inputs, with the true trigger on other images (threshold for 2 % false rejections):\n\n"
+        + Table.of(columns, rows).markdown()
+    )
 
 
 def _settings(settings: Mapping[str, Sequence[str]]) -> list[str]:

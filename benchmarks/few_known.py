@@ -26,6 +26,7 @@ from weightfeat.errors import BadRound
 from weightfeat.evaluation.crossval import CrossValidation, cross_validate
 from weightfeat.evaluation.intervals import bootstrap, paired_bootstrap
 from weightfeat.evaluation.metrics import cross_entropy, roc_auc
+from weightfeat.evaluation.tables import Table
 from weightfeat.learning.running import progress_bar, workers
 from weightfeat.learning.tuning import trial_detector
 from weightfeat.metaparameters import Metaparameters, load
@@ -99,22 +100,30 @@ def report(cv: CrossValidation) -> str:
     """Markdown: all networks together, then each architecture."""
     y, architectures = cv.labels, np.array(cv.architectures)
     of = {name: architectures == name for name in sorted(set(cv.architectures))}
-    lines = [
-        f"{y.size} networks of {len(of)} architectures, {y.sum()} trojaned; intervals over networks.",
-        "",
-        "| networks of its architecture known | CE | CE, less than with none | AUC | mean AUC of an architecture |",
-        "|---|---|---|---|---|",
-    ]
+    learned = {
+        "networks of its architecture known": "",
+        **{
+            "CE": ".3f",
+            "CE, less than with none": "+.3f",
+            "AUC": ".3f",
+            "mean AUC of an architecture": ".3f",
+        },
+    }
+    none = cv.probabilities[0]
+    together, each = [], []
     for known, p in zip(KNOWN, cv.probabilities, strict=True):
-        within = np.mean([roc_auc(y[own], p[own]) for own in of.values()])
-        change = f"{paired_bootstrap(y, p, cv.probabilities[0], 'cross_entropy'):+.3f}" if known else ""
+        within = float(np.mean([roc_auc(y[own], p[own]) for own in of.values()]))
+        change = paired_bootstrap(y, p, none, "cross_entropy") if known else None
         ce, auc = (bootstrap(y, p, statistic) for statistic in ("cross_entropy", "roc_auc"))
-        lines.append(f"| {2 * known} | {ce:.3f} | {change} | {auc:.3f} | {within:.3f} |")
-    lines += ["", f"| CE | {' | '.join(of)} |", "|---" * (len(of) + 1) + "|"]
-    for known, p in zip(KNOWN, cv.probabilities, strict=True):
-        each = [f"{cross_entropy(y[own], p[own]):.3f}" for own in of.values()]
-        lines.append(f"| {2 * known} known | {' | '.join(each)} |")
-    return "\n".join(lines) + "\n"
+        together.append((2 * known, ce, change, auc, within))
+        each.append((f"{2 * known} known", *(cross_entropy(y[own], p[own]) for own in of.values())))
+    return "\n".join(
+        [
+            f"{y.size} networks of {len(of)} architectures, {y.sum()} trojaned; intervals over networks.\n",
+            Table.of(learned, together).markdown(),
+            Table.of({"CE": "", **dict.fromkeys(of, ".3f")}, each).markdown(),
+        ]
+    )
 
 
 if __name__ == "__main__":

@@ -29,10 +29,12 @@ from weightfeat.detector.out_of_fold import fit_and_judge
 from weightfeat.errors import BadRound
 from weightfeat.evaluation.control import CONTROLS, control_samples
 from weightfeat.evaluation.crossval import CrossValidation, Estimator, fitted
+from weightfeat.evaluation.intervals import Estimate, Margin
 from weightfeat.evaluation.metrics import elementwise_cross_entropy
 from weightfeat.evaluation.naming import as_markdown as recovery_markdown
 from weightfeat.evaluation.naming import recoveries
 from weightfeat.evaluation.strata import stratify, trojan_cell
+from weightfeat.evaluation.tables import Table
 from weightfeat.rounds.labelled import LabelledSet, from_digests
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -120,13 +122,15 @@ def learned_from(every: Samples, fresh: LabelledSet, make: Callable[[], Estimato
 
 def by_cell(ours: CrossValidation, fresh: LabelledSet) -> str:
     """Our figures in every stratum; trojaned ones are ranked against all clean networks."""
-    lines = ["| networks | | n | trojaned | CE | AUC |", "|---|---|---|---|---|---|"]
-    for s in stratify(ours, fresh.rows):
-        low, high = s.roc_auc_interval
-        auc = "-" if np.isnan(s.roc_auc) else f"{s.roc_auc:.3f} [{low:.3f}, {high:.3f}]"
-        ce = f"{s.cross_entropy:.3f} ± {s.cross_entropy_ci95:.3f}"
-        lines.append(f"| {s.kind} | {s.value} | {s.models} | {s.trojaned} | {ce} | {auc} |")
-    return "\n".join(lines) + "\n"
+    columns = {"networks": "", "": "", "n": "", "trojaned": "", "CE": ".3f", "AUC": ".3f"}
+    rows = [
+        (
+            *(s.kind, s.value, s.models, s.trojaned),
+            *(Margin(s.cross_entropy, s.cross_entropy_ci95), Estimate(s.roc_auc, *s.roc_auc_interval)),
+        )
+        for s in stratify(ours, fresh.rows)
+    ]
+    return Table.of(columns, rows).markdown()
 
 
 def found(suspects: list[Suspect | None], probabilities: list[float], fresh: LabelledSet) -> str:
@@ -140,21 +144,17 @@ def found(suspects: list[Suspect | None], probabilities: list[float], fresh: Lab
 
 def each(ours: CrossValidation, suspects: list[Suspect | None], fresh: LabelledSet) -> str:
     """A row a network, the likeliest trojaned first."""
-    lines = [
-        "| network | architecture | trojan | p | cross-entropy | suspected target | true one |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    columns = {"network": "", "architecture": "", "trojan": "", "p": ".3f", "cross-entropy": ".3f"}
+    rows = []
     targets, p = fresh.targets, ours.probabilities[0]
     losses = elementwise_cross_entropy(ours.labels, p)
     for at in np.argsort(-p, kind="stable").tolist():
         cell = trojan_cell(fresh.rows[at], trojaned=bool(fresh.labels[at]))
         trojan = "clean" if not fresh.labels[at] else f"{cell.trigger} x {cell.attacked}"
-        suspect, target = suspects[at], targets[at]
-        lines.append(
-            f"| {fresh.names[at]} | {fresh.digests[at].architecture} | {trojan} | {p[at]:.3f} | {losses[at]:.3f} "
-            f"| {'' if suspect is None else suspect.target} | {'' if target is None else target.target} |"
-        )
-    return "\n".join(lines) + "\n"
+        named = [None if one is None else one.target for one in (suspects[at], targets[at])]
+        architecture = fresh.digests[at].architecture
+        rows.append((fresh.names[at], architecture, trojan, float(p[at]), float(losses[at]), *named))
+    return Table.of({**columns, "suspected target": "", "true one": ""}, rows).markdown()
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """Other weights-only detectors on the folds of ours, from a digest folder: prints one markdown table.
 
     python benchmarks/rivals.py --digests reference --folds 5 --repeats 3 [--only dixon --only clp] [--classes]
-        [--since METADATA.csv | --learned-from METADATA.csv ...]
+        [--since STAGE | --learned-from STAGE ...]
 
 `--classes` takes class-level supervision apart: our detector without class evidence, the evidence alone, and how often
-the suspected target is the true one, out of fold. `--since` adds the table of those networks alone that an earlier
-METADATA.csv does not name: where ours was chosen on the networks of then, that is the fair comparison. `--learned-from`
-takes the lists of the set when it was smaller, in the place of folds: every network that joined it since is judged by a
-detector, and by rivals, learned from those that were there before it.
+the suspected target is the true one, out of fold. `--since` adds the table of those networks alone that joined
+after a stage of the set: where ours was chosen on the networks of then, that is the fair comparison. `--learned-from`
+takes stages of the set in the place of folds: every network that joined it since is judged by a detector, and by
+rivals, learned from those that were there before it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import os
 import sys
 import time
 from functools import partial
-from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import comparison
 import rival_detectors
 from rival_detectors.protocol import Rival
+from weightfeat.commands.arguments import positive
 from weightfeat.commands.program import run
 from weightfeat.detector import Detector, Fold
 from weightfeat.evaluation.crossval import CrossValidation, cross_validate
@@ -40,7 +40,9 @@ def main() -> int:
     labelled = from_digests(arguments.digests)
     params = load(comparison.ROOT / "metaparameters.json", comparison.ROOT / "metaparameters_schema.json")
     folds, shown = comparison.drawn(labelled, arguments)
-    later = None if arguments.since is None else labelled.since(arguments.since)
+    later = (
+        None if arguments.since is None else comparison.since(labelled, arguments.digests, arguments.since)
+    )
     ours, theirs = _tried(labelled, params, folds, arguments)
     print(comparison.table(labelled, ours, theirs, shown, arguments), end="")
     if later is not None:
@@ -88,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     earlier = comparison.add_options(parser)
     parser.add_argument("--only", action="append", choices=[*rival_detectors.RIVALS, "weightwatcher"])
     earlier.add_argument(
-        "--since", type=Path, metavar="METADATA.csv", help="an earlier set's: add what is new"
+        "--since", type=positive, metavar="STAGE", help="add the table of what joined after it"
     )
     parser.add_argument("--classes", action="store_true", help="add the recovery of the target class")
     return parser

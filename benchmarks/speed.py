@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import date
@@ -34,6 +34,7 @@ from threadpoolctl import threadpool_limits
 from speed_floor import Rates, measure
 from weightfeat.commands.arguments import positive
 from weightfeat.commands.program import run
+from weightfeat.evaluation.tables import Cell, Table
 from weightfeat.files import write_atomically
 from weightfeat.zoo.architectures import NAMES, architecture
 from weightfeat.zoo.vision import build_network
@@ -41,12 +42,12 @@ from weightfeat.zoo.vision import build_network
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = 10
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
-COLUMNS = (
-    "network", "MB", "read", "spectra", "digest", "scanned", "features", "score", "detect.py", "peak MB", "over file",
-    "floor", "digest / floor", "WeightWatcher", "WW / spectra", "WW / digest", "WW / scanned", "SVD", "SVD / digest",
-)  # fmt: skip
-
-
+COLUMNS = {
+    **{"network": "", "MB": ".0f", "read": ".3f", "spectra": ".3f", "digest": ".3f", "scanned": ".3f"},
+    **{"features": ".3f", "score": ".3f", "detect.py": ".2f", "peak MB": ".0f", "over file": ".0f"},
+    **{"floor": ".3f", "digest / floor": "", "WeightWatcher": ".2f", "WW / spectra": "", "WW / digest": ""},
+    **{"WW / scanned": "", "SVD": ".2f", "SVD / digest": ""},
+}
 PARTS = ("products", "spectra", "quantiles", "channels", "head", "latents")
 
 
@@ -65,21 +66,19 @@ def main() -> int:
     names = [architecture(name).name for name in options.architectures]
     if options.cpu:
         os.environ.update(ONE_THREAD)
-    lines, shares = [], []
+    found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
         clock = time.process_time if options.cpu else time.perf_counter
         with threadpool_limits(1) if options.cpu else nullcontext():
             rates = measure(_zeros(Path(folder) / "zeros"), clock)
         about = machine(rates, options)
-        print(about, "\n\n" + header(), sep="", flush=True)
+        print(about, "\n\n" + speeds(found).markdown(), sep="", end="", flush=True)
         for name in names:
-            found = measured(name, Path(folder), rates, options)
-            lines.append(row(name, found))
-            shares.append(share_row(name, found))
-            print(lines[-1], flush=True)
+            found[name] = measured(name, Path(folder), rates, options)
+            print(speeds(found).markdown().splitlines()[-1], flush=True)
             if options.output is not None:
-                write_atomically(options.output, page(about, lines, shares), "table")
-    print("", share_header(), *shares, sep="\n")
+                write_atomically(options.output, page(about, found), "table")
+    print("\n" + shares(found).markdown(), end="")
     return 0
 
 
@@ -142,47 +141,35 @@ def machine(rates: Rates, options: argparse.Namespace) -> str:
     )
 
 
-def header() -> str:
-    return f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
+def speeds(found: Mapping[str, dict[str, Any]]) -> Table:
+    """A row an architecture, of the columns `COLUMNS`."""
 
+    def ratios(m: dict[str, Any], rival: str, *steps: str) -> list[Cell]:
+        return [m.get(rival), *(f"{m[rival] / m[step]:.1f}x" if rival in m else None for step in steps)]
 
-def row(name: str, m: dict[str, Any]) -> str:
-    """One line of the table."""
-
-    def ratios(rival: str, *steps: str) -> list[str]:
-        if rival not in m:
-            return [""] * (1 + len(steps))
-        return [f"{m[rival]:.2f}", *(f"{m[rival] / m[step]:.1f}x" for step in steps)]
-
-    cells = [
-        name,
-        f"{m['megabytes']:.0f}",
-        *(f"{m[step]:.3f}" for step in ("read", "spectra", "digest", "scanned", "features", "score")),
+    rows = [
+        (
+            *(name, m["megabytes"]),
+            *(m[step] for step in ("read", "spectra", "digest", "scanned", "features", "score", "detect")),
+            *(m["peak"], m["peak"] - m["megabytes"], m["floor"], f"{m['digest'] / m['floor']:.1f}x"),
+            *ratios(m, "weightwatcher", "spectra", "digest", "scanned"),
+            *ratios(m, "svd", "digest"),
+        )
+        for name, m in found.items()
     ]
-    cells += [f"{m['detect']:.2f}", f"{m['peak']:.0f}", f"{m['peak'] - m['megabytes']:.0f}"]
-    cells += [
-        f"{m['floor']:.3f}",
-        f"{m['digest'] / m['floor']:.1f}x",
-        *ratios("weightwatcher", "spectra", "digest", "scanned"),
-    ]
-    cells += ratios("svd", "digest")
-    return f"| {' | '.join(cells)} |"
+    return Table.of(COLUMNS, rows)
 
 
-def share_header() -> str:
-    return f"| network | seconds | {' | '.join(PARTS)} |\n|{'---|' * (2 + len(PARTS))}"
+def shares(found: Mapping[str, dict[str, Any]]) -> Table:
+    """What of a digest's seconds its parts take, a row an architecture."""
+    rows = []
+    for name, m in found.items():
+        total = sum(m["parts"].values())
+        rows.append((name, total, *(m["parts"][part] / total for part in PARTS)))
+    return Table.of({"network": "", "seconds": ".2f", **dict.fromkeys(PARTS, ".0%")}, rows)
 
 
-def share_row(name: str, m: dict[str, Any]) -> str:
-    """One line of the table of parts."""
-    seconds = m["parts"]
-    total = sum(seconds.values())
-    return (
-        f"| {name} | {total:.2f} | {' | '.join(f'{100 * seconds[part] / total:.0f} %' for part in PARTS)} |"
-    )
-
-
-def page(about: str, lines: Sequence[str], shares: Sequence[str]) -> str:
+def page(about: str, found: Mapping[str, dict[str, Any]]) -> str:
     """The committed table."""
     return "\n".join(
         [
@@ -197,16 +184,13 @@ def page(about: str, lines: Sequence[str], shares: Sequence[str]) -> str:
             "(`benchmarks/speed_floor.py`). WeightWatcher 0.7.7 runs its default analysis; SVD is "
             "`numpy.linalg.svd(compute_uv=False)` of every layer. `over file` is `detect.py`'s peak memory "
             "beyond the file's size.\n",
-            header(),
-            *lines,
-            "\n## Where a digest's time goes\n",
+            speeds(found).markdown(),
+            "## Where a digest's time goes\n",
             "Processor seconds of one thread, the parts one after the other. `products` are the Gram matrices that the "
             "floor counts; `spectra` decomposes them, of the weights alone and scaled by batch norm, with their "
             "leading vectors; `quantiles` are exact, of the raw weights; `channels`, `head` and `latents` read "
             "every weight of their layers once more.\n",
-            share_header(),
-            *shares,
-            "",
+            shares(found).markdown(),
         ]
     )
 

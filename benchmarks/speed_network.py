@@ -35,7 +35,7 @@ from weightfeat.digest.distribution import distribution
 from weightfeat.digest.head import head
 from weightfeat.digest.latents import latents
 from weightfeat.digest.layers import Feeding
-from weightfeat.digest.linalg import gram, load_single_precision, singular_values
+from weightfeat.digest.linalg import gram, singular_values
 from weightfeat.digest.place import HOST
 from weightfeat.digest.spectrum import spectrum
 from weightfeat.digest.tensors import at_place
@@ -106,7 +106,6 @@ def parts(found: Network) -> dict[str, float]:
         seconds[name] = time.process_time() - start
         return result
 
-    load_single_precision()
     with threadpool_limits(1, user_api="blas"):
         grams = timed("products", lambda: [gram(layer.matrix) for layer in tensors])
         decomposed = timed("spectra", lambda: list(map(spectrum, tensors, grams)))

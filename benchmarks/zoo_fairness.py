@@ -25,11 +25,12 @@ from weightfeat.errors import BadRound
 from weightfeat.evaluation.control import MetadataControl
 from weightfeat.evaluation.crossval import cross_validate
 from weightfeat.evaluation.intervals import Estimate, bootstrap
+from weightfeat.evaluation.tables import ABSENT, Cell, Table
 from weightfeat.files import write_atomically
 from weightfeat.rounds.disk import METADATA_FILE
 from weightfeat.rounds.metadata import parse_label, read_metadata, require_none
 from weightfeat.zoo.reference import REJECTIONS_FILE, TIMING_COLUMNS, TIMINGS_FILE
-from zoo_outcomes import accuracies, gates_by_architecture, gates_by_cell, markdown, seconds
+from zoo_outcomes import accuracies, gates_by_architecture, gates_by_cell, seconds
 
 NUMBERS = (
     "number_classes",
@@ -127,8 +128,8 @@ def together(table: pd.DataFrame, y: np.ndarray, folds: int, repeats: int) -> st
     for name, make in CLASSIFIERS.items():
         cv = cross_validate(samples, make, split)
         rows.append((name, *_auc(bootstrap(y, cv.probabilities, "roc_auc", seed=SEED))))
-    note = "\n\nOut of fold, an area below 0.5 tells no label either: what held would rank poisoned networks higher."
-    return markdown(("classifier", "AUC [95 %]", "0.5 inside"), rows) + note
+    note = "\nOut of fold, an area below 0.5 tells no label either: what held would rank poisoned networks higher."
+    return Table.of({"classifier": "", "AUC [95 %]": ".3f", "0.5 inside": ""}, rows).markdown() + note
 
 
 def factors(table: pd.DataFrame) -> pd.DataFrame:
@@ -163,20 +164,20 @@ def alone(table: pd.DataFrame, y: np.ndarray) -> str:
     """Numbers: how often a poisoned network's is the larger (0.5: chance). Names: chi-squared."""
     from scipy.stats import chi2_contingency
 
-    rows: list[tuple[str, ...]] = []
+    rows: list[tuple[Cell, ...]] = []
     for column in NUMBERS:
-        value, inside = _auc(_rank_auc(y, pd.to_numeric(table[column], errors="coerce")))
-        rows.append((column, f"AUC {value}", inside))
+        rows.append((column, *_auc(_rank_auc(y, pd.to_numeric(table[column], errors="coerce")))))
     for column in NAMES:
         counts = pd.crosstab(table[column], y)
         if counts.shape[1] < 2 or len(counts) < 2:
-            rows.append((column, "one value or label only", "-"))
+            rows.append((column, "one value or label only", ABSENT))
             continue
         test = chi2_contingency(counts)
         said = f"chi-squared {test.statistic:.1f} on {test.dof}, p = {test.pvalue:.2f}"
         rows.append((column, said, "yes" if test.pvalue >= 0.05 else "**no**"))
-    note = f"\n\nOf {len(rows)} such statements one in twenty fails by chance."
-    return markdown(("factor", "tells the label", "chance inside"), rows) + note
+    note = f"\nOf {len(rows)} such statements one in twenty fails by chance."
+    columns = {"factor": "", "AUC, or chi-squared": ".3f", "chance inside": ""}
+    return Table.of(columns, rows).markdown() + note
 
 
 def outcomes(table: pd.DataFrame, y: np.ndarray) -> str:
@@ -186,9 +187,10 @@ def outcomes(table: pd.DataFrame, y: np.ndarray) -> str:
         values = pd.to_numeric(table[column.split(" /")[0]], errors="coerce")
         if column.endswith("planned"):
             values = values / pd.to_numeric(table["number_training_samples"])
-        clean, poisoned = (f"{values[y == label].median():.5g}" for label in (0, 1))
+        clean, poisoned = (float(values[y == label].median()) for label in (0, 1))
         rows.append((column, clean, poisoned, *_auc(_rank_auc(y, values))))
-    return markdown(("outcome", "clean", "poisoned", "P(poisoned larger) [95 %]", "0.5 inside"), rows)
+    columns = {"outcome": "", "clean": ".5g", "poisoned": ".5g", "P(poisoned larger) [95 %]": ".3f"}
+    return Table.of({**columns, "0.5 inside": ""}, rows).markdown()
 
 
 def _rank_auc(y: np.ndarray, values: pd.Series) -> Estimate:
@@ -200,11 +202,10 @@ def _rank_auc(y: np.ndarray, values: pd.Series) -> Estimate:
     return bootstrap(y[there], ranks, "roc_auc", seed=SEED)
 
 
-def _auc(estimate: Estimate) -> tuple[str, str]:
+def _auc(estimate: Estimate) -> tuple[Estimate, str]:
     if np.isnan(estimate.value):
-        return "-", "-"
-    inside = estimate.low <= 0.5 <= estimate.high
-    return f"{estimate:.3f}", "yes" if inside else "**no**"
+        return estimate, ABSENT
+    return estimate, "yes" if estimate.low <= 0.5 <= estimate.high else "**no**"
 
 
 def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from weightfeat.evaluation.tables import ABSENT, Table
 from weightfeat.zoo.architectures import ARCHITECTURES
 from weightfeat.zoo.presets import ROUND2_LEVELS
 from weightfeat.zoo.reference import TIMING_COLUMNS, TIMINGS_FILE
@@ -41,19 +42,19 @@ def _gates(
     for kind in order:
         held, mine = int((kept == kind).sum()), missed[missed["kind"] == kind]
         if not held and mine.empty:
-            rows.append((kind, "0", *["-"] * 5))
+            rows.append((kind, 0, *[None] * 5))
             continue
         share = binomtest(len(mine), held + len(mine))
         interval = share.proportion_ci(method="wilson")
         rows.append(
             (
                 kind,
-                str(held),
+                held,
                 f"{share.statistic:.0%} [{interval.low:.0%}, {interval.high:.0%}]",
-                str(int(mine["missed"].str.contains("clean").sum())),
-                str(int(mine["missed"].str.contains("triggered").sum())),
-                str(again.loc[again["kind"] == kind, "model_name"].nunique()),
-                str(lost.loc[lost["kind"] == kind, "model_name"].nunique()),
+                int(mine["missed"].str.contains("clean").sum()),
+                int(mine["missed"].str.contains("triggered").sum()),
+                again.loc[again["kind"] == kind, "model_name"].nunique(),
+                lost.loc[lost["kind"] == kind, "model_name"].nunique(),
             )
         )
     header = (
@@ -65,7 +66,7 @@ def _gates(
         "retried",
         "given up",
     )
-    return markdown(header, rows)
+    return Table.of(dict.fromkeys(header, ""), rows).markdown()
 
 
 def accuracies(table: pd.DataFrame, y: NDArray[np.int64]) -> str:
@@ -77,10 +78,10 @@ def accuracies(table: pd.DataFrame, y: NDArray[np.int64]) -> str:
     for architecture in (a.name for a in ARCHITECTURES):
         mine = names == architecture
         columns = [clean[mine & (y == 0)], clean[mine & (y == 1)], triggered[mine & (y == 1)]]
-        counts = (str(int((mine & (y == label)).sum())) for label in (0, 1))
+        counts = (int((mine & (y == label)).sum()) for label in (0, 1))
         rows.append((architecture, *counts, *map(_median_and_least, columns)))
     header = ("", "clean", "poisoned", "clean networks", "poisoned, clean images", "poisoned, stamped images")
-    return markdown(header, rows)
+    return Table.of(dict.fromkeys(header, ""), rows).markdown()
 
 
 def seconds(table: pd.DataFrame, timings: pd.DataFrame) -> str:
@@ -95,16 +96,11 @@ def seconds(table: pd.DataFrame, timings: pd.DataFrame) -> str:
         groups.setdefault(kind, []).append(float(spent))
     order = [a.name for a in ARCHITECTURES]
     rows = [
-        (kind[2], *kind[:2], str(len(spent)), f"{np.median(spent):.0f}", f"{min(spent):.0f}-{max(spent):.0f}")
+        (kind[2], *kind[:2], len(spent), float(np.median(spent)), f"{min(spent):.0f}-{max(spent):.0f}")
         for kind, spent in sorted(groups.items(), key=lambda g: (*g[0][:2], order.index(g[0][2])))
     ]
-    return markdown(("", "preset", "on", "networks", "median seconds", "least-most"), rows)
-
-
-def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    columns = {"": "", "preset": "", "on": "", "networks": "", "median seconds": ".0f", "least-most": ""}
+    return Table.of(columns, rows).markdown()
 
 
 def _architectures(table: pd.DataFrame) -> list[str]:
@@ -126,7 +122,7 @@ def _cell_name(cell: int | None) -> str:
 
 
 def _median_and_least(values: pd.Series) -> str:
-    return f"{values.median():.2f} ({values.min():.2f})" if values.notna().any() else "-"
+    return f"{values.median():.2f} ({values.min():.2f})" if values.notna().any() else ABSENT
 
 
 def _machine(device: str, threads: str) -> str:

@@ -27,6 +27,7 @@ import torch
 
 from weightfeat.commands.arguments import positive
 from weightfeat.commands.program import run
+from weightfeat.evaluation.tables import Cell, Table
 from weightfeat.files import write_atomically
 from weightfeat.zoo.allocator import keep_freed_memory
 from weightfeat.zoo.architectures import NAMES, architecture
@@ -58,21 +59,22 @@ def main() -> int:
     options = parser.parse_args()
     names = [architecture(name).name for name in options.architectures]
     what = "an epoch" if preset(options.preset).stop == "patience" else "a try"
-    head = (
+    about = (
         f"{options.jobs} processes of one thread, torch {torch.__version__}, {platform.machine()}, "
         f"preset {options.preset}\n\n"
-        f"| architecture | images a second, a process | drawing | images of {what} | seconds | an hour |\n"
-        "|---|---|---|---|---|---|"
     )
-    print(head, flush=True)
-    lines = []
+    columns = {"architecture": "", "images a second, a process": ".3g", "drawing": ".0%"}
+    columns |= {f"images of {what}": ".0f", "seconds": ".0f", "an hour": ".1f"}
+    table = Table.of(columns, ())
+    print(about + table.markdown(), end="", flush=True)
     with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         for name in names:
             work = [(name, options.preset, options.seconds)] * options.jobs
-            lines.append(_line(name, options.preset, list(pool.map(measure, *zip(*work, strict=True)))))
-            print(lines[-1], flush=True)
+            rates = list(pool.map(measure, *zip(*work, strict=True)))
+            table = Table.of(columns, (*table.rows, _row(name, options.preset, rates)))
+            print(table.markdown().splitlines()[-1], flush=True)
     if options.output is not None:
-        write_atomically(options.output, "\n".join([head, *lines]) + "\n")
+        write_atomically(options.output, about + table.markdown())
     return 0
 
 
@@ -96,13 +98,13 @@ def _mean_seconds(work: Callable[[], Any], seconds: float) -> float:
     return spent / count
 
 
-def _line(name: str, preset_name: str, rates: list[Rate]) -> str:
+def _row(name: str, preset_name: str, rates: list[Rate]) -> tuple[Cell, ...]:
     images, drawing = (statistics.median(getattr(r, field) for r in rates) for field in ("images", "drawing"))
     chosen, described = preset(preset_name), architecture(name)
     counts = [count for level in range(len(chosen.class_levels)) for count in chosen.class_counts(level)]
     planned = statistics.mean(chosen.images(described, count) for count in counts)
     spent = planned / images
-    return f"| {name} | {images:.3g} | {drawing:.0%} | {planned:.0f} | {spent:.0f} | {3600 * len(rates) / spent:.1f} |"
+    return (name, images, drawing, planned, spent, 3600 * len(rates) / spent)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from weightfeat.errors import WeightfeatError
 from weightfeat.evaluation import intervals, metrics
+from weightfeat.evaluation.tables import Table
 from weightfeat.rounds.disk import ModelEntry, labelled_entries, read_round
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -93,10 +94,12 @@ def _score(entry: ModelEntry, results: Path) -> Scored:
 
 
 def _report(scored: list[Scored]) -> None:
-    print(f"\n{'network':14} {'architecture':18} {'truth':9} {'P(trojaned)':>11} {'seconds':>8}")
-    for one in scored:
-        label = "trojaned" if one.truth else "clean"
-        print(f"{one.name:14} {one.architecture:18} {label:9} {one.probability:11.3f} {one.seconds:8.1f}")
+    columns = {"network": "", "architecture": "", "truth": "", "P(trojaned)": ".3f", "seconds": ".1f"}
+    rows = [
+        (one.name, one.architecture, "trojaned" if one.truth else "clean", one.probability, one.seconds)
+        for one in scored
+    ]
+    print("", *Table.of(columns, rows).terminal(), sep="\n")
     truth, probability = [one.truth for one in scored], [one.probability for one in scored]
     cross_entropy = metrics.cross_entropy(truth, probability)
     auc = intervals.bootstrap(truth, probability, "roc_auc")

@@ -19,7 +19,6 @@ COMMANDS = {
     "configure": "learn from labelled models",
     "cv": "cross-validate on labelled models",
     "tune": "search the metaparameters",
-    "sensitivity": "say which metaparameters a search found to matter",
     "scan": "say of each model file how likely it is trojaned",
     "evaluate": "run a detector over a round as an evaluation server would",
     "check": "check a submission before it is sent",

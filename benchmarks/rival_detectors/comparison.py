@@ -10,8 +10,13 @@ from rival_detectors.protocol import Rival
 from weightfeat.evaluation.crossval import CrossValidation
 from weightfeat.evaluation.intervals import Estimate, bootstrap, paired_bootstrap
 from weightfeat.evaluation.strata import stratify
+from weightfeat.evaluation.tables import ABSENT, Cell, Table
 
 ATTACKED = ("one", "two", "all")
+COLUMNS = {
+    **{"detector": "", "CE": ".3f", "AUC": ".3f", "CE, ours - theirs": "+.3f", "AUC, ours - theirs": "+.3f"},
+    **{"AUC one source": "", "two": "", "all": ""},
+}
 FEW = 60
 """Fewer networks than this, and a table says that it decides nothing."""
 
@@ -60,17 +65,14 @@ def as_markdown(lines: Sequence[Line], cv: CrossValidation, judged: str = "") ->
         f"{models} networks, {trojaned} trojaned; {judged}, the same for every row; "
         "95 % intervals by bootstrap over networks; differences are ours minus theirs, paired.",
         "",
-        "| detector | CE | AUC | CE, ours - theirs | AUC, ours - theirs | AUC one source | two | all |",
-        "|---|---|---|---|---|---|---|---|",
+        Table.of(COLUMNS, map(_cells, lines)).markdown(),
     ]
-    text += ["| " + " | ".join(_cells(line)) + " |" for line in lines]
     if models < FEW:
         text += [
-            "",
-            f"{models} networks decide nothing: this table shows that the rivals run, not who is better.",
+            f"{models} networks decide nothing: this table shows that the rivals run, not who is better.\n"
         ]
     notes = [f"- {line.name}: {line.note}." for line in lines if line.note]
-    return "\n".join([*text, "", *notes]) + "\n"
+    return "\n".join([*text, *notes]) + "\n"
 
 
 def _line(
@@ -101,19 +103,10 @@ def _line(
     )
 
 
-def _cells(line: Line) -> list[str]:
+def _cells(line: Line) -> tuple[Cell, ...]:
     strata = [line.by_sources.get(name, (math.nan, 0)) for name in ATTACKED]
-    return [
-        line.name,
-        _estimate(line.cross_entropy),
-        _estimate(line.roc_auc),
-        _estimate(line.cross_entropy_difference, "+"),
-        _estimate(line.roc_auc_difference, "+"),
-        *(f"{value:.3f} (n {count})" if count else "-" for value, count in strata),
-    ]
-
-
-def _estimate(estimate: Estimate | None, sign: str = "") -> str:
-    if estimate is None or math.isnan(estimate.value):
-        return "-"
-    return f"{estimate:{sign}.3f}"
+    return (
+        *(line.name, line.cross_entropy, line.roc_auc),
+        *(line.cross_entropy_difference, line.roc_auc_difference),
+        *(f"{value:.3f} (n {count})" if count else ABSENT for value, count in strata),
+    )

@@ -52,6 +52,7 @@ def refused(capsys: pytest.CaptureFixture[str], script: str, *words: str) -> str
         ("rivals.py --folds 1", "--folds: '1'"),
         ("rivals.py --repeats 0", "--repeats: '0'"),
         ("rivals.py --seed -1", "--seed: '-1'"),
+        ("rivals.py --since 0", "--since: '0'"),
         ("speed.py foo", "foo: unknown architecture"),
         ("weightwatcher_tables.py --reference nope", "nope"),
         ("zoo_fairness.py --folds 1", "--folds: '1'"),

@@ -297,8 +297,10 @@ def test_a_digest_whose_stream_is_spoilt_is_named(tmp_path: Path, small: room.Di
 
 def test_a_digest_without_a_block_of_its_versions_is_refused(tmp_path: Path, small: room.Digest) -> None:
     path = tmp_path / "digest.npz"
-    replace(small, blocks={name: block for name, block in small.blocks.items() if name != "paths"}).save(path)
-    with pytest.raises(BadRound, match="no block paths"):
+    replace(small, blocks={name: block for name, block in small.blocks.items() if name != "moments"}).save(
+        path
+    )
+    with pytest.raises(BadRound, match="no block moments"):
         room.Digest.load(path)
 
 

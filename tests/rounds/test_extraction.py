@@ -127,6 +127,20 @@ def test_a_forged_digest_is_made_again(models: list[Path], tmp_path: Path) -> No
         assert store.path(key).read_bytes() == whole.to_bytes()
 
 
+def test_a_digest_of_an_earlier_version_is_made_again(models: list[Path], tmp_path: Path) -> None:
+    """A block too many is left alone; one of another version is not."""
+    store = DigestStore(tmp_path)
+    key = digest_models(models[:1], store, progress=False).keys[models[0]]
+    now = store.get(key)
+    blocks, versions = {**now.blocks, "of_then": now.blocks["norms"]}, {**now.versions, "of_then": 1}
+    beside = replace(now, blocks=blocks, versions=versions)
+    of_old = replace(now, versions={**now.versions, "norms": 0})
+    for stored, again in ((now, 0), (beside, 0), (of_old, 1)):
+        store.put(stored)
+        assert digest_models(models[:1], store, progress=False).summary().startswith(f"{again} digested")
+    assert store.get(key).to_bytes() == now.to_bytes()
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_bad_files_cost_one_line_each(
     models: list[Path], tmp_path: Path, jobs: int, capsys: pytest.CaptureFixture[str]
@@ -183,24 +197,6 @@ def test_a_digest_folder_gives_what_its_round_gives(tmp_path: Path) -> None:
         assert loaded.labels == direct.labels == (0, 1, 0, 1)
         assert [d.key for d in loaded.digests] == [d.key for d in direct.digests]
         assert list(loaded.metadata.columns[:2]) == ["model_name", "poisoned"]
-
-
-def test_since_names_the_models_an_earlier_table_does_not(tmp_path: Path) -> None:
-    labelled = from_round(
-        read_round(write_round(tmp_path / "round", "cpcp")), DigestStore(tmp_path / "store")
-    )
-    names = labelled.names
-
-    def table(*known: str) -> Path:
-        (tmp_path / "METADATA.csv").write_text(
-            "\n".join(["model_name,poisoned", *(f"{n},True" for n in known)])
-        )
-        return tmp_path / "METADATA.csv"
-
-    assert labelled.since(table(names[2], names[0], "id-of-another-set")).tolist() == [1, 3]
-    for known, what in ((names, "names every one of the 4 networks"), (("another",), "names none of the 4")):
-        with pytest.raises(BadRound, match=what):
-            labelled.since(table(*known))
 
 
 def test_one_bad_model_in_ten_is_left_out_and_two_are_too_many(

@@ -229,8 +229,8 @@ def test_a_lost_digest_is_made_again_from_its_model(copied: Path, grown: Path) -
 def _of_an_earlier_version(store: DigestStore, key: str) -> bytes:
     """Take a block out of a stored digest; returns the whole one's content."""
     whole = store.get(key)
-    blocks = {name: block for name, block in whole.blocks.items() if name != "paths"}
-    versions = {name: version for name, version in whole.versions.items() if name != "paths"}
+    blocks = {name: block for name, block in whole.blocks.items() if name != "moments"}
+    versions = {name: version for name, version in whole.versions.items() if name != "moments"}
     store.put(replace(whole, blocks=blocks, versions=versions))
     return whole.to_bytes()
 
@@ -243,7 +243,7 @@ def test_a_digest_of_an_earlier_version_is_renewed_from_the_very_same_model(copi
     tables = {name: (copied / "reference" / name).read_bytes() for name in TABLES}
     assert reference.renew() == 1
     assert store.get(keys[0]).to_bytes() == whole[0]
-    assert "paths" not in store.get(keys[1]).blocks  # another model now bears its name
+    assert "moments" not in store.get(keys[1]).blocks  # another model now bears its name
     assert reference.renew() == 0
     assert {name: (copied / "reference" / name).read_bytes() for name in TABLES} == tables
 

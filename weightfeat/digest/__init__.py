@@ -14,8 +14,6 @@ from weightfeat.digest import (
     head,
     latents,
     layers,
-    linalg,
-    paths,
     spectrum,
 )
 from weightfeat.digest.place import Place, choose_place
@@ -38,7 +36,6 @@ VERSIONS = {
     "alignment": alignment.VERSION,
     "head": head.VERSION,
     "latents": latents.VERSION,
-    "paths": paths.VERSION,
 }
 
 
@@ -67,8 +64,6 @@ def compute(
     feeding = {feed.layer for feed in network.head_feeds} if "head" in wanted else set()
     at_work = feeding if layers.BLOCKS.isdisjoint(wanted) else every
     tensors = {index: at_place(network.layers[index], place) for index in at_work}
-    if place.is_host and any(map(layers.is_large, tensors.values())):
-        linalg.load_single_precision()
     with workers(place, threads) as pool:
         work = layers.LayerWork(tensors, feeding, wanted, pool)
         others = {
@@ -137,7 +132,6 @@ _OF_NETWORK: dict[str, Callable[[Network, Place], Block]] = {
     "layers": lambda network, _: _layer_table(network.layers),
     "norms": lambda network, _: channels.norms(network.norms),
     "moments": lambda network, _: channels.moments(network.norms),
-    "paths": paths.paths,
 }
 """Blocks that are made of the network as a whole."""
 _OF_LAYERS: dict[str, Callable[[Network, layers.LayerWork], Block]] = {

@@ -3,8 +3,8 @@
 Digests outlive the models they came from, so the method is fixed by three rules that no later speed-up may change:
 
 - the spectrum of an (m, n) matrix is that of its min(m, n)-sided Gram matrix;
-- Gram and eigenvalues are in float64 up to a side of `DOUBLE_SIDE`, in float32 beyond (VGG's 25088 x 4096), where
-  double precision would take most of the time of the whole network and the leading values still agree to 1e-6;
+- Gram matrices are in float64 up to a side of `DOUBLE_SIDE`, in float32 beyond (VGG's 25088 x 4096), where making them
+  in double precision would take longer than all other layers and the leading values still agree to 1e-6;
 - leading directions come from a fixed number of subspace iterations from a start that follows a permutation of the
   rows, so that they are a smooth, permutation-equivariant function of the weights on any device.
 
@@ -18,9 +18,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numpy as np
-
-from weightfeat.digest import band
 from weightfeat.digest.place import Array, namespace
 
 DOUBLE_SIDE = 2048
@@ -82,23 +79,9 @@ def _accumulate(out: Array, a: Array) -> None:
 
 
 def singular_values(gram_matrix: Array) -> Array:
-    """Singular values, descending, from a Gram matrix (..., k, k)."""
+    """Singular values, descending, from a Gram matrix (..., k, k). numpy solves single precision in double."""
     xp = namespace(gram_matrix)
-    return xp.flip(xp.sqrt(xp.clip(_eigenvalues(gram_matrix), 0, None)), axis=-1)
-
-
-def load_single_precision() -> None:
-    """Load scipy, which brings a BLAS of its own, before `workers` tells every BLAS to use one thread."""
-    import scipy.linalg  # noqa: F401
-
-
-def _eigenvalues(symmetric: Array) -> Array:
-    """Ascending eigenvalues of (..., k, k), in the precision given: numpy would solve float32 in double."""
-    if not (isinstance(symmetric, np.ndarray) and symmetric.dtype == np.float32):
-        return namespace(symmetric).linalg.eigvalsh(symmetric)
-    side = symmetric.shape[-1]
-    every = [band.eigenvalues(one) for one in symmetric.reshape(-1, side, side)]
-    return np.stack(every).reshape(symmetric.shape[:-1])
+    return xp.flip(xp.sqrt(xp.clip(xp.linalg.eigvalsh(gram_matrix), 0, None)), axis=-1)
 
 
 def leading_directions(gram_matrix: Array, count: int) -> tuple[Array, Array]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
-from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,46 +11,34 @@ from weightfeat.evaluation.covariates import COVARIATES
 from weightfeat.evaluation.effects import FACTORS, Effect
 from weightfeat.evaluation.intervals import Estimate
 from weightfeat.evaluation.plots import LABELS, OURS, figure, png
+from weightfeat.evaluation.tables import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-HEADER = (
-    *("term", "level", "networks", "balanced_over"),
-    *(
-        f"{figure}{suffix}{bound}"
-        for figure, suffix in product(("cross_entropy", "roc_auc"), ("", "_effect"))
-        for bound in ("", "_low", "_high")
-    ),
-)
-
 
 def as_csv(found: Sequence[Effect]) -> str:
-    """A row an effect, columns `HEADER`."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEADER)
-    for e in found:
-        estimates = (e.cross_entropy, e.cross_entropy_effect, e.roc_auc, e.roc_auc_effect)
-        numbers = [v for estimate in estimates for v in (estimate.value, estimate.low, estimate.high)]
-        writer.writerow((e.term, e.level, e.networks, " ".join(e.balanced), *numbers))
-    return text.getvalue()
+    """A row an effect: its figures and what the level adds to them."""
+    figures = ("cross_entropy", "cross_entropy_effect", "roc_auc", "roc_auc_effect")
+    rows = [
+        (e.term, e.level, e.networks, " ".join(e.balanced), *(getattr(e, name) for name in figures))
+        for e in found
+    ]
+    return Table.of(dict.fromkeys(("term", "level", "networks", "balanced_over", *figures), ""), rows).csv()
 
 
 def as_markdown(found: Sequence[Effect]) -> str:
     """The table, and how to read it; effects whose interval excludes zero are set bold."""
     if not found:
         return "Too few trojaned networks with a known class count, trigger and number of attacked classes.\n"
-    lines = [
-        "| term | level | networks | CE | effect on CE | AUC | effect on AUC |",
-        "|---|---|---|---|---|---|---|",
+    columns = {"term": "", "level": "", "networks": "", "CE": ".3f", "effect on CE": "+.3f"}
+    columns |= {"AUC": ".3f", "effect on AUC": "+.3f"}
+    rows = [
+        (e.term, e.level, e.networks, e.cross_entropy, e.cross_entropy_effect, e.roc_auc, e.roc_auc_effect)
+        for e in found
     ]
-    for e in found:
-        lines.append(
-            f"| {e.term} | {e.level} | {e.networks} | {e.cross_entropy:.3f} | {_bold(e.cross_entropy_effect)} "
-            f"| {e.roc_auc:.3f} | {_bold(e.roc_auc_effect)} |"
-        )
-    return "\n".join([*lines, "", *_notes(found)]) + "\n"
+    table = Table.of(columns, rows, bold=("effect on CE", "effect on AUC"))
+    return table.markdown() + "\n".join(["", *_notes(found)]) + "\n"
 
 
 def _notes(found: Sequence[Effect]) -> list[str]:
@@ -67,11 +52,6 @@ def _notes(found: Sequence[Effect]) -> list[str]:
     unbalanced = {term: [f for f in FACTORS if f not in factors] for term, factors in crossed.items()}
     exceptions = [f"- {term}: not balanced over {' and '.join(f)}" for term, f in unbalanced.items() if f]
     return [*notes, "", "Some cells hold too few networks:", *exceptions] if exceptions else notes
-
-
-def _bold(e: Estimate) -> str:
-    text = f"{e:+.3f}"
-    return f"**{text}**" if e.low > 0 or e.high < 0 else text
 
 
 def effects_plot(found: Sequence[Effect]) -> bytes:

@@ -16,7 +16,7 @@ from weightfeat.errors import BadRound
 from weightfeat.evaluation.crossval import CrossValidation, Estimator, cross_validate
 from weightfeat.evaluation.folds import leave_one_out_folds
 from weightfeat.evaluation.intervals import Estimate, bootstrap, distribution, percentiles
-from weightfeat.evaluation.strata import Stratum, by_value
+from weightfeat.evaluation.strata import Stratum, as_table, by_value
 
 
 @dataclass(frozen=True)
@@ -113,18 +113,9 @@ def as_lines(held: HeldOut) -> list[str]:
     if held.refusal:
         return [f"{title}: not possible: {held.refusal}"]
     ce, auc, worst = held.cross_entropy, held.mean_roc_auc, held.worst
-    width = max(len(stratum.value) for stratum in held.strata)
     area = f"{auc:.3f}" if held.ranked else "-"
-    lines = [
+    return [
         f"{title}: cross-entropy {ce:.3f}, at worst "
         f"{worst.cross_entropy:.3f} ({worst.value}, {worst.models} of it); mean ROC-AUC of {held.ranked} {area}",
-        f"    {'':<{width}} models trojaned  cross-entropy    ROC-AUC",
+        *as_table("left out", held.strata).terminal(4),
     ]
-    for stratum in held.strata:
-        low, high = stratum.roc_auc_interval
-        area = "-" if math.isnan(stratum.roc_auc) else f"{stratum.roc_auc:.3f} [{low:.3f}, {high:.3f}]"
-        lines.append(
-            f"    {stratum.value:<{width}} {stratum.models:>6} {stratum.trojaned:>8}"
-            f"  {stratum.cross_entropy:.3f} +- {stratum.cross_entropy_ci95:.3f}  {area}"
-        )
-    return lines

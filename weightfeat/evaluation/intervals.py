@@ -35,6 +35,18 @@ class Estimate:
         return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
 
 
+@dataclass(frozen=True)
+class Margin:
+    """A value and half the width of its 95 % interval, as the scorer gives it."""
+
+    value: float
+    half_width: float
+
+    def __format__(self, spec: str) -> str:
+        """`value +- half width`, each number by `spec`."""
+        return f"{self.value:{spec}} +- {self.half_width:{spec}}"
+
+
 # A statistic of resampled models: labels (n,), probabilities (repeats, n), counts (draws, n) -> (draws,)
 Statistic = Callable[[Ints, Floats, Floats], Floats]
 

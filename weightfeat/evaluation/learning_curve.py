@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -16,15 +14,9 @@ from weightfeat.evaluation import metrics
 from weightfeat.evaluation.crossval import CrossValidation, Estimator, cross_validate
 from weightfeat.evaluation.folds import learned_from, thinnings
 from weightfeat.evaluation.intervals import Estimate, bootstrap, paired_bootstrap
+from weightfeat.evaluation.tables import Table
 
 SHARES = (0.125, 0.25, 0.5, 0.75)
-HEADER = (
-    *("share", "models", "draws"),
-    *("cross_entropy", "cross_entropy_low", "cross_entropy_high", "cross_entropy_spread"),
-    *("cross_entropy_minus_all", "cross_entropy_minus_all_low", "cross_entropy_minus_all_high"),
-    *("roc_auc", "roc_auc_low", "roc_auc_high", "roc_auc_spread"),
-    *("roc_auc_minus_all", "roc_auc_minus_all_low", "roc_auc_minus_all_high"),
-)
 
 
 @dataclass(frozen=True)
@@ -93,30 +85,17 @@ def _point(
 
 
 def as_csv(points: Sequence[Point]) -> str:
-    """A row a point, columns `HEADER`."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEADER)
-    for at in points:
-        ce, auc = at.cross_entropy, at.roc_auc
-        ce_gap, auc_gap = at.cross_entropy_minus_all, at.roc_auc_minus_all
-        writer.writerow(
-            (
-                *(at.share, at.models, at.draws),
-                *(ce.value, ce.low, ce.high, at.cross_entropy_spread, ce_gap.value, ce_gap.low, ce_gap.high),
-                *(auc.value, auc.low, auc.high, at.roc_auc_spread, auc_gap.value, auc_gap.low, auc_gap.high),
-            )
-        )
-    return text.getvalue()
+    """A row a point, a column a field."""
+    names = [field.name for field in fields(Point)]
+    rows = [tuple(getattr(at, name) for name in names) for at in points]
+    return Table.of(dict.fromkeys(names, ""), rows).csv()
 
 
 def as_lines(points: Sequence[Point]) -> list[str]:
     """For a terminal, a line a point."""
-    lines = [
+    columns = {"learned from": ".1f", "share": ".1%", "cross-entropy": ".3f", "more than with all": "+.3f"}
+    rows = [(at.models, at.share, at.cross_entropy, at.cross_entropy_minus_all, at.roc_auc) for at in points]
+    return [
         f"learning curve, {points[-1].draws} draws, same test models",
-        "    learned from       cross-entropy         more than with all       ROC-AUC",
+        *Table.of({**columns, "ROC-AUC": ".3f"}, rows).terminal(4),
     ]
-    for at in points:
-        ce, gap, auc = at.cross_entropy, at.cross_entropy_minus_all, at.roc_auc
-        lines.append(f"    {at.models:>7.1f} ({at.share:>6.1%})  {ce:.3f}  {gap:+.3f}  {auc:.3f}")
-    return lines

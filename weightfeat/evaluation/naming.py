@@ -16,7 +16,9 @@ from weightfeat.detector.folds import Fold, stratified_folds
 from weightfeat.detector.out_of_fold import Judge, out_of_fold
 from weightfeat.detector.samples import Samples
 from weightfeat.detector.verdict import NAMED_FROM
+from weightfeat.evaluation.intervals import Estimate
 from weightfeat.evaluation.strata import class_level, trojan_cell
+from weightfeat.evaluation.tables import ABSENT, Table
 from weightfeat.metaparameters import Metaparameters
 
 Z = 1.96
@@ -38,6 +40,13 @@ class Recovery:
     source_hits: float
     flagged: float
     flagged_hits: float
+
+    @property
+    def share(self) -> Estimate:
+        """Of the networks, those whose target was found."""
+        if not self.networks:
+            return Estimate(np.nan, np.nan, np.nan)
+        return Estimate(self.target_hits / self.networks, *wilson(self.target_hits, self.networks))
 
 
 def recoveries(
@@ -172,38 +181,26 @@ def recovery_table(samples: Samples, rows: Sequence[Mapping[str, object]], param
 
 def as_markdown(found: Sequence[Recovery]) -> str:
     """A row a cell."""
-    lines = [
-        "| attacked sources | trojaned networks | target found | share | 95 % | by chance | source found too "
-        "| found of those at 0.5 and above |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for r in found:
-        low, high = wilson(r.target_hits, r.networks)
-        share = r.target_hits / r.networks if r.networks else np.nan
-        lines.append(
-            f"| {r.cell} | {r.networks} | {r.target_hits:.4g} | {share:.2f} | {low:.2f} to {high:.2f} "
-            f"| {r.chance:.1f} | {_of(r.source_hits, r.paired)} | {_of(r.flagged_hits, r.flagged)} |"
-        )
-    return "\n".join(lines) + "\n"
+    return _table("attacked sources", found).markdown()
 
 
 def as_lines(found: Sequence[Recovery]) -> list[str]:
     """For a terminal, a line a cell."""
-    width = max(len("target class found"), *(len(r.cell) + 4 for r in found))
-    lines = [
-        f"{'target class found':<{width}} trojaned  share  95 %            by chance  "
-        f"{'source too':<14}  of those at 0.5 and above"
-    ]
-    for r in found:
-        low, high = wilson(r.target_hits, r.networks)
-        share = f"{r.target_hits / r.networks:.3f}" if r.networks else "-"
-        lines.append(
-            f"{'    ' + r.cell:<{width}} {r.networks:>8}  {share:>5}  [{low:.3f}, {high:.3f}]"
-            f"  {r.chance / max(r.networks, 1):>9.3f}  {_of(r.source_hits, r.paired):<14}"
-            f"  {_of(r.flagged_hits, r.flagged)}"
+    return _table("target class found", found).terminal()
+
+
+def _table(heading: str, found: Sequence[Recovery]) -> Table:
+    columns = {heading: "", "trojaned": "", "target found": ".4g", "share": ".3f", "by chance": ".1f"}
+    columns |= {"source too": "", "of those at 0.5 and above": ""}
+    rows = [
+        (
+            *(r.cell, r.networks, r.target_hits, r.share, r.chance),
+            *(_of(r.source_hits, r.paired), _of(r.flagged_hits, r.flagged)),
         )
-    return lines
+        for r in found
+    ]
+    return Table.of(columns, rows)
 
 
 def _of(hits: float, count: float) -> str:
-    return f"{hits:.4g} of {count:.4g}" if count > 0 else "-"
+    return f"{hits:.4g} of {count:.4g}" if count > 0 else ABSENT

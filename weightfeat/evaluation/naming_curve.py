@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from weightfeat.detector.folds import Fold
 from weightfeat.detector.samples import Samples
 from weightfeat.evaluation.folds import learned_from, thinnings
-from weightfeat.evaluation.intervals import Estimate
 from weightfeat.evaluation.learning_curve import SHARES
-from weightfeat.evaluation.naming import Recovery, recover, wilson
+from weightfeat.evaluation.naming import Recovery, recover
+from weightfeat.evaluation.tables import Table
 from weightfeat.metaparameters import Metaparameters
 
 
@@ -51,19 +51,10 @@ def naming_curve(
 def as_lines(points: Sequence[NamingPoint]) -> list[str]:
     """For a terminal, a line a point: shares of all networks and of those with as many classes attacked."""
     cells = [found.cell for found in points[-1].found if " x " not in found.cell]
-    lines = ["target class found after learning from fewer", "    learned from     " + _row(cells)]
-    for point in points:
-        found = [_share(point.of(cell)) for cell in cells]
-        lines.append(f"    {point.models:>7.1f} ({point.share:>6.1%})  {_row(found)}")
-    return lines
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "".join(f"{cell:<23}" for cell in cells).rstrip()
-
-
-def _share(found: Recovery | None) -> str:
-    if found is None or not found.networks:
-        return "-"
-    share = Estimate(found.target_hits / found.networks, *wilson(found.target_hits, found.networks))
-    return f"{share:.3f}"
+    columns = {"learned from": ".1f", "share": ".1%", **dict.fromkeys(cells, ".3f")}
+    found = [[point.of(cell) for cell in cells] for point in points]
+    rows = [
+        (point.models, point.share, *(None if one is None else one.share for one in each))
+        for point, each in zip(points, found, strict=True)
+    ]
+    return ["target class found after learning from fewer", *Table.of(columns, rows).terminal(4)]

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from weightfeat.evaluation import metrics
 from weightfeat.evaluation.crossval import CrossValidation
-from weightfeat.evaluation.intervals import Estimate, bootstrap, paired_bootstrap
+from weightfeat.evaluation.intervals import Estimate, Margin, bootstrap, paired_bootstrap
 from weightfeat.evaluation.strata import Stratum, stratify
+from weightfeat.evaluation.strata import as_table as strata_table
+from weightfeat.evaluation.tables import Cell, Table
 from weightfeat.files import make_folder, write_atomically
 
-PREDICTIONS_HEADER = ("model", "truth", "probability", "fold", "architecture")
 # An AUC interval wider than this cannot tell a good detector from a useless one.
 WIDE_INTERVAL = 0.2
 
@@ -126,13 +126,13 @@ def _without_nan(tree: Any) -> Any:
 
 def as_predictions(cv: CrossValidation) -> str:
     """CSV text with a row for each model of each repeat; the mean loss of its rows is the report's cross-entropy."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(PREDICTIONS_HEADER)
-    for probabilities, folds in zip(cv.probabilities, cv.folds, strict=True):
-        for i, name in enumerate(cv.names):
-            writer.writerow((name, cv.labels[i], float(probabilities[i]), folds[i], cv.architectures[i]))
-    return text.getvalue()
+    rows = [
+        (name, int(cv.labels[i]), float(probabilities[i]), int(folds[i]), cv.architectures[i])
+        for probabilities, folds in zip(cv.probabilities, cv.folds, strict=True)
+        for i, name in enumerate(cv.names)
+    ]
+    header = ("model", "truth", "probability", "fold", "architecture")
+    return Table.of(dict.fromkeys(header, ""), rows).csv()
 
 
 def write(
@@ -157,51 +157,40 @@ def as_table(report: Report) -> str:
 
 
 def _overall(report: Report) -> list[str]:
+    r = report
+    figures: list[tuple[Cell, ...]] = [
+        ("cross-entropy", Margin(r.cross_entropy, r.cross_entropy_ci95), _interval(r.cross_entropy_interval)),
+        ("Brier", Margin(r.brier, r.brier_ci95), ""),
+        ("ROC-AUC", r.roc_auc, _interval(r.roc_auc_interval)),
+        ("  with 101 thresholds", r.roc_auc_101_thresholds, ""),
+        ("calibration error", r.calibration_error, _interval(r.calibration_error_interval)),
+    ]
     return [
-        f"{report.models} models, {report.trojaned} trojaned; {report.repeats} x {report.folds} folds",
-        f"  cross-entropy      {report.cross_entropy:.4f} +- {report.cross_entropy_ci95:.4f}"
-        f"  bootstrap {_interval(report.cross_entropy_interval)}",
-        f"  Brier              {report.brier:.4f} +- {report.brier_ci95:.4f}",
-        f"  ROC-AUC            {report.roc_auc:.4f}            bootstrap {_interval(report.roc_auc_interval)}"
-        f"  (101 thresholds: {report.roc_auc_101_thresholds:.4f})",
-        f"  calibration error  {report.calibration_error:.4f}"
-        f"            bootstrap {_interval(report.calibration_error_interval)}",
+        f"{r.models} models, {r.trojaned} trojaned; {r.repeats} x {r.folds} folds",
+        *Table.of({"figure": "", "value": ".4f", "bootstrap": ""}, figures).terminal(2),
     ]
 
 
 def _controls(report: Report) -> list[str]:
-    lines = ["control: architecture and class count alone, same folds"]
-    for kind, control in sorted(report.control.items()):
-        ce, auc = control.cross_entropy_difference, control.roc_auc_difference
-        lines += [
-            f"  {kind:<9} cross-entropy {control.cross_entropy:.4f}  detector minus control {ce.value:+.4f} "
-            f"{_interval((ce.low, ce.high))}",
-            f"  {'':<9} ROC-AUC       {control.roc_auc:.4f}  detector minus control {auc.value:+.4f} "
-            f"{_interval((auc.low, auc.high))}",
-        ]
-    return lines
+    columns = {"control": "", "figure": "", "its own": ".4f", "detector minus control": "+.4f"}
+    rows = [
+        (kind, name, own, difference)
+        for kind, control in sorted(report.control.items())
+        for name, own, difference in (
+            ("cross-entropy", control.cross_entropy, control.cross_entropy_difference),
+            ("ROC-AUC", control.roc_auc, control.roc_auc_difference),
+        )
+    ]
+    return [
+        "control: architecture and class count alone, same folds",
+        *Table.of(columns, rows).terminal(2),
+    ]
 
 
 def _strata(strata: Sequence[Stratum]) -> list[str]:
-    width = max(len(stratum.value) for stratum in strata)
-    lines = []
-    for previous, stratum in zip((None, *strata), strata, strict=False):
-        if previous is None or previous.kind != stratum.kind:
-            lines.append(
-                f"{'by ' + stratum.kind:<{width + 4}} models trojaned  cross-entropy       Brier      ROC-AUC"
-            )
-        lines.append(
-            f"    {stratum.value:<{width}} {stratum.models:>6} {stratum.trojaned:>8}"
-            f"  {stratum.cross_entropy:.3f} +- {stratum.cross_entropy_ci95:.3f}"
-            f"  {stratum.brier:.3f} +- {stratum.brier_ci95:.3f}  {_auc(stratum)}"
-        )
+    by_kind = groupby(strata, key=lambda stratum: stratum.kind)
+    lines = [line for kind, each in by_kind for line in strata_table(f"by {kind}", each).terminal()]
     return [*lines, "strata of trojaned models are ranked against all clean ones"]
-
-
-def _auc(stratum: Stratum) -> str:
-    if math.isnan(stratum.roc_auc):
-        return "-"
-    return f"{stratum.roc_auc:.3f} {_interval(stratum.roc_auc_interval)}"
 
 
 def _interval(interval: tuple[float, float]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from weightfeat.evaluation import metrics
 from weightfeat.evaluation.crossval import CrossValidation
-from weightfeat.evaluation.intervals import bootstrap
+from weightfeat.evaluation.intervals import Estimate, Margin, bootstrap
+from weightfeat.evaluation.tables import Table
 
 UNKNOWN = "unknown"
 CLEAN = "none"
@@ -212,3 +213,17 @@ def _stratum(
         roc_auc=auc.value,
         roc_auc_interval=(auc.low, auc.high),
     )
+
+
+def as_table(heading: str, strata: Iterable[Stratum]) -> Table:
+    """A row a stratum, its value under `heading`."""
+    columns = {"models": "", "trojaned": "", "cross-entropy": ".3f", "Brier": ".3f", "ROC-AUC": ".3f"}
+    rows = [
+        (
+            *(s.value, s.models, s.trojaned),
+            *(Margin(s.cross_entropy, s.cross_entropy_ci95), Margin(s.brier, s.brier_ci95)),
+            Estimate(s.roc_auc, *s.roc_auc_interval),
+        )
+        for s in strata
+    ]
+    return Table.of({heading: "", **columns}, rows)

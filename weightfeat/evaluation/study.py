@@ -16,8 +16,7 @@ from weightfeat.files import make_folder
 if TYPE_CHECKING:
     import optuna
 
-STUDY = "weightfeat"
-SENSITIVITY = "weightfeat sensitivity"
+STUDY = "weightfeat"  # with it the names of all our studies begin
 LOSSES = "losses"  # a complete trial's attribute: every model's cross-entropy, in the models' order
 CHANCE = 0.05  # of leaving the start for a trial that is no better
 
@@ -71,7 +70,7 @@ def _begins_a_journal(line: bytes) -> bool:
         entry = json.loads(line)
     except (ValueError, RecursionError):
         return False
-    return isinstance(entry, dict) and "op_code" in entry and entry.get("study_name") in (STUDY, SENSITIVITY)
+    return isinstance(entry, dict) and "op_code" in entry and str(entry.get("study_name")).startswith(STUDY)
 
 
 def finished(study: optuna.Study) -> int:

@@ -7,7 +7,6 @@ They come from a round (digested as needed) or from a digest folder, which holds
 from __future__ import annotations
 
 import csv
-import io
 import logging
 import re
 from collections import Counter
@@ -16,9 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from weightfeat.detector import Samples, Target
 from weightfeat.digest import Digest, DigestStore
@@ -92,22 +89,6 @@ class LabelledSet:
                 values = (str(value).strip() for value in self.metadata[column])
                 return tuple(value or name for name, value in zip(self.names, values, strict=True))
         return self.names
-
-    def since(self, metadata: Path) -> NDArray[np.int64]:
-        """Places of the models that an earlier METADATA.csv of the same set does not name.
-
-        Raises BadRound where it cannot be read, or names all of them or none.
-        """
-        known = frozenset(read_metadata(metadata).index)
-        later = np.flatnonzero([name not in known for name in self.names])
-        if len(later) in (0, len(self.names)):
-            raise BadRound(
-                f"names {'none' if len(later) else 'every one'} of the {len(self.names)} networks",
-                where=metadata,
-                expected="the METADATA.csv of an earlier, smaller set",
-                remedy="give another one, or leave the option out",
-            )
-        return later
 
 
 def _bad_row(name: str, what: str) -> BadRound:
@@ -209,8 +190,9 @@ def write_digest_folder(folder: Path, round_: Round, report: ExtractionReport) -
     table["poisoned"] = ["" if e.label is None else str(bool(e.label)) for e, _ in kept]
     front = ["model_name", "poisoned"]
     table = table[front + [column for column in table.columns if column not in front]]
+    index = pd.DataFrame({"model_name": names, "sha256": [key for _, key in kept]})
     write_atomically(folder / METADATA_FILE, table.to_csv(index=False))
-    write_atomically(folder / INDEX_FILE, _csv([("model_name", "sha256"), *((e.name, k) for e, k in kept)]))
+    write_atomically(folder / INDEX_FILE, index.to_csv(index=False))
 
 
 def read_index(path: Path) -> dict[str, str]:
@@ -279,9 +261,3 @@ def _required(path: Path) -> Path:
             remedy="make one with `weightfeat digest ROUND --store FOLDER`",
         )
     return path
-
-
-def _csv(rows: Sequence[tuple[str, str]]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
-    return buffer.getvalue()

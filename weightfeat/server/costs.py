@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,23 +27,15 @@ class Spread:
 def spread(values: Sequence[float]) -> Spread | None:
     """The spread of `values`, None where there are none.
 
-    The interval is between two order statistics and supposes no distribution: that many of n independent values lie
-    below the median is Binomial(n, 1/2) (David and Nagaraja, Order Statistics, 3rd ed., section 7.1).
+    The interval is between two order statistics and supposes no distribution (`scipy.stats.quantile_test`).
     """
     if not values:
         return None
-    ordered, count = sorted(values), len(values)
-    out = _outside(count)
-    middle = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
-    return Spread(count, middle, (ordered[out], ordered[-1 - out]), ordered[-1], math.fsum(ordered))
+    from scipy.stats import quantile_test
 
-
-def _outside(count: int) -> int:
-    """How many values may be left out at either end: the most k with P(Binomial(count, 1/2) <= k) <= 2.5 %, or 0.
-
-    The interval between the (k+1)th values from both ends misses the median with twice P(B <= k).
-    """
-    k, exactly, at_most = 0, 1, 1  # outcomes of `count` coin tosses, of 2 ** count
-    while 40 * (at_most := at_most + (exactly := exactly * (count - k) // (k + 1))) <= 2**count:
-        k += 1
-    return k
+    ordered, interval = sorted(values), quantile_test(values).confidence_interval(0.95)
+    bounds = (
+        ordered[0] if math.isnan(interval.low) else float(interval.low),
+        ordered[-1] if math.isnan(interval.high) else float(interval.high),
+    )
+    return Spread(len(ordered), statistics.median(ordered), bounds, ordered[-1], math.fsum(ordered))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections import Counter
@@ -14,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from weightfeat.evaluation import metrics
+from weightfeat.evaluation.intervals import Estimate, Margin
+from weightfeat.evaluation.tables import Cell, Table
 from weightfeat.files import write_atomically
 from weightfeat.server import roc
 from weightfeat.server.costs import Spread, spread
@@ -26,6 +26,8 @@ RESULTS_HEADER = (
     *("model", "label", "score", "value", "reason", "detail"),
     *("exit_code", "seconds", "overhead", "peak_mib", "warnings"),
 )
+COSTS = {"seconds": ("detector, s", 2), "overhead": ("server besides, s", 3), "peak_mib": ("memory, MiB", 0)}
+"""What a reader is told of each cost: its name, and how many decimals."""
 
 
 @dataclass(frozen=True)
@@ -132,11 +134,14 @@ def _scores(found: Figures | None) -> list[str]:
     if found is None:
         return ["no model's label is known: nothing is scored"]
     wider = ", ".join(f"{level} % {half:.4f}" for level, half in found.cross_entropy_ci.items())
+    rows: list[tuple[Cell, ...]] = [
+        ("cross-entropy", Margin(found.cross_entropy, found.cross_entropy_ci[95]), wider),
+        ("Brier", Margin(found.brier, found.brier_ci95), ""),
+        ("ROC-AUC", found.roc_auc, f"101 thresholds: {found.roc_auc_101_thresholds:.4f}"),
+    ]
     return [
         f"{found.models} models with a label, {found.trojaned} trojaned, {found.missing} without a usable result",
-        f"  cross-entropy  {found.cross_entropy:.4f} +- {found.cross_entropy_ci[95]:.4f}  ({wider})",
-        f"  Brier          {found.brier:.4f} +- {found.brier_ci95:.4f}",
-        f"  ROC-AUC        {found.roc_auc:.4f}  (101 thresholds: {found.roc_auc_101_thresholds:.4f})",
+        *Table.of({"figure": "", "value": ".4f", "besides": ""}, rows).terminal(2),
     ]
 
 
@@ -151,26 +156,23 @@ def _costs(outcomes: Sequence[Outcome]) -> dict[str, Spread | None]:
 
 
 def _told(costs: Mapping[str, Spread | None]) -> list[str]:
-    names = {"seconds": "detector, s", "overhead": "server besides, s", "peak_mib": "memory, MiB"}
-    digits = {"seconds": 2, "overhead": 3, "peak_mib": 0}
-    return [
-        f"  {names[what]:<18} median {cost.median:.{digits[what]}f} (95 %: {cost.median_ci95[0]:.{digits[what]}f} to "
-        f"{cost.median_ci95[1]:.{digits[what]}f}), most {cost.most:.{digits[what]}f}"
-        for what, cost in costs.items()
-        if cost is not None
+    rows = [
+        (name, f"{Estimate(cost.median, *cost.median_ci95):.{digits}f}", f"{cost.most:.{digits}f}")
+        for what, (name, digits) in COSTS.items()
+        if (cost := costs[what]) is not None
     ]
+    return Table.of({"cost": "", "median": "", "most": ""}, rows).terminal(2) if rows else []
 
 
 def _results(outcomes: Sequence[Outcome]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(RESULTS_HEADER)
-    for o in outcomes:
-        costs = (o.exit_code, round(o.seconds, 3), round(o.overhead, 3), round(o.peak / 2**20, 1))
-        writer.writerow(
-            (o.name, o.label, o.score, o.value, o.reason, o.detail, *costs, "; ".join(o.warnings))
+    rows = [
+        (
+            *(o.name, o.label, o.score, o.value, o.reason, o.detail, o.exit_code),
+            *(round(o.seconds, 3), round(o.overhead, 3), round(o.peak / 2**20, 1), "; ".join(o.warnings)),
         )
-    return text.getvalue()
+        for o in outcomes
+    ]
+    return Table.of(dict.fromkeys(RESULTS_HEADER, ""), rows).csv()
 
 
 def _without_nan(tree: dict[str, object]) -> dict[str, object]:

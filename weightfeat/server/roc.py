@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-__all__ = ["curve", "svg"]
+__all__ = ["svg"]
 
 SIZE, MARGIN = 400, 50
 STYLE = 'font-family="sans-serif" font-size="12" fill="#222"'
-
-
-def curve(labels: ArrayLike, probabilities: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """False and true positive rates from (0, 0) to (1, 1), a point a distinct probability; needs both labels."""
-    y, p = np.asarray(labels, dtype=np.int64), np.asarray(probabilities, dtype=np.float64)
-    order = np.argsort(-p, kind="stable")
-    y, p = y[order], p[order]
-    last_of_value = np.append(np.flatnonzero(np.diff(p)), len(p) - 1)
-    true, false = np.cumsum(y)[last_of_value], np.cumsum(1 - y)[last_of_value]
-    return np.append(0.0, false / (y == 0).sum()), np.append(0.0, true / (y == 1).sum())
 
 
 def svg(labels: ArrayLike, probabilities: ArrayLike, caption: str) -> str:
@@ -26,7 +16,10 @@ def svg(labels: ArrayLike, probabilities: ArrayLike, caption: str) -> str:
     y = np.asarray(labels)
     line = ""
     if 0 in y and 1 in y:
-        points = " ".join(f"{_x(f):.1f},{_y(t):.1f}" for f, t in zip(*curve(y, probabilities), strict=True))
+        from sklearn.metrics import roc_curve
+
+        false, true, _ = roc_curve(y, probabilities, drop_intermediate=False)
+        points = " ".join(f"{_x(f):.1f},{_y(t):.1f}" for f, t in zip(false, true, strict=True))
         line = f'<polyline points="{points}" fill="none" stroke="#0b62a4" stroke-width="2"/>'
     side = SIZE + 2 * MARGIN
     ticks = "".join(_tick(value) for value in (0.0, 0.25, 0.5, 0.75, 1.0))

@@ -99,7 +99,9 @@ class Reference:
             renewed = 0
             for folder in self.round.finished():
                 key = index.get(folder.name, "")
-                if folder.name in held and dict(self.store.get(key).versions) != VERSIONS:
+                if folder.name not in held:
+                    continue
+                if not VERSIONS.items() <= self.store.get(key).versions.items():
                     digest, _ = digest_file(folder / "model.pt")
                     if digest.key == key:
                         self.store.put(digest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,9 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from weightfeat import cli
-from weightfeat.detector import Rows, Samples
-from weightfeat.errors import BadMetaparameters
-from weightfeat.evaluation import metrics, sensitivity_report
-from weightfeat.evaluation.crossval import cross_validate
-from weightfeat.evaluation.search import search_folds
-from weightfeat.evaluation.sensitivity import (
+import sensitivity
+import sensitivity_report
+from sensitivity_curves import (
     LEAST_TRIALS,
     Importance,
     KeptStudy,
@@ -29,7 +26,14 @@ from weightfeat.evaluation.sensitivity import (
     steps_over,
     vary,
 )
-from weightfeat.evaluation.study import SENSITIVITY, open_study
+from weightfeat import cli
+from weightfeat.commands import program
+from weightfeat.detector import Rows, Samples
+from weightfeat.errors import BadMetaparameters
+from weightfeat.evaluation import metrics
+from weightfeat.evaluation.crossval import cross_validate
+from weightfeat.evaluation.search import search_folds
+from weightfeat.evaluation.study import open_study
 
 SPACE = {
     "slope": FloatDistribution(0.1, 10.0, log=True),
@@ -153,10 +157,10 @@ def test_curves_hold_the_loss_of_cross_validation_and_pass_through_the_chosen_va
 
 def test_finished_points_are_kept_and_not_made_again(tmp_path: Path) -> None:
     first: list[Params] = []
-    part = walk(open_study(tmp_path / "j.log", name=SENSITIVITY), first, ("slope",))
+    part = walk(open_study(tmp_path / "j.log", name=sensitivity.KEPT), first, ("slope",))
     assert len(first) == 3 * 3
     more: list[Params] = []
-    whole = walk(open_study(tmp_path / "j.log", name=SENSITIVITY), more, ("slope", "idle"))
+    whole = walk(open_study(tmp_path / "j.log", name=sensitivity.KEPT), more, ("slope", "idle"))
     assert {p.idle for p in more} == {0.0, 0.5, 1.0}
     assert whole[: len(part)] == part
     assert open_study(tmp_path / "j.log").trials == []  # the search's own study is another
@@ -177,7 +181,7 @@ def test_reports_hold_every_value(found: tuple[Importance, ...]) -> None:
 
 @pytest.mark.e2e
 def test_the_command_goes_from_a_journal_to_tables(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from container_round import write_parameters, write_round
 
@@ -187,18 +191,20 @@ def test_the_command_goes_from_a_journal_to_tables(
     source += ["--metaparameters", tmp_path / "metaparameters.json"]
     source += ["--schema", tmp_path / "metaparameters_schema.json", "--storage", tmp_path / "journal.log"]
 
-    def run(*argv: object) -> int:
-        return cli.main([str(argument) for argument in (*argv[:1], *source, *argv[1:])])
+    def asked(*more: object) -> int:
+        words = (*source, "--parameters", 1, "--points", 2, "--output", tmp_path / "out", *more)
+        monkeypatch.setattr(sys, "argv", ["sensitivity.py", *map(str, words)])
+        return program.run(sensitivity.main)
 
-    asked = ("sensitivity", "--parameters", 1, "--points", 2, "--output", tmp_path / "out")
-    assert run(*asked) == 2
+    assert asked() == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ")
     assert "no such search journal" in error
-    assert run("tune", "--trials", 1, "--output", tmp_path / "best.json") == 0
-    assert run(*asked) == 0
+    search = ("tune", *source, "--trials", 1, "--output", tmp_path / "best.json")
+    assert cli.main([str(word) for word in search]) == 0
+    assert asked() == 0
     assert "One at a time" in capsys.readouterr().out
     assert {"curves.csv", "importances.csv", "sensitivity.md"} <= {
         p.name for p in (tmp_path / "out").iterdir()
     }
-    assert run(*asked, "--seed", 1) == 2  # the journal was begun on other folds
+    assert asked("--seed", 1) == 2  # the journal was begun on other folds

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
+from sensitivity_curves import LEAST_TRIALS, Importance, Step
 from weightfeat.evaluation.intervals import Estimate
 from weightfeat.evaluation.plots import OURS, figure, png
-from weightfeat.evaluation.sensitivity import LEAST_TRIALS, Importance, Step
+from weightfeat.evaluation.tables import Table
 
 SHOWN = 12
 """Importances in the markdown; the CSV has all."""
@@ -19,61 +18,50 @@ SHOWN = 12
 
 def importances_csv(found: Sequence[Importance]) -> str:
     """A row a metaparameter, the most important first."""
-    return _csv(
-        ("metaparameter", "importance", "low", "high"), [(i.name, i.value, i.low, i.high) for i in found]
-    )
+    return _importances(found).csv()
 
 
 def curves_csv(found: Sequence[Step]) -> str:
     """A row a value tried, the chosen one of each metaparameter among them."""
-    header = (
-        "metaparameter",
-        "value",
-        "chosen",
-        "cross_entropy",
-        "low",
-        "high",
-        "more",
-        "more_low",
-        "more_high",
-    )
-    rows = [(s.name, s.value, s.chosen, *_numbers(s.cross_entropy), *_numbers(s.more)) for s in found]
-    return _csv(header, rows)
+    columns = ("metaparameter", "value", "chosen", "cross_entropy", "more")
+    rows = [(s.name, s.value, s.chosen, s.cross_entropy, s.more) for s in found]
+    return Table.of(dict.fromkeys(columns, ""), rows).csv()
 
 
 def as_markdown(importances: Sequence[Importance], steps: Sequence[Step]) -> str:
     """Both tables; a difference whose interval excludes zero is set bold."""
-    lines = ["## Importance", ""]
+    text = f"Fewer than {LEAST_TRIALS} complete trials, or all of the same loss: nothing can be said.\n"
     if importances:
-        lines += ["| metaparameter | share of variance | 5 to 95 % |", "|---|---|---|"]
-        lines += [f"| {i.name} | {i.value:.3f} | {i.low:.3f} to {i.high:.3f} |" for i in importances[:SHOWN]]
-        lines += [
-            "",
-            "fANOVA over the search's complete trials: the share of the loss's variance that each explains by itself;",
-            "quantiles over resampled trials. The search looked mostly where the loss is small.",
-        ]
-    else:
-        lines += [f"Fewer than {LEAST_TRIALS} complete trials, or all of the same loss: nothing can be said."]
-    lines += ["", "## One at a time", "", "| metaparameter | value | cross-entropy | more than chosen |"]
-    lines += ["|---|---|---|---|"]
-    for s in steps:
-        value = f"{s.value:.4g}" if isinstance(s.value, float) else str(s.value)
-        if s.refusal:
-            lines.append(f"| {s.name} | {value} | - | cannot be used |")
-        elif s.chosen:
-            lines.append(f"| {s.name} | {value} (chosen) | {s.cross_entropy:.4f} | |")
-        else:
-            more = f"{s.more:+.4f}"
-            clear = s.more.low > 0 or s.more.high < 0
-            lines.append(
-                f"| {s.name} | {value} | {s.cross_entropy:.4f} | {f'**{more}**' if clear else more} |"
-            )
-    lines += [
-        "",
-        "Cross-validated on the search's folds, all other values as chosen; 95 % by paired bootstrap over networks.",
-        "The chosen values were found on these folds, so their own cross-entropy is a little kind.",
-    ]
-    return "\n".join(lines) + "\n"
+        text = (
+            _importances(importances[:SHOWN]).markdown()
+            + "\nfANOVA over the search's complete trials: the share of the loss's variance that each explains by "
+            "itself, and 5\nto 95 % over resampled trials. The search looked mostly where the loss is small.\n"
+        )
+    columns = {
+        "metaparameter": "",
+        "value": ".4g",
+        "": "",
+        "cross-entropy": ".4f",
+        "more than chosen": "+.4f",
+    }
+    rows = [(s.name, s.value, _remark(s), s.cross_entropy, None if s.chosen else s.more) for s in steps]
+    moved = Table.of(columns, rows, bold=("more than chosen",))
+    return (
+        f"## Importance\n\n{text}\n## One at a time\n\n{moved.markdown()}"
+        "\nCross-validated on the search's folds, all other values as chosen; 95 % by paired bootstrap over networks.\n"
+        "The chosen values were found on these folds, so their own cross-entropy is a little kind.\n"
+    )
+
+
+def _importances(found: Sequence[Importance]) -> Table:
+    rows = [(i.name, Estimate(i.value, i.low, i.high)) for i in found]
+    return Table.of({"metaparameter": "", "importance": ".3f"}, rows)
+
+
+def _remark(step: Step) -> str:
+    if step.chosen:
+        return "chosen"
+    return "cannot be used" if step.refusal else ""
 
 
 def importances_plot(found: Sequence[Importance]) -> bytes:
@@ -110,15 +98,3 @@ def curves_plot(found: Sequence[Step]) -> bytes:
         panel.set_visible(False)
     panels[0].set_ylabel("cross-entropy more than chosen", fontsize=8)
     return png(made)
-
-
-def _numbers(estimate: Estimate) -> tuple[float, float, float]:
-    return estimate.value, estimate.low, estimate.high
-
-
-def _csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
