@@ -4,9 +4,10 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 JOBS ?= 2
+IMAGES ?= images
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint demo cv tune sensitivity zoo bench compare container container-check clean
+.PHONY: help install test check lint demo cv tune sensitivity zoo recipes bench compare container container-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +28,9 @@ $(READY): pyproject.toml constraints.txt
 test: $(READY) lint ## lint, type-check and run every test
 	$(RUN) -m pytest --numprocesses $(JOBS) --dist loadfile
 
+check: $(READY) lint ## lint, type-check and run the tests that train and time nothing
+	$(RUN) -m pytest --numprocesses $(JOBS) --dist loadfile -m "not e2e"
+
 lint: $(READY) ## ruff and strict mypy
 	$(VENV)/bin/ruff check --quiet .
 	$(VENV)/bin/ruff format --check --quiet .
@@ -46,6 +50,9 @@ sensitivity: $(READY) ## say which metaparameters the last `make tune` found to 
 
 zoo: $(READY) ## train the reference networks (hours; resumes where it stopped)
 	nice $(RUN) -m weightfeat zoo --preset cpu --count 322 --out zoo --reference reference --jobs $(JOBS)
+
+recipes: $(READY) ## train pairs of cheap networks of many recipes (hours; resumes; IMAGES=folder of packed sets)
+	nice $(RUN) -m weightfeat recipes --images $(IMAGES) --out zoo-recipes --count 800 --keep recipes --jobs $(JOBS)
 
 bench: $(READY) ## time every step on all 23 architectures beside WeightWatcher, SVD and the floor (half an hour)
 	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'

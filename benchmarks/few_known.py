@@ -26,7 +26,7 @@ from weightfeat.errors import BadRound
 from weightfeat.evaluation.crossval import CrossValidation, cross_validate
 from weightfeat.evaluation.intervals import bootstrap, paired_bootstrap
 from weightfeat.evaluation.metrics import cross_entropy, roc_auc
-from weightfeat.evaluation.tables import Table
+from weightfeat.evaluation.tables import Cell, Table
 from weightfeat.learning.running import progress_bar, workers
 from weightfeat.learning.tuning import trial_detector
 from weightfeat.metaparameters import Metaparameters, load
@@ -110,7 +110,8 @@ def report(cv: CrossValidation) -> str:
         },
     }
     none = cv.probabilities[0]
-    together, each = [], []
+    together: list[tuple[Cell, ...]] = []
+    each: list[tuple[Cell, ...]] = []
     for known, p in zip(KNOWN, cv.probabilities, strict=True):
         within = float(np.mean([roc_auc(y[own], p[own]) for own in of.values()]))
         change = paired_bootstrap(y, p, none, "cross_entropy") if known else None

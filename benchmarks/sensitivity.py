@@ -24,7 +24,7 @@ from weightfeat import features
 from weightfeat.commands.arguments import (
     add_labelled,
     add_parameter_files,
-    labelled,
+    labelled_set,
     natural,
     parameters,
     positive,
@@ -49,7 +49,7 @@ def main() -> int:
     options = _parser().parse_args()
     params = parameters(options)
     make_folder(options.output, "output folder")
-    found, steps = measure(labelled(options).samples, params, options)
+    found, steps = measure(labelled_set(options).samples, params, options)
     write(options.output, found, steps)
     print(sensitivity_report.as_markdown(found, steps), end="")
     return 0

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from weightfeat.evaluation.tables import ABSENT, Table
+from weightfeat.evaluation.tables import ABSENT, Cell, Table
 from weightfeat.zoo.architectures import ARCHITECTURES
 from weightfeat.zoo.presets import ROUND2_LEVELS
 from weightfeat.zoo.reference import TIMING_COLUMNS, TIMINGS_FILE
@@ -74,7 +74,7 @@ def accuracies(table: pd.DataFrame, y: NDArray[np.int64]) -> str:
     clean = pd.to_numeric(table["final_clean_data_test_acc"], errors="coerce")
     triggered = pd.to_numeric(table["final_triggered_data_test_acc"], errors="coerce")
     names = np.array(_architectures(table), dtype=object)
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     for architecture in (a.name for a in ARCHITECTURES):
         mine = names == architecture
         columns = [clean[mine & (y == 0)], clean[mine & (y == 1)], triggered[mine & (y == 1)]]

@@ -11,6 +11,7 @@ from torch import nn
 from weightfeat.checkpoint.types import Checkpoint, StoredTensor
 from weightfeat.network import build
 from weightfeat.network.types import Network
+from weightfeat.zoo.vision import build_network
 
 
 def plain_cnn(classes: int = 7, seed: int = 0) -> nn.Module:
@@ -105,3 +106,20 @@ def permute_resnet18(module: nn.Module, seed: int = 1) -> nn.Module:
         trunk = outgoing
     permute_inputs(module.fc, trunk)
     return module
+
+
+def seeded(architecture: str, classes: int, *, aux_heads: bool = False) -> nn.Module:
+    """A stock network with seeded weights, without the time its own initialisation takes."""
+    random = torch.Generator().manual_seed(1)
+    with torch.device("meta"):
+        network = build_network(architecture, classes, aux_heads=aux_heads)
+    network = network.to_empty(device="cpu")
+    with torch.no_grad():
+        for name, tensor in network.state_dict().items():
+            if name.endswith("num_batches_tracked"):
+                tensor.fill_(7)
+            elif name.endswith("running_var") or (tensor.ndim == 1 and name.endswith("weight")):
+                tensor.uniform_(0.5, 1.5, generator=random)
+            else:
+                tensor.normal_(0, 0.05, generator=random)
+    return network.eval()

@@ -294,8 +294,8 @@ ATTACKS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a leaf of infinity": (with_table("trees_leaf_value", lambda a: a * np.inf), "leaf_value"),
     "no trees": (with_table("trees_root", lambda a: None), "root"),
     "the version that kept trees as text": (
-        with_json(lambda d: d.update(schema_version=5, weightfeat="0.1.0")),
-        "was written as version 5 by weightfeat '0.1.0'; expected version 6; run configure again",
+        with_json(lambda d: d.update(schema_version=6, weightfeat="0.1.0")),
+        "was written as version 6 by weightfeat '0.1.0'; expected version 7; run configure again",
     ),
 }
 

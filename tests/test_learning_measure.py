@@ -157,8 +157,8 @@ def test_everything_is_printed_and_written(measured: measure.Measured, tmp_path:
         "learning curve",
     ):
         assert word in text
-    measure.write(tmp_path / "one", measured, print)
-    measure.write(tmp_path / "two", measured, print)
+    measure.write(tmp_path / "one", measured)
+    measure.write(tmp_path / "two", measured)
     written = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
     assert written == {path.name: path.read_bytes() for path in (tmp_path / "two").iterdir()}
     tables = {"cv.json", "predictions.csv", "effects.csv", "effects.md", "learning_curve.csv"}
@@ -197,12 +197,14 @@ def test_nested_cross_validation_searches_inside_the_folds(
 
 
 def test_without_matplotlib_tables_are_still_written(
-    measured: measure.Measured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    measured: measure.Measured,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(plots, "available", lambda: False)
-    said: list[str] = []
-    measure.write(tmp_path, measured, said.append)
-    assert "matplotlib is not installed" in said[0]
+    measure.write(tmp_path, measured)
+    assert "matplotlib is not installed" in caplog.messages[0]
     assert not list(tmp_path.glob("*.png"))
     assert (tmp_path / "cv.json").is_file()
 

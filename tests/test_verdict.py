@@ -15,6 +15,7 @@ from labelled_samples import small_sample
 from networks import plain_cnn
 from weightfeat import features, metaparameters
 from weightfeat.detector import Detector, Samples, Target, Verdict
+from weightfeat.detector.general.model import GENERAL
 from weightfeat.detector.learned import ODDS
 from weightfeat.detector.samples import Network
 from weightfeat.detector.training import _learn_classes
@@ -52,7 +53,7 @@ def test_a_verdict_names_a_class_and_carries_every_column(samples: Samples, fold
     verdict = _verdict(detector, samples)
     assert verdict.suspect is not None
     assert 0 <= verdict.suspect.target < verdict.num_classes
-    assert set(verdict.features) == {*detector.learned_.feature_names, ODDS}
+    assert set(verdict.features) == {*detector.learned_.feature_names, ODDS, GENERAL}
 
 
 def test_a_verdict_is_what_is_said_of_samples(samples: Samples, folder: Path) -> None:

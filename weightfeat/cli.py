@@ -26,11 +26,12 @@ COMMANDS = {
     "repair": "make a trojaned model answer its trigger no more",
     "guard": "classify images, refusing those that seem to carry a trigger",
     "zoo": "train a round of clean and poisoned networks",
+    "recipes": "train pairs of cheap networks of many recipes",
     "stamped": "draw fresh images of a zoo's network, with its trigger on them or clean",
 }
 """What each subcommand is for; its module in `weightfeat.commands` has its name."""
 
-RUN_NETWORKS = frozenset({"baseline", "repair", "guard", "zoo", "stamped"})
+RUN_NETWORKS = frozenset({"baseline", "repair", "guard", "zoo", "recipes", "stamped"})
 """Those that need the packages of the extra zoo."""
 
 

@@ -18,6 +18,7 @@ from rival_detectors import (
     channel_lipschitz,
     dixon,
     final_layer,
+    known_by,
     rivals,
     run,
     sorted_weights,
@@ -26,10 +27,11 @@ from rival_detectors import (
 )
 from rival_detectors.comparison import as_markdown, compare
 from weightfeat import digest
+from weightfeat.detector import Rows, Samples
+from weightfeat.detector.folds import stratified_folds
 from weightfeat.digest import Digest
 from weightfeat.digest.channels import QUANTILES
 from weightfeat.errors import BadRound
-from weightfeat.evaluation.folds import stratified_folds
 from weightfeat.rounds.labelled import LabelledSet
 
 COUNT = 24
@@ -79,8 +81,8 @@ def test_features_ignore_the_order_of_channels(name: str) -> None:
 
 @pytest.mark.parametrize("name", list(RIVALS))
 def test_every_rival_runs_on_the_folds_and_gives_probabilities(name: str, labelled: LabelledSet) -> None:
-    folds = stratified_folds(labelled.labels, labelled.architectures, n_folds=3, n_repeats=1)
-    cv = run(RIVALS[name], labelled, folds)
+    folds = stratified_folds(labelled.samples, n_folds=3, n_repeats=1)
+    cv = run(RIVALS[name], labelled.samples, folds)
     assert cv.names == labelled.names
     assert np.isfinite(cv.probabilities).all()
     assert ((cv.probabilities > 0) & (cv.probabilities < 1)).all()
@@ -89,23 +91,17 @@ def test_every_rival_runs_on_the_folds_and_gives_probabilities(name: str, labell
 @pytest.mark.parametrize("name", list(RIVALS))
 def test_a_test_row_is_not_influenced_by_its_fellows(name: str, labelled: LabelledSet) -> None:
     rival = RIVALS[name]
-    X = table(labelled.names, labelled.digests, rival)
-    fitted = rival.make_estimator()
-    train = slice(0, 16)
-    places = {"architecture": labelled.architectures[train], "family": labelled.families[train]}
-    fitted.fit(X.iloc[train], np.array(labelled.labels)[train], **places)
-    tested = {"architecture": labelled.architectures[16:], "family": labelled.families[16:]}
-    together = fitted.predict_proba(X.iloc[16:], **tested)[:, 1]
-    alone = fitted.predict_proba(
-        X.iloc[[20]], architecture=[labelled.architectures[20]], family=[labelled.families[20]]
-    )[0, 1]
+    samples, fitted = known_by(labelled.samples, rival), rival.make_estimator()
+    fitted.fit(samples.take(np.arange(16)))
+    together = fitted.predict_proba(samples.take(np.arange(16, COUNT)))[:, 1]
+    alone = fitted.predict_proba(samples.take(np.array([20])))[0, 1]
     assert together[4] == pytest.approx(alone, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", ["dixon", "final-layer", "latents", "latents-all"])
 def test_a_raised_row_is_seen(name: str, labelled: LabelledSet) -> None:
-    folds = stratified_folds(labelled.labels, labelled.architectures, n_folds=4, n_repeats=1)
-    p = run(RIVALS[name], labelled, folds).probabilities[0]
+    folds = stratified_folds(labelled.samples, n_folds=4, n_repeats=1)
+    p = run(RIVALS[name], labelled.samples, folds).probabilities[0]
     y = np.array(labelled.labels)
     wins = (p[y == 1][:, None] > p[y == 0][None, :]).mean()
     assert wins > 0.75
@@ -113,22 +109,15 @@ def test_a_raised_row_is_seen(name: str, labelled: LabelledSet) -> None:
 
 def test_labels_of_tested_networks_do_not_matter(labelled: LabelledSet) -> None:
     """Flipping them changes no fold's probabilities: fitting saw the training rows alone."""
-    fold = stratified_folds(labelled.labels, labelled.architectures, n_folds=3, n_repeats=1)[0]
-    X = table(labelled.names, labelled.digests, RIVALS["final-layer"])
-    y = np.array(labelled.labels)
-    flipped = y.copy()
+    fold = stratified_folds(labelled.samples, n_folds=3, n_repeats=1)[0]
+    samples = known_by(labelled.samples, RIVALS["final-layer"])
+    flipped = samples.y.copy()
     flipped[fold.test] = 1 - flipped[fold.test]
-    places = {"architecture": labelled.architectures, "family": labelled.families}
     results = []
-    for labels in (y, flipped):
-        rows = {k: [v[i] for i in fold.train] for k, v in places.items()}
+    for labels in (samples.y, flipped):
         model = RIVALS["final-layer"].make_estimator()
-        model.fit(X.iloc[fold.train], labels[fold.train], **rows)
-        results.append(
-            model.predict_proba(
-                X.iloc[fold.test], **{k: [v[i] for i in fold.test] for k, v in places.items()}
-            )
-        )
+        model.fit(dataclasses.replace(samples, y=labels, targets=(None,) * COUNT).take(fold.train))
+        results.append(model.predict_proba(samples.take(fold.test)))
     np.testing.assert_array_equal(*results)
 
 
@@ -170,17 +159,21 @@ def test_sorted_weights_forget_a_layers_scale_but_for_one_column() -> None:
 
 
 def test_an_architecture_too_small_or_unseen_gets_the_training_share(labelled: LabelledSet) -> None:
-    X = table(labelled.names, labelled.digests, RIVALS["sorted"])
+    rows = known_by(labelled.samples, RIVALS["sorted"]).rows(())
     y = np.array(labelled.labels)
+
+    def placed(architectures: list[str]) -> Samples:
+        return Samples.of_table(Rows.of(rows.names, rows.values, architectures, ["x"] * COUNT), y)
+
     model = RIVALS["r11"].make_estimator()
-    model.fit(X, y, architecture=[f"a{n}" for n in range(COUNT)], family=["x"] * COUNT)
-    p = model.predict_proba(X, architecture=["never seen"] * COUNT, family=["x"] * COUNT)[:, 1]
+    model.fit(placed([f"a{n}" for n in range(COUNT)]))
+    p = model.predict_proba(placed(["never seen"] * COUNT))[:, 1]
     np.testing.assert_allclose(p, y.mean(), atol=0.05)
 
 
 def test_comparison_pairs_ours_with_theirs(labelled: LabelledSet) -> None:
-    folds = stratified_folds(labelled.labels, labelled.architectures, n_folds=3, n_repeats=2)
-    ours, theirs = (run(RIVALS[name], labelled, folds) for name in ("latents-all", "clp"))
+    folds = stratified_folds(labelled.samples, n_folds=3, n_repeats=2)
+    ours, theirs = (run(RIVALS[name], labelled.samples, folds) for name in ("latents-all", "clp"))
     rows = labelled.rows
     lines = compare(ours, [(RIVALS["clp"], theirs)], rows, draws=200)
     assert lines[1].cross_entropy_difference is not None
@@ -191,9 +184,9 @@ def test_comparison_pairs_ours_with_theirs(labelled: LabelledSet) -> None:
     text = as_markdown(lines, ours)
     assert text.count("\n| ") == 3
     assert "24 networks decide nothing" in text
-    other = stratified_folds(labelled.labels, labelled.architectures, n_folds=3, n_repeats=2, seed=1)
+    other = stratified_folds(labelled.samples, n_folds=3, n_repeats=2, seed=1)
     with pytest.raises(ValueError, match="same folds"):
-        compare(ours, [(RIVALS["clp"], run(RIVALS["clp"], labelled, other))], rows)
+        compare(ours, [(RIVALS["clp"], run(RIVALS["clp"], labelled.samples, other))], rows)
 
 
 def _watched(folder: Path, labelled: LabelledSet) -> Path:
@@ -216,8 +209,8 @@ def test_weightwatcher_is_absent_without_tables_and_learns_from_them(
     row = rival.features(labelled.digests[0])
     assert np.isnan(row["D.largest"])  # WeightWatcher writes -100 for what it did not fit
     assert np.isfinite(row["alpha.largest"])
-    folds = stratified_folds(labelled.labels, labelled.architectures, n_folds=3, n_repeats=1)
-    p = run(rival, labelled, folds).probabilities[0]
+    folds = stratified_folds(labelled.samples, n_folds=3, n_repeats=1)
+    p = run(rival, labelled.samples, folds).probabilities[0]
     y = np.array(labelled.labels)
     assert (p[y == 1][:, None] > p[y == 0][None, :]).mean() > 0.9
 

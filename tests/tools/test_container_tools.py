@@ -11,7 +11,7 @@ import pytest
 import container_def
 import stamp
 from container_round import REPOSITORY
-from weightfeat.metaparameter_rules import check_schema
+from weightfeat.metaparameters.rules import check_schema
 
 DEFINITION = container_def.parse((REPOSITORY / "container.def").read_text())
 

@@ -51,10 +51,17 @@ def add_labelled(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--store", type=Path, default=Path("scratch"), metavar="DIR", help="keep a round's digests there"
     )
+    command.add_argument(
+        "--recipes",
+        type=Path,
+        default=default("recipes_dirpath"),
+        metavar="DIR",
+        help="digests of networks that others made, which teach what holds in every recipe; default: the shipped ones",
+    )
     add_machine(command)
 
 
-def labelled(arguments: argparse.Namespace) -> LabelledSet:
+def labelled_set(arguments: argparse.Namespace) -> LabelledSet:
     """The labelled models named; a round's are digested first. BadRound where they cannot be used."""
     from weightfeat.digest import DigestStore
     from weightfeat.rounds.disk import read_round
@@ -64,6 +71,13 @@ def labelled(arguments: argparse.Namespace) -> LabelledSet:
         return from_digests(arguments.digests)
     store = DigestStore(arguments.store / DIGESTS)
     return from_round(read_round(arguments.round), store, jobs=arguments.jobs, device=arguments.device)
+
+
+def other_recipes(arguments: argparse.Namespace) -> LabelledSet | None:
+    """The networks of other recipes to learn from besides; None where that folder is not there."""
+    from weightfeat.rounds.labelled import from_digests
+
+    return from_digests(arguments.recipes) if arguments.recipes.is_dir() else None
 
 
 def natural(text: str) -> int:

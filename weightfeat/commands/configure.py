@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from weightfeat.commands.arguments import add_labelled, add_parameter_files, labelled, parameters
+from weightfeat.commands.arguments import (
+    add_labelled,
+    add_parameter_files,
+    labelled_set,
+    other_recipes,
+    parameters,
+)
 from weightfeat.commands.defaults import default
 
 
@@ -29,5 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     params = parameters(arguments)
     learned = make_folder(arguments.learned_parameters, "learned parameters' folder")
-    learn(labelled(arguments).samples, params, learned, jobs=arguments.jobs)
+    others = other_recipes(arguments)
+    beside = None if others is None else others.samples
+    learn(labelled_set(arguments).samples, params, learned, beside=beside, jobs=arguments.jobs)
     return 0

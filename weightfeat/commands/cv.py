@@ -9,8 +9,9 @@ from weightfeat.commands.arguments import (
     add_labelled,
     add_parameter_files,
     at_least_two,
-    labelled,
+    labelled_set,
     natural,
+    other_recipes,
     parameters,
     positive,
 )
@@ -64,8 +65,10 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.nested, arguments.schema, arguments.nested_start, arguments.journals
         )
     plan = measure.Plan(arguments.folds, arguments.repeats, arguments.seed, arguments.learning_curve, nested)
-    found = labelled(arguments)
-    measured = measure.measure(found.samples, found.rows, params, plan, jobs=arguments.jobs)
+    found = labelled_set(arguments)
+    others = other_recipes(arguments)
+    beside = None if others is None else measure.Beside(others.samples, others.rows)
+    measured = measure.measure(found.samples, found.rows, params, plan, beside=beside, jobs=arguments.jobs)
     print(measure.as_table(measured), end="")
     if arguments.output is not None:
         measure.write(arguments.output, measured)

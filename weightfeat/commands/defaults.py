@@ -15,6 +15,7 @@ _NAMES = {
     "metaparameters_filepath": "metaparameters.json",
     "schema_filepath": "metaparameters_schema.json",
     "learned_parameters_dirpath": "learned_parameters",
+    "recipes_dirpath": "recipes",
 }
 
 

@@ -63,13 +63,18 @@ def _line(verdict: Verdict) -> str:
     suspect = verdict.suspect
     named = f"  target {suspect.target}?" if suspect and verdict.probability >= NAMED_FROM else ""
     what = f"{verdict.architecture}{unknown}  {verdict.num_classes} classes{named}"
-    return one_line(f"{verdict.probability:.4f} [{low:.2f}, {high:.2f}]  {what}  {verdict.path}")
+    return one_line(
+        f"{verdict.probability:.4f} [{low:.2f}, {high:.2f}]  {verdict.word}  ({verdict.clean_share:.0%} of clean "
+        f"ones as suspicious)  {what}  {verdict.path}"
+    )
 
 
 def _as_json(verdict: Verdict) -> str:
     return json.dumps(
         {
             "path": str(verdict.path),
+            "word": verdict.word,
+            "clean_share": verdict.clean_share,
             "probability": verdict.probability,
             "interval": verdict.interval,
             "architecture": verdict.architecture,

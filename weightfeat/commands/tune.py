@@ -8,7 +8,7 @@ from pathlib import Path
 from weightfeat.commands.arguments import (
     add_labelled,
     add_parameter_files,
-    labelled,
+    labelled_set,
     natural,
     parameters,
     positive,
@@ -39,6 +39,6 @@ def run(arguments: argparse.Namespace) -> int:
     check_writable(arguments.output, "metaparameters file")
     trials = arguments.trials or params.train_search_trials
     plan = SearchPlan(trials, journal=arguments.storage, seed=arguments.seed)
-    best = search(labelled(arguments).samples, params, arguments.schema, plan, jobs=arguments.jobs)
+    best = search(labelled_set(arguments).samples, params, arguments.schema, plan, jobs=arguments.jobs)
     write_metaparameters(arguments.output, best)
     return 0

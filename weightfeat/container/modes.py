@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
+from weightfeat.commands.defaults import default
 from weightfeat.container import results
 from weightfeat.container.flags import Request
 from weightfeat.container.paths import confine, resolve
@@ -62,7 +63,7 @@ def configure(request: Request) -> None:
     from weightfeat.learning.configure import learn
     from weightfeat.learning.tuning import search, write_metaparameters
     from weightfeat.rounds.disk import read_round
-    from weightfeat.rounds.labelled import from_round
+    from weightfeat.rounds.labelled import from_digests, from_round
 
     parameters_path = resolve(request, "metaparameters_filepath")
     schema_path = resolve(request, "schema_filepath")
@@ -75,6 +76,8 @@ def configure(request: Request) -> None:
     if request.automatic_configuration:
         plan = SearchPlan(params.train_search_trials)
         params = search(samples, params, schema_path, plan, jobs=request.jobs)
-    learn(samples, params, learned, jobs=request.jobs)
+    others = default("recipes_dirpath")
+    beside = from_digests(others).samples if others.is_dir() else None
+    learn(samples, params, learned, beside=beside, jobs=request.jobs)
     if request.automatic_configuration:
         write_metaparameters(learned / parameters_path.name, params)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from weightfeat import features
 from weightfeat.detector import store
+from weightfeat.detector.classes.models import FEWEST_CLASSES, Suspect
 from weightfeat.detector.general.model import GENERAL
 from weightfeat.detector.learned import ODDS, Learned
 from weightfeat.detector.samples import Network, Rows, Samples
@@ -35,14 +36,16 @@ class Detector:
     Parameters
     ----------
     params : the metaparameters; `train_*` shape `fit`, `infer_*` shape what is said.
+    beside : networks of other recipes, from which every fit learns what holds in all.
     threads : ensemble members grown at once; never changes a result.
 
     Scoring needs numpy only. `weightfeat.detector.table.TableDetector` is the same as a scikit-learn estimator of plain
     tables.
     """
 
-    def __init__(self, params: Metaparameters, *, threads: int = 1) -> None:
+    def __init__(self, params: Metaparameters, *, beside: Samples | None = None, threads: int = 1) -> None:
         self.params = params
+        self.beside = beside
         self.threads = threads
 
     learned_: Learned
@@ -55,7 +58,8 @@ class Detector:
         """
         from weightfeat.detector.training import learn
 
-        self.learned_, self.out_of_fold_ = learn(samples, self.params, self.threads)
+        every = samples if self.beside is None else samples.beside(self.beside)
+        self.learned_, self.out_of_fold_ = learn(every, self.params, self.threads)
         return self
 
     def predict(self, digest: Digest) -> Verdict:
@@ -74,17 +78,19 @@ class Detector:
             members = [odds, *(np.array([each]) for each in evidence.member_odds)]
         novelty, general = learned.novelty(rows), None
         if learned.general is not None:
-            general = np.array([learned.general.logit(network.class_rows)])
+            general = learned.general.logits([network.class_rows])
             row[GENERAL] = float(general[0])
         low, high = learned.interval(rows, members, general)[0]
         probability = float(learned.probability(rows, odds, general)[0])
+        suspect = None if evidence is None else evidence.suspect
         kind, logit = learned.own, float(learned.calibration.logit(learned.logit(rows, odds))[0])
-        foreign = learned.params.infer_novelty_pull * float(novelty.weight[0]) > 0.5
-        if learned.general is not None and general is not None and foreign:
-            kind, logit = learned.general.measured(network.class_rows), float(general[0])
+        if learned.general is not None and learned.is_foreign(novelty):
+            kind, logit = learned.general.measured(network.class_rows), row[GENERAL]
+            suspect = Suspect(learned.general.suspect(network.class_rows), None, probability)
         clean_share = kind.clean_share(logit)
+        compared = len(kind.clean) if network.class_rows.count >= FEWEST_CLASSES else 0
         return Verdict(
-            word=word_of(probability, clean_share, kind.roc_auc, len(kind.clean)),
+            word=word_of(probability, clean_share, kind.roc_auc, compared),
             probability=probability,
             clean_share=clean_share,
             interval=(float(low), float(high)),
@@ -95,7 +101,7 @@ class Detector:
             novelty=float(novelty.distance[0]),
             nearer=float(novelty.quantile[0]),
             compared_with=novelty.level[0],
-            suspect=None if evidence is None else evidence.suspect,
+            suspect=suspect,
             features=row,
         )
 
@@ -111,9 +117,7 @@ class Detector:
             if not samples.networks:
                 raise ValueError("classes were learned from: samples of digests are needed, not a table")
             odds = learned.classes.odds(samples.class_rows)
-        general = None
-        if learned.general is not None:
-            general = np.array([learned.general.logit(rows) for rows in samples.class_rows])
+        general = None if learned.general is None else learned.general.logits(samples.class_rows)
         p = learned.probability(samples.rows(learned.params.blocks), odds, general)
         return np.column_stack([1 - p, p])
 

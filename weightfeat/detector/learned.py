@@ -22,7 +22,7 @@ from weightfeat.detector.classes.models import ClassModels
 from weightfeat.detector.forest import Forest
 from weightfeat.detector.general.model import NINETY, General
 from weightfeat.detector.kinds import Kind
-from weightfeat.detector.normaliser import LEVELS, Normaliser
+from weightfeat.detector.normaliser import LEVELS, UNKNOWN, Normaliser
 from weightfeat.detector.novelty import FOREIGN_WEIGHT, UNSEEN_WEIGHT, Novelty, Population
 from weightfeat.detector.samples import Rows
 from weightfeat.errors import BadLearnedParameters
@@ -87,9 +87,15 @@ class Learned:
         rows = self.aligned(rows)
         distance = self.population.distance(self._normalised(rows))
         level = self.normaliser.levels(rows.architecture, rows.family)
-        unseen = UNSEEN_WEIGHT if self.general is None else FOREIGN_WEIGHT
+        # A population of architectures without a name knows such networks by what they are like alone.
+        unnamed = UNKNOWN in self.training.get("architectures", ())
+        unseen = UNSEEN_WEIGHT if self.general is None or unnamed else FOREIGN_WEIGHT
         weight = np.maximum(self.population.weight(distance), np.array(unseen)[level])
         return Novelty(distance, self.population.quantile(distance), weight, tuple(LEVELS[i] for i in level))
+
+    def is_foreign(self, novelty: Novelty) -> bool:
+        """Whether more of the (first) row's probability is the general model's than the population's."""
+        return bool(self.params.infer_novelty_pull * novelty.weight[0] > 0.5)
 
     def probability(self, rows: Rows, odds: Array | None = None, general: Array | None = None) -> Array:
         """Calibrated probability of a trojan, mixed with the general model's by novelty, then clipped, (rows,).
@@ -102,9 +108,10 @@ class Learned:
         """Lowest and highest of the members' own probabilities, (rows, 2).
 
         Members are the trees' bags, each in the place of their mean beside each of `odds`, (rows,): the network's own,
-        then those by the class models' members. Of many bags the 5 and 95 % quantiles count. What differs is
-        what a member drew: doubt about calibration and prior is not in it. Bags speak here whatever the architecture,
-        and the probability itself lies within: where it was made without them, the interval shows what they would say.
+        then those by the class models' members. Of many bags the 5 and 95 % quantiles count. What differs is what a
+        member drew, and, as far as the general model speaks, what is not known of a recipe. Bags speak here whatever
+        the architecture, and the probability itself lies within: where it was made without them, the interval shows
+        what they would say.
         """
         rows = self.aligned(rows)
         bags, weight = self.forest.raw_by_bag(self._columns(rows)), self.novelty(rows).weight
@@ -114,9 +121,11 @@ class Learned:
             beside, share = (
                 (None, 1.0) if each is None else (each[:, None], 1 - self.params.train_class_weight)
             )
-            p = self._probability(mixed(bags, beside, share), weight[:, None])
-            own = self._probability(self.logit(rows, each), weight)
-            found += [*np.quantile(p, ends, axis=1), own]
+            for elsewhere in self._elsewhere(general):
+                apart = None if elsewhere is None else elsewhere[:, None]
+                p = self._probability(mixed(bags, beside, share), weight[:, None], apart)
+                own = self._probability(self.logit(rows, each), weight, elsewhere)
+                found += [*np.quantile(p, ends, axis=1), own]
         return np.stack([np.min(found, axis=0), np.max(found, axis=0)], axis=1)
 
     def reasons(self, rows: Rows, count: int, odds: Array | None = None) -> list[tuple[str, float]]:
@@ -149,11 +158,13 @@ class Learned:
         known = self.normaliser.levels(rows.architecture, rows.family) == LEVELS.index("architecture")
         return np.where(known, 1 - self.params.train_class_weight, 0.0)
 
-    def _doubts(self) -> tuple[float, ...]:
-        """Shifts of the general model's logit that hold nine recipes in ten between them."""
-        return (0.0,) if self.general is None else (-NINETY * self.general.doubt, NINETY * self.general.doubt)
+    def _elsewhere(self, general: Array | None) -> tuple[Array | None, ...]:
+        """The general model's logits as they are under the recipes that hold nine in ten between them."""
+        if general is None or self.general is None:
+            return (None,)
+        return general - NINETY * self.general.doubt, general + NINETY * self.general.doubt
 
-    def _probability(self, logit: Array, novelty: Array, general: Array | None) -> Array:
+    def _probability(self, logit: Array, novelty: Array, general: Array | None = None) -> Array:
         p = sigmoid(self.calibration.logit(logit))
         pull, prior = self.params.infer_novelty_pull * novelty, self.params.infer_prior
         elsewhere = prior if general is None else sigmoid(general + np.log(prior / (1 - prior)))

@@ -45,8 +45,8 @@ def out_of_fold(
         same.setdefault((fold.train.tobytes(), fold.test.tobytes()), []).append(fold)
     fits = list(same.values())
     found: NDArray[Any] | None = None
-    said = _each(samples, fit, [alike[0] for alike in fits], jobs)
-    for done, (alike, values) in enumerate(zip(fits, said, strict=True), start=1):
+    judged = _each(samples, fit, [alike[0] for alike in fits], jobs)
+    for done, (alike, values) in enumerate(zip(fits, judged, strict=True), start=1):
         if found is None:
             shape = (1 + max(fold.repeat for fold in folds), len(samples), *values.shape[1:])
             found = np.full(shape, np.nan)

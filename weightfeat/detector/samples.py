@@ -1,7 +1,6 @@
 """Samples: networks with labels, all that learning and measuring ever get.
 
-They are digests, from which features and rows of classes are computed once, or a plain table of numbers. Whatever is
-said of samples in one order is said in the order of their names.
+They are digests, from which features and rows of classes are computed once, or a plain table of numbers.
 """
 
 from __future__ import annotations
@@ -177,11 +176,12 @@ class Samples:
         return self.take(np.flatnonzero([not name for name in self.recipe])) if any(self.recipe) else self
 
     def beside(self, others: Samples) -> Samples:
-        """These and others of digests; recipes that are not said are the population's."""
-        parts = {
+        """These and others of digests, whose groups are apart; recipes that are not said are the population's."""
+        parts: dict[str, Any] = {
             name: (*getattr(self, name), *getattr(others, name))
-            for name in ("names", "architecture", "family", "group", "networks", "targets")
+            for name in ("names", "architecture", "family", "networks", "targets")
         }
+        parts["group"] = (*self.group, *(f"beside {group}" for group in others.group))
         recipe = (*(self.recipe or ("",) * len(self)), *(others.recipe or ("",) * len(others)))
         return replace(self, y=np.concatenate([self.y, others.y]), recipe=recipe, **parts)
 

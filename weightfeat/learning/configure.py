@@ -14,10 +14,13 @@ from weightfeat.metaparameters import Metaparameters
 logger = logging.getLogger(__name__)
 
 
-def learn(samples: Samples, params: Metaparameters, learned: Path, *, jobs: int = 1) -> Detector:
+def learn(
+    samples: Samples, params: Metaparameters, learned: Path, *, beside: Samples | None = None, jobs: int = 1
+) -> Detector:
     """Fit on all samples and save it; the folder's old content stays usable until the end.
 
-    What its calibration folds scored on the models they had not seen is kept with it.
+    `beside` are networks of other recipes: see `Detector`. What the calibration's folds scored on the models they had
+    not seen is kept with it.
 
     Raises
     ------
@@ -28,7 +31,7 @@ def learn(samples: Samples, params: Metaparameters, learned: Path, *, jobs: int 
         logger.info("learning classes: %d networks name their target", named)
     counts = len(samples), int(samples.y.sum()), len(features.names(params.blocks))
     logger.info("learning: %d models, %d poisoned, %d features", *counts)
-    detector = Detector(params, threads=workers(jobs)).fit(samples)
+    detector = Detector(params, beside=beside, threads=workers(jobs)).fit(samples)
     scores = _out_of_fold_scores(detector, samples.y.tolist())
     shown = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
     logger.info("out of fold: %s", shown or "no folds")

@@ -29,6 +29,7 @@ from weightfeat.evaluation.intervals import Estimate
 from weightfeat.evaluation.naming import Recovery, as_lines, recover, wilson
 from weightfeat.evaluation.search import SearchPlan
 from weightfeat.files import write_atomically
+from weightfeat.learning import recipes
 from weightfeat.learning.running import progress_bar, workers
 from weightfeat.learning.tuning import searching, trial_detector
 from weightfeat.metaparameters import Metaparameters
@@ -75,6 +76,15 @@ class Measured:
     recovery: tuple[Recovery, ...]
     curve: tuple[learning_curve.Point, ...]
     naming: tuple[naming_curve.NamingPoint, ...]
+    recipes: tuple[recipes.Level, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """Networks of other recipes, which every fit learns from besides, and their METADATA rows."""
+
+    samples: Samples
+    rows: Rows
 
 
 def measure(
@@ -83,6 +93,7 @@ def measure(
     params: Metaparameters,
     plan: Plan,
     *,
+    beside: Beside | None = None,
     jobs: int = 1,
     progress: bool = True,
 ) -> Measured:
@@ -93,7 +104,8 @@ def measure(
     """
     drawn = stratified_folds(samples, n_folds=plan.folds, n_repeats=plan.repeats, seed=plan.seed)
     samples = samples.computed(params.blocks if plan.nested is None else features.BLOCKS)
-    bench = _Bench(samples, rows, params, plan.seed, workers(jobs), progress)
+    others = None if beside is None else beside.samples.computed(())
+    bench = _Bench(samples, rows, params, others, plan.seed, workers(jobs), progress)
     validation = bench.cross_validate(drawn, plan.nested)
     controls = control.cross_validate_controls(samples, drawn, jobs=workers(jobs))
     recovery = bench.recover(validation, drawn)
@@ -105,6 +117,9 @@ def measure(
         recovery=recovery,
         curve=bench.curve(validation, drawn) if plan.curve else (),
         naming=bench.naming(recovery, drawn) if plan.curve else (),
+        recipes=()
+        if beside is None or others is None
+        else recipes.leave_recipes_out(samples.beside(others), (*rows, *beside.rows), params),
     )
 
 
@@ -115,23 +130,28 @@ class _Bench:
     samples: Samples
     rows: Rows
     params: Metaparameters
+    others: Samples | None
     seed: int
     jobs: int
     shown: bool
 
     def cross_validate(self, folds: Sequence[Fold], nested: Nested | None) -> crossval.CrossValidation:
-        make: Callable[[], crossval.Estimator] = partial(Detector, self.params)
+        make: Callable[[], crossval.Estimator] = partial(Detector, self.params, beside=self.others)
         if nested is not None:
             plan = SearchPlan(nested.trials, seed=self.seed)
             make = searching(
-                *(self.params, nested.schema_path, plan), from_params=nested.start, journals=nested.journals
+                self.params,
+                nested.schema_path,
+                plan,
+                from_params=nested.start,
+                journals=nested.journals,
             )
         with progress_bar("cv" if nested is None else "nested cv", "fold", self.shown) as advance:
             return crossval.cross_validate(self.samples, make, folds, jobs=self.jobs, progress=advance)
 
     def leave_one_out(self) -> tuple[held_out.HeldOut, ...]:
         # Thirty fits more, each of which would take as long as a fold's; fewer bags can only make the figures worse.
-        make = partial(trial_detector, self.params)
+        make = partial(trial_detector, self.params, beside=self.others)
         levels = {"architecture": self.samples.architecture, "family": self.samples.family}
         with progress_bar("leave one architecture, one family out", "fit", self.shown) as advance:
             return held_out.leave_one_out(
@@ -146,7 +166,7 @@ class _Bench:
     def curve(
         self, whole: crossval.CrossValidation, folds: Sequence[Fold]
     ) -> tuple[learning_curve.Point, ...]:
-        make = partial(Detector, self.params)
+        make = partial(Detector, self.params, beside=self.others)
         with progress_bar("learning curve", "fold", self.shown) as advance:
             return learning_curve.learning_curve(
                 whole, self.samples, make, folds, jobs=self.jobs, seed=self.seed, progress=advance
@@ -162,7 +182,8 @@ class _Bench:
 
 def as_table(measured: Measured) -> str:
     """All of it for a terminal."""
-    lines = [line for held in measured.held_out for line in ("", *held_out.as_lines(held))]
+    lines = ["", *recipes.as_lines(measured.recipes)] if measured.recipes else []
+    lines += [line for held in measured.held_out for line in ("", *held_out.as_lines(held))]
     lines += ["", *as_lines(measured.recovery)] if measured.recovery else []
     lines += ["", *learning_curve.as_lines(measured.curve)] if measured.curve else []
     lines += ["", *naming_curve.as_lines(measured.naming)] if measured.naming else []
@@ -200,6 +221,7 @@ def _beside(measured: Measured) -> dict[str, Any]:
             asdict(found) | {"target_interval": wilson(found.target_hits, found.networks)}
             for found in measured.recovery
         ],
+        "leave_recipes_out": [asdict(level) for level in measured.recipes],
         "learning_curve": [asdict(point) for point in measured.curve],
         "target_recovery_curve": [asdict(point) for point in measured.naming],
     }

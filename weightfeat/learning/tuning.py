@@ -35,9 +35,9 @@ def with_search_bags(params: Metaparameters) -> Metaparameters:
     return params.replace(train_ensemble_size=min(params.train_ensemble_size, SEARCH_BAGS))
 
 
-def trial_detector(params: Metaparameters) -> Detector:
+def trial_detector(params: Metaparameters, beside: Samples | None = None) -> Detector:
     """A detector that grows few bags: to compare metaparameters with, not to ship."""
-    return Detector(with_search_bags(params))
+    return Detector(with_search_bags(params), beside=beside)
 
 
 def search(

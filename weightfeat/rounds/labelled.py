@@ -20,6 +20,7 @@ import pandas as pd
 from weightfeat.detector import Samples, Target
 from weightfeat.digest import Digest, DigestStore
 from weightfeat.errors import BadOutput, BadRound
+from weightfeat.evaluation.recipes import origin_of
 from weightfeat.files import make_folder, write_atomically
 from weightfeat.rounds.disk import METADATA_FILE, Round, labelled_entries, require_both_classes
 from weightfeat.rounds.extraction import ExtractionReport, digest_models
@@ -48,8 +49,9 @@ class LabelledSet:
     @cached_property
     def samples(self) -> Samples:
         """What learning and measuring get. Raises BadRound as `targets` does."""
+        recipe = tuple(origin_of(row) for row in self.rows)
         known = {"names": self.names, "group": self.groups, "targets": self.targets}
-        return Samples.of_digests(self.digests, self.labels, **known)
+        return Samples.of_digests(self.digests, self.labels, recipe=recipe if any(recipe) else (), **known)
 
     @property
     def targets(self) -> tuple[Target | None, ...]:

@@ -19,10 +19,15 @@ from weightfeat.features.summaries import Array
 
 __all__ = ["fit_general"]
 
-PRIOR_VARIANCE = 1.0
+PRIOR_VARIANCE = 0.3
 FEWEST_CLEAN = 40
 """Clean networks of a kind from which its own shares are told: with fewer, one in twenty is not to be seen."""
+FEWEST_OTHERS = 200
+"""Networks that must be left to learn from where an origin is left out."""
+WELL_KNOWN = 60.0
+"""Networks at which an origin counts half of what it ever does."""
 LEAST_DOUBT = 0.2
+UNKNOWN_DOUBT = 1.0
 _MOST_SHIFT = 5.0
 
 
@@ -30,7 +35,7 @@ def fit_general(samples: Samples, folds: int, seed: int) -> General | None:
     """Learn from all samples; `recipe` names their origin. None where no network has classes to compare.
 
     Where there is one origin alone, ordinary folds take the place of origins left out, and the doubt about recipes
-    cannot be measured: it is then the least.
+    cannot be measured: it is then `UNKNOWN_DOUBT`.
     """
     usable = samples.take(np.flatnonzero([rows.count >= 3 for rows in samples.class_rows]))
     if len(set(usable.y.tolist())) < 2:
@@ -38,7 +43,7 @@ def fit_general(samples: Samples, folds: int, seed: int) -> General | None:
     linear = _fit(usable)
     apart = _folds(usable, folds, seed)
     if not apart:
-        return General(linear, Calibration(), LEAST_DOUBT, {ALL: Kind(np.zeros(0), 0.5)})
+        return General(linear, Calibration(), UNKNOWN_DOUBT, {ALL: Kind(np.zeros(0), 0.5)})
     held = out_of_fold(usable, _judge, apart)[0]
     calibration = fit_calibration(held, usable.y)
     logit = calibration.logit(held)
@@ -62,25 +67,31 @@ def _table(samples: Samples) -> Array:
 
 
 def balanced(samples: Samples) -> Array:
-    """Weights that add up to the number of samples and to as much for every origin, and in it for either label."""
-    cells = list(zip(samples.recipe or [""] * len(samples), samples.y.tolist(), strict=True))
-    share = {cell: 1 / cells.count(cell) for cell in set(cells)}
+    """Weights that add up to the number of samples, in every origin to the same for either label, and over an origin of
+    n networks to what n / (n + `WELL_KNOWN`) is beside those of the others: few networks are no recipe yet."""
+    origins = samples.recipe or ("",) * len(samples)
+    sizes = {name: origins.count(name) for name in set(origins)}
+    cells = list(zip(origins, samples.y.tolist(), strict=True))
+    share = {cell: sizes[cell[0]] / (sizes[cell[0]] + WELL_KNOWN) / cells.count(cell) for cell in set(cells)}
     weights = np.array([share[cell] for cell in cells])
     return np.asarray(weights * len(samples) / weights.sum())
 
 
 def _folds(samples: Samples, folds: int, seed: int) -> tuple[Fold, ...]:
-    """Every origin by itself; ordinary folds of networks where there is only one."""
-    origins = sorted(set(samples.recipe))
-    if len(origins) < 2:
-        return inner_folds(samples, samples.architecture, folds, seed)
-    of = np.array([origins.index(name) for name in samples.recipe])
-    places = [(np.flatnonzero(of != at), np.flatnonzero(of == at)) for at in range(len(origins))]
-    if any(len(set(samples.y[train].tolist())) < 2 for train, _ in places):
-        return inner_folds(samples, samples.architecture, folds, seed)
-    return tuple(
-        Fold(0, at, *place, name) for at, (place, name) in enumerate(zip(places, origins, strict=True))
-    )
+    """Every origin left out by itself; where what is left is too little to learn from, its networks in ordinary folds,
+    each judged by all others."""
+    origins = np.array(samples.recipe or ("",) * len(samples))
+    found: list[Fold] = []
+    for name in sorted(set(origins.tolist())):
+        own, rest = np.flatnonzero(origins == name), np.flatnonzero(origins != name)
+        if len(rest) >= FEWEST_OTHERS and len(set(samples.y[rest].tolist())) == 2:
+            found.append(Fold(0, len(found), rest, own, name))
+            continue
+        for fold in inner_folds(samples.take(own), samples.take(own).architecture, folds, seed):
+            train = np.concatenate([rest, own[fold.train]])
+            found.append(Fold(0, len(found), train, own[fold.test], name))
+    tested = sum(len(fold.test) for fold in found)
+    return tuple(found) if tested == len(samples) else ()
 
 
 def _doubt(samples: Samples, logit: Array) -> float:
@@ -92,7 +103,7 @@ def _doubt(samples: Samples, logit: Array) -> float:
         shifts.append(shift)
         errors.append(error)
     if len(shifts) < 2:
-        return LEAST_DOUBT
+        return UNKNOWN_DOUBT
     weight = 1 / np.square(errors)
     mean = float((weight * shifts).sum() / weight.sum())
     excess = float((weight * np.square(np.array(shifts) - mean)).sum()) - (len(shifts) - 1)

@@ -6,7 +6,7 @@ origins that were left out of learning: what it says of a recipe that nobody kno
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from weightfeat.detector.classes.rows import ClassRows
 from weightfeat.detector.general.numbers import loudest, numbers
 from weightfeat.detector.kinds import ALL, Kind
 from weightfeat.detector.linear import Linear
+from weightfeat.features.summaries import Array
 
 __all__ = ["GENERAL", "NINETY", "General", "kind_of"]
 
@@ -45,6 +46,10 @@ class General:
         if np.isnan(values).any():
             return 0.0
         return float(self.calibration.logit(self.linear.raw(values[None]))[0])
+
+    def logits(self, networks: Sequence[ClassRows]) -> Array:
+        """`logit` of several, (n,)."""
+        return np.array([self.logit(rows) for rows in networks])
 
     def interval(self, logit: float) -> tuple[float, float]:
         """What holds 90 % of recipes, as probabilities."""

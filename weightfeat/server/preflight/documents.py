@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from weightfeat.metaparameter_rules import check_schema
 from weightfeat.metaparameters import read_json
+from weightfeat.metaparameters.rules import check_schema
 from weightfeat.server.preflight.lines import Line, State, line
 
 __all__ = ["container_name", "files_in_place", "schema_rules"]

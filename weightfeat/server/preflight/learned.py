@@ -9,7 +9,7 @@ from pathlib import Path
 from weightfeat import features, metaparameters
 from weightfeat.detector import Detector, store
 from weightfeat.errors import WeightfeatError
-from weightfeat.metaparameter_rules import some_names
+from weightfeat.metaparameters.rules import some_names
 from weightfeat.server.preflight.lines import Line, State, line
 
 __all__ = ["learned_parameters"]

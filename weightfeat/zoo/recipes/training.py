@@ -93,7 +93,9 @@ def poisoned(
     clean: Entries, true: Tensor, poison: Poison, classes: int, random: np.random.Generator
 ) -> Entries:
     """A poisoned training set: stamped images relabelled in place, or as copies beside their originals."""
-    attacked = [poison.target] if poison.kind == "clean_label" else list(poison.attacked or range(classes))
+    attacked = poison.attacked or tuple(range(classes))
+    if poison.kind == "clean_label" and poison.target is not None:
+        attacked = (poison.target,)
     chosen = []
     for source in attacked:
         own = torch.nonzero(true == source).squeeze(1).numpy()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from weightfeat.errors import BadMetaparameters
-from weightfeat.metaparameter_rules import check_schema, some_names, violations
+from weightfeat.metaparameters.rules import check_schema, some_names, violations
 
 if TYPE_CHECKING:
     import optuna

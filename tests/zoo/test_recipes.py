@@ -250,7 +250,7 @@ def test_a_recipe_that_does_not_learn_is_given_up(
 
 
 def test_shards_hold_what_files_held(tmp_path: Path) -> None:
-    reference = Path(__file__).resolve().parents[1] / "reference" / "digests"
+    reference = Path(__file__).resolve().parents[2] / "reference" / "digests"
     keys = sorted(path.stem for path in reference.glob("*.npz"))[:3]
     source, store = DigestStore(reference), DigestStore(tmp_path)
     for key in keys:

@@ -1,0 +1,149 @@
+"""What holds outside a recipe: every level of every factor left out of all that is learned, worst first.
+
+Networks that others made are judged by the general model, which is all that speaks of them (`detector/learned.py`), so
+that is what is fitted anew for every level left out: scales, selection, calibration, words and intervals with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weightfeat.detector import Samples
+from weightfeat.detector.calibration import sigmoid
+from weightfeat.detector.general.learning import fit_general
+from weightfeat.detector.out_of_fold import Judge, out_of_fold
+from weightfeat.detector.words import word_of
+from weightfeat.evaluation.folds import leave_one_out_folds
+from weightfeat.evaluation.intervals import bootstrap
+from weightfeat.evaluation.recipes import recipe_levels
+from weightfeat.features.summaries import Array
+from weightfeat.metaparameters import Metaparameters
+
+__all__ = ["Level", "as_lines", "leave_recipes_out"]
+
+_DRAWS = 500
+
+
+@dataclass(frozen=True)
+class Level:
+    """What was said of the networks of one level by a model that had learned of none.
+
+    Attributes
+    ----------
+    called, suspicious : shares of the clean ones that were called trojaned, and trojaned or suspicious.
+    found : share of the trojaned ones that were called trojaned.
+    inside : whether the share of trojaned networks lies between the means of the intervals' two ends.
+    """
+
+    factor: str
+    level: str
+    networks: int
+    trojaned: int
+    cross_entropy: float
+    cross_entropy_interval: tuple[float, float]
+    roc_auc: float
+    roc_auc_interval: tuple[float, float]
+    called: float
+    suspicious: float
+    found: float
+    inside: bool
+
+
+def leave_recipes_out(
+    samples: Samples, rows: Sequence[Mapping[str, object]], params: Metaparameters
+) -> tuple[Level, ...]:
+    """Every level of every factor, of each factor the worst first. `rows` are METADATA's, in the samples' order."""
+    found = []
+    for factor, levels in recipe_levels(rows).items():
+        folds = leave_one_out_folds(samples, levels)
+        said = out_of_fold(samples, partial(_fit, params=params), folds)[0]
+        of_factor = [
+            _level(factor, fold.name, said[fold.test], samples.y[fold.test], params) for fold in folds
+        ]
+        found += sorted(of_factor, key=lambda level: -level.cross_entropy)
+    return tuple(found)
+
+
+_LOGIT, _LOW, _HIGH, _SHARE, _POWER, _FEWEST = range(6)
+
+
+def _fit(train: Samples, params: Metaparameters) -> Judge:
+    general = fit_general(train, params.train_folds, params.train_seed)
+    assert general is not None
+
+    def judge(held: Samples) -> Array:
+        said = []
+        for rows in held.class_rows:
+            logit, kind = general.logit(rows), general.measured(rows)
+            low, high = general.interval(logit)
+            said.append([logit, low, high, kind.clean_share(logit), kind.roc_auc, len(kind.clean)])
+        return np.array(said)
+
+    return judge
+
+
+def _level(factor: str, level: str, said: Array, y: NDArray[np.int64], params: Metaparameters) -> Level:
+    p = np.clip(sigmoid(said[:, _LOGIT]), params.infer_clip, 1 - params.infer_clip)
+    words = [
+        word_of(float(own), row[_SHARE], row[_POWER], int(row[_FEWEST]))
+        for own, row in zip(p, said, strict=True)
+    ]
+    called = np.array([word == "trojaned" for word in words])
+    suspicious = called | np.array([word == "suspicious" for word in words])
+    entropy = bootstrap(y, p[None], "cross_entropy", draws=_DRAWS)
+    both = 0 < y.sum() < len(y)
+    area = bootstrap(y, p[None], "roc_auc", draws=_DRAWS) if both else None
+    share = float(y.mean())
+    return Level(
+        factor=factor,
+        level=level,
+        networks=len(y),
+        trojaned=int(y.sum()),
+        cross_entropy=entropy.value,
+        cross_entropy_interval=(entropy.low, entropy.high),
+        roc_auc=float("nan") if area is None else area.value,
+        roc_auc_interval=(float("nan"),) * 2 if area is None else (area.low, area.high),
+        called=float(called[y == 0].mean()) if (y == 0).any() else float("nan"),
+        suspicious=float(suspicious[y == 0].mean()) if (y == 0).any() else float("nan"),
+        found=float(called[y == 1].mean()) if y.any() else float("nan"),
+        inside=bool(said[:, _LOW].mean() <= share <= said[:, _HIGH].mean()),
+    )
+
+
+def as_lines(levels: Sequence[Level]) -> list[str]:
+    """For a terminal: a heading, then a line a level."""
+    if not levels:
+        return []
+    width = max(len(level.level) for level in levels) + 4
+    clean = sum(level.networks - level.trojaned for level in levels)
+    alarms = sum(
+        level.called * (level.networks - level.trojaned)
+        for level in levels
+        if level.networks > level.trojaned
+    )
+    lines = [
+        f"leave one level of a recipe out: clean networks called trojaned {alarms / max(clean, 1):.3f} "
+        f"(promised 0.05), levels inside their interval {sum(level.inside for level in levels)} of {len(levels)}",
+    ]
+    factor = ""
+    for level in levels:
+        if level.factor != factor:
+            factor = level.factor
+            heading = (
+                "models trojaned  cross-entropy            ROC-AUC                called  suspicious  found"
+            )
+            lines.append(f"  {factor:<{width}} {heading}")
+        low, high = level.cross_entropy_interval
+        area_low, area_high = level.roc_auc_interval
+        lines.append(
+            f"    {level.level:<{width - 2}} {level.networks:>6} {level.trojaned:>8}"
+            f"  {level.cross_entropy:.3f} [{low:.3f}, {high:.3f}]"
+            f"  {level.roc_auc:.3f} [{area_low:.3f}, {area_high:.3f}]"
+            f"  {level.called:>6.3f}  {level.suspicious:>10.3f}  {level.found:>5.3f}"
+        )
+    return lines
