@@ -6,9 +6,10 @@ that is what is fitted anew for every level left out: scales, selection, calibra
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +20,9 @@ from weightfeat.detector.general.learning import fit_general
 from weightfeat.detector.out_of_fold import Judge, out_of_fold
 from weightfeat.detector.words import word_of
 from weightfeat.evaluation.folds import leave_one_out_folds
-from weightfeat.evaluation.intervals import bootstrap
+from weightfeat.evaluation.intervals import Estimate, bootstrap
 from weightfeat.evaluation.recipes import recipe_levels
+from weightfeat.evaluation.tables import Table
 from weightfeat.features.summaries import Array
 from weightfeat.metaparameters import Metaparameters
 
@@ -119,7 +121,6 @@ def as_lines(levels: Sequence[Level]) -> list[str]:
     """For a terminal: a heading, then a line a level."""
     if not levels:
         return []
-    width = max(len(level.level) for level in levels) + 4
     clean = sum(level.networks - level.trojaned for level in levels)
     alarms = sum(
         level.called * (level.networks - level.trojaned)
@@ -130,20 +131,22 @@ def as_lines(levels: Sequence[Level]) -> list[str]:
         f"leave one level of a recipe out: clean networks called trojaned {alarms / max(clean, 1):.3f} "
         f"(promised 0.05), levels inside their interval {sum(level.inside for level in levels)} of {len(levels)}",
     ]
-    factor = ""
-    for level in levels:
-        if level.factor != factor:
-            factor = level.factor
-            heading = (
-                "models trojaned  cross-entropy            ROC-AUC                called  suspicious  found"
-            )
-            lines.append(f"  {factor:<{width}} {heading}")
-        low, high = level.cross_entropy_interval
-        area_low, area_high = level.roc_auc_interval
-        lines.append(
-            f"    {level.level:<{width - 2}} {level.networks:>6} {level.trojaned:>8}"
-            f"  {level.cross_entropy:.3f} [{low:.3f}, {high:.3f}]"
-            f"  {level.roc_auc:.3f} [{area_low:.3f}, {area_high:.3f}]"
-            f"  {level.called:>6.3f}  {level.suspicious:>10.3f}  {level.found:>5.3f}"
-        )
+    for factor, each in groupby(levels, key=lambda level: level.factor):
+        lines += _table(factor, each).terminal(2)
     return lines
+
+
+def _table(factor: str, levels: Iterable[Level]) -> Table:
+    columns = {factor: "", "models": "", "trojaned": "", "cross-entropy": ".3f", "ROC-AUC": ".3f"}
+    rows = [
+        (
+            *(level.level, level.networks, level.trojaned),
+            *(
+                Estimate(level.cross_entropy, *level.cross_entropy_interval),
+                Estimate(level.roc_auc, *level.roc_auc_interval),
+            ),
+            *(level.called, level.suspicious, level.found),
+        )
+        for level in levels
+    ]
+    return Table.of({**columns, "called": ".3f", "suspicious": ".3f", "found": ".3f"}, rows)
