@@ -8,6 +8,7 @@ from rival_detectors import (
     channel_lipschitz,
     dixon,
     final_layer,
+    outliers,
     random_latents,
     round11,
     sorted_weights,
@@ -27,6 +28,8 @@ RIVALS: dict[str, Rival] = {
     "r11": round11.RIVAL,
     "sorted": sorted_weights.PER_ARCHITECTURE,
     "sorted-pooled": sorted_weights.POOLED,
+    "mean-z": outliers.MEAN_Z,
+    "row-norm": outliers.ROW_NORM,
 }
 """Every rival that needs a digest only."""
 

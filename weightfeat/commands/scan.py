@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
             continue
         print(_as_json(verdict) if arguments.json else _line(verdict), flush=True)
         for finding in verdict.findings:
-            logger.info("%s: finding: %s", path, finding)
+            logger.info("%s", one_line(f"{path}: finding: {finding}"))
     return code
 
 

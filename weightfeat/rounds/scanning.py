@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from weightfeat.errors import one_line
 from weightfeat.rounds.extraction import digest_file
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def analyse(
         "architecture %s (family %s), %d classes", digest.architecture, digest.family, digest.num_classes
     )
     for finding in digest.findings:
-        logger.debug("finding: %s", finding)
+        logger.debug("finding: %s", one_line(finding))
     logger.debug("digest %s after %.2f s", digest.key[:16], time.perf_counter() - start)
     verdict = detector.predict(digest)
     verdict = replace(verdict, path=path, seconds=time.perf_counter() - start)
