@@ -131,8 +131,8 @@ def test_configure_in_several_processes_gives_the_bytes_of_one(installed: Instal
     [
         pytest.param("scratch", 5, "old", id="while digesting"),
         pytest.param("learned", 1, "old", id="before the first new file"),
-        pytest.param("learned", 3, "old", id="before the new set is named"),
-        pytest.param("learned", 4, "new", id="before the old files are removed"),
+        pytest.param("learned", 2, "old", id="before the new set is named"),
+        pytest.param("learned", 3, "new", id="before the old files are removed"),
     ],
 )
 def test_a_killed_configure_leaves_usable_learned_parameters(
