@@ -73,13 +73,6 @@ def labelled_set(arguments: argparse.Namespace) -> LabelledSet:
     return from_round(read_round(arguments.round), store, jobs=arguments.jobs, device=arguments.device)
 
 
-def other_recipes(arguments: argparse.Namespace) -> LabelledSet | None:
-    """The networks of other recipes to learn from besides; None where that folder is not there."""
-    from weightfeat.rounds.labelled import from_digests
-
-    return from_digests(arguments.recipes) if arguments.recipes.is_dir() else None
-
-
 def natural(text: str) -> int:
     """A whole number, 0 or above, as an argument's type."""
     return _whole(text, 0)

@@ -9,7 +9,6 @@ from weightfeat.commands.arguments import (
     add_labelled,
     add_parameter_files,
     labelled_set,
-    other_recipes,
     parameters,
 )
 from weightfeat.commands.defaults import default
@@ -32,10 +31,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Learn from a round or a digest folder."""
     from weightfeat.files import make_folder
     from weightfeat.learning.configure import learn
+    from weightfeat.rounds.labelled import other_recipes
 
     params = parameters(arguments)
     learned = make_folder(arguments.learned_parameters, "learned parameters' folder")
-    others = other_recipes(arguments)
+    others = other_recipes(arguments.recipes)
     beside = None if others is None else others.samples
     learn(labelled_set(arguments).samples, params, learned, beside=beside, jobs=arguments.jobs)
     return 0

@@ -11,7 +11,6 @@ from weightfeat.commands.arguments import (
     at_least_two,
     labelled_set,
     natural,
-    other_recipes,
     parameters,
     positive,
 )
@@ -52,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     from weightfeat.errors import BadOutput
     from weightfeat.files import make_folder
     from weightfeat.learning import measure
+    from weightfeat.rounds.labelled import other_recipes
 
     params = parameters(arguments)
     for option, given in (("--journals", arguments.journals), ("--nested-start", arguments.nested_start)):
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     plan = measure.Plan(arguments.folds, arguments.repeats, arguments.seed, arguments.learning_curve, nested)
     found = labelled_set(arguments)
-    others = other_recipes(arguments)
+    others = other_recipes(arguments.recipes)
     beside = None if others is None else measure.Beside(others.samples, others.rows)
     measured = measure.measure(found.samples, found.rows, params, plan, beside=beside, jobs=arguments.jobs)
     print(measure.as_table(measured), end="")

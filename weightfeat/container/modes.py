@@ -63,7 +63,7 @@ def configure(request: Request) -> None:
     from weightfeat.learning.configure import learn
     from weightfeat.learning.tuning import search, write_metaparameters
     from weightfeat.rounds.disk import read_round
-    from weightfeat.rounds.labelled import from_digests, from_round
+    from weightfeat.rounds.labelled import from_round, other_recipes
 
     parameters_path = resolve(request, "metaparameters_filepath")
     schema_path = resolve(request, "schema_filepath")
@@ -76,8 +76,8 @@ def configure(request: Request) -> None:
     if request.automatic_configuration:
         plan = SearchPlan(params.train_search_trials)
         params = search(samples, params, schema_path, plan, jobs=request.jobs)
-    others = default("recipes_dirpath")
-    beside = from_digests(others).samples if others.is_dir() else None
+    others = other_recipes(default("recipes_dirpath"))
+    beside = None if others is None else others.samples
     learn(samples, params, learned, beside=beside, jobs=request.jobs)
     if request.automatic_configuration:
         write_metaparameters(learned / parameters_path.name, params)

@@ -20,7 +20,7 @@ import numpy as np
 from weightfeat.detector.calibration import Calibration, sigmoid
 from weightfeat.detector.classes.models import ClassModels
 from weightfeat.detector.forest import Forest
-from weightfeat.detector.general.model import NINETY, General
+from weightfeat.detector.general.model import General
 from weightfeat.detector.kinds import Kind
 from weightfeat.detector.normaliser import LEVELS, UNKNOWN, Normaliser
 from weightfeat.detector.novelty import FOREIGN_WEIGHT, UNSEEN_WEIGHT, Novelty, Population
@@ -121,11 +121,11 @@ class Learned:
             beside, share = (
                 (None, 1.0) if each is None else (each[:, None], 1 - self.params.train_class_weight)
             )
+            by_bag, own = mixed(bags, beside, share), self.logit(rows, each)
             for elsewhere in self._elsewhere(general):
                 apart = None if elsewhere is None else elsewhere[:, None]
-                p = self._probability(mixed(bags, beside, share), weight[:, None], apart)
-                own = self._probability(self.logit(rows, each), weight, elsewhere)
-                found += [*np.quantile(p, ends, axis=1), own]
+                p = self._probability(by_bag, weight[:, None], apart)
+                found += [*np.quantile(p, ends, axis=1), self._probability(own, weight, elsewhere)]
         return np.stack([np.min(found, axis=0), np.max(found, axis=0)], axis=1)
 
     def reasons(self, rows: Rows, count: int, odds: Array | None = None) -> list[tuple[str, float]]:
@@ -162,7 +162,7 @@ class Learned:
         """The general model's logits as they are under the recipes that hold nine in ten between them."""
         if general is None or self.general is None:
             return (None,)
-        return general - NINETY * self.general.doubt, general + NINETY * self.general.doubt
+        return self.general.ends(general)
 
     def _probability(self, logit: Array, novelty: Array, general: Array | None = None) -> Array:
         p = sigmoid(self.calibration.logit(logit))

@@ -82,7 +82,7 @@ def _fit(train: Samples, params: Metaparameters) -> Judge:
         said = []
         for rows in held.class_rows:
             logit, kind = general.logit(rows), general.measured(rows)
-            low, high = general.interval(logit)
+            low, high = (float(sigmoid(end)) for end in general.ends(np.array(logit)))
             said.append([logit, low, high, kind.clean_share(logit), kind.roc_auc, len(kind.clean)])
         return np.array(said)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,14 @@ def write(root: Path, folders: list[Path]) -> None:
     header = "Column Name, Explanation, Data Type"
     write_atomically(root / "METADATA_DICTIONARY.csv", "\n".join([header, *chosen]) + "\n", "dictionary")
     write_atomically(root / "DATA_LICENCE.txt", LICENCE, "licence")
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """What `write_table` wrote; no rows where there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
 
 
 def write_table(path: Path, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:

@@ -6,7 +6,6 @@ A digest folder (`METADATA.csv`, `index.csv`, `digests/`) that grows by one netw
 
 from __future__ import annotations
 
-import csv
 import fcntl
 import json
 import os
@@ -54,7 +53,7 @@ class Reference:
 
     def settled(self) -> frozenset[str]:
         """Names of networks that need no more training: held, or given up after every try missed a gate."""
-        tries = Counter(row["model_name"] for row in _rows(self.root / REJECTIONS_FILE))
+        tries = Counter(row["model_name"] for row in metadata.read_table(self.root / REJECTIONS_FILE))
         given_up = {name for name, count in tries.items() if count >= self.round.preset.attempts}
         return frozenset(given_up | self._held(self._index(), self._metadata()))
 
@@ -116,16 +115,17 @@ class Reference:
         return read_index(path) if path.exists() else {}
 
     def _metadata(self) -> dict[str, Row]:
-        return {row["model_name"]: row for row in _rows(self.root / METADATA_FILE)}
+        return {row["model_name"]: row for row in metadata.read_table(self.root / METADATA_FILE)}
 
     def _write_rejections(self) -> None:
         mine, others = self.root / REJECTIONS_FILE, self.round.root / REJECTIONS_FILE
-        rejected = {(row["model_name"], int(row["attempt"])): row for row in (*_rows(mine), *_rows(others))}
+        rows = (*metadata.read_table(mine), *metadata.read_table(others))
+        rejected = {(row["model_name"], int(row["attempt"])): row for row in rows}
         metadata.write_table(mine, [rejected[key] for key in sorted(rejected)], REJECTION_COLUMNS)
 
     def _write_timings(self) -> None:
         path = self.root / TIMINGS_FILE
-        timings = {row["model_name"]: row for row in _rows(path)}
+        timings = {row["model_name"]: row for row in metadata.read_table(path)}
         for folder in self.round.finished():
             if folder.name not in timings and (folder / TIMING_FILE).exists():
                 timings[folder.name] = _timing(folder)
@@ -160,10 +160,3 @@ def _timing(folder: Path) -> Row:
         "threads": str(said.get("threads", "")),
         "device": str(said.get("device", "")),
     }
-
-
-def _rows(path: Path) -> list[Row]:
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))

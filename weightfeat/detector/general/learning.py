@@ -1,4 +1,4 @@
-"""Learning the general model: every origin counts alike, and each is judged by what the others taught."""
+"""Learning the general model: an origin counts by how well it is known, and is judged by what the others taught."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weightfeat.detector.calibration import Calibration, fit_calibration
+from weightfeat.detector.classes.models import FEWEST_CLASSES
 from weightfeat.detector.folds import Fold, inner_folds
 from weightfeat.detector.general.model import General, kind_of
 from weightfeat.detector.general.numbers import numbers
@@ -37,7 +38,7 @@ def fit_general(samples: Samples, folds: int, seed: int) -> General | None:
     Where there is one origin alone, ordinary folds take the place of origins left out, and the doubt about recipes
     cannot be measured: it is then `UNKNOWN_DOUBT`.
     """
-    usable = samples.take(np.flatnonzero([rows.count >= 3 for rows in samples.class_rows]))
+    usable = samples.take(np.flatnonzero([rows.count >= FEWEST_CLASSES for rows in samples.class_rows]))
     if len(set(usable.y.tolist())) < 2:
         return None
     linear = _fit(usable)
@@ -87,7 +88,8 @@ def _folds(samples: Samples, folds: int, seed: int) -> tuple[Fold, ...]:
         if len(rest) >= FEWEST_OTHERS and len(set(samples.y[rest].tolist())) == 2:
             found.append(Fold(0, len(found), rest, own, name))
             continue
-        for fold in inner_folds(samples.take(own), samples.take(own).architecture, folds, seed):
+        alone = samples.take(own)
+        for fold in inner_folds(alone, alone.architecture, folds, seed):
             train = np.concatenate([rest, own[fold.train]])
             found.append(Fold(0, len(found), train, own[fold.test], name))
     tested = sum(len(fold.test) for fold in found)

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from weightfeat.detector.calibration import Calibration, sigmoid
+from weightfeat.detector.calibration import Calibration
 from weightfeat.detector.classes.rows import ClassRows
 from weightfeat.detector.general.numbers import loudest, numbers
 from weightfeat.detector.kinds import ALL, Kind
 from weightfeat.detector.linear import Linear
 from weightfeat.features.summaries import Array
 
-__all__ = ["GENERAL", "NINETY", "General", "kind_of"]
+__all__ = ["GENERAL", "General", "kind_of"]
 
 GENERAL = "general.logit"
 """What the general model's part is called among the reasons."""
@@ -51,10 +51,9 @@ class General:
         """`logit` of several, (n,)."""
         return np.array([self.logit(rows) for rows in networks])
 
-    def interval(self, logit: float) -> tuple[float, float]:
-        """What holds 90 % of recipes, as probabilities."""
-        low, high = sigmoid(np.array([logit - NINETY * self.doubt, logit + NINETY * self.doubt])).tolist()
-        return low, high
+    def ends(self, logit: Array) -> tuple[Array, Array]:
+        """What these logits are under the recipes that hold nine in ten between them."""
+        return logit - NINETY * self.doubt, logit + NINETY * self.doubt
 
     def measured(self, rows: ClassRows) -> Kind:
         """On the like of this network, or on all where there are too few of them."""

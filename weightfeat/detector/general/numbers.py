@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from weightfeat.detector.classes.models import FEWEST_CLASSES
 from weightfeat.detector.classes.rows import CLASS_COLUMNS, ClassRows
 from weightfeat.features.summaries import Array
 
@@ -55,7 +56,7 @@ def loudest(rows: ClassRows) -> int:
 
 def numbers(rows: ClassRows) -> Array:
     """`NAMES` of one network, (len(NAMES),); NaN with fewer than three classes, which nothing can stand out of."""
-    if rows.count < 3:
+    if rows.count < FEWEST_CLASSES:
         return np.full(len(NAMES), np.nan)
     z = within(rows.classes[:, _AT])
     together = z.mean(axis=1)

@@ -10,10 +10,8 @@ the same numbers, and no two factors go together.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import exp, log
 from typing import TypeVar
 
@@ -23,7 +21,6 @@ from weightfeat.zoo.recipes.networks import NETWORKS, network_named
 
 T = TypeVar("T")
 
-VERSION = 1  # raise whenever the same (seed, pair) would give another network
 ATTEMPTS = 2
 
 DATA = ("signs", "gtsrb", "cifar10", "mnist", "digits")
@@ -56,9 +53,8 @@ TRIGGERS = (
 )
 SOURCES = (*("one",) * 4, *("two",) * 2, *("all",) * 11, *("all_to_all",) * 3)
 FEW_STEPS, MANY_STEPS = 270, 500  # for batches, and class counts, as large as usual
-LEAST_STAMPED = (
-    100  # different images of every source class, where it has as many; half of it at most is stamped
-)
+# Different images of every source class, where it has as many; half of it at most is stamped.
+LEAST_STAMPED = 100
 
 
 @dataclass(frozen=True)
@@ -105,11 +101,6 @@ class Recipe:
     def group(self) -> str:
         """The architecture's group: see `networks.SmallNetwork`."""
         return network_named(self.architecture).group
-
-    @property
-    def epochs(self) -> float:
-        """How often every image is seen, about."""
-        return self.images / max(1, self.per_class * self.classes)
 
 
 @dataclass(frozen=True)
@@ -219,13 +210,6 @@ def poison_of(seed: int, pair: int, attempt: int, recipe: Recipe) -> Poison:
 def trojaned_member(seed: int, pair: int) -> int:
     """Which of a pair's two ids, 2 pair and 2 pair + 1, is the trojaned one."""
     return int(generator(seed, 4, pair).integers(2))
-
-
-def fingerprint(seed: int) -> str:
-    """A hash of what decides the networks of a design, as far as numbers in this module can tell it."""
-    shown = [asdict(recipe_of(seed, pair)) for pair in range(40)]
-    shown += [asdict(poison_of(seed, pair, 1, recipe_of(seed, pair))) for pair in range(40)]
-    return hashlib.sha256(json.dumps([VERSION, seed, shown], sort_keys=True).encode()).hexdigest()
 
 
 def _classes(data: str, steps: float, random: np.random.Generator) -> int:

@@ -6,7 +6,6 @@ a digest only the blocks that verdicts are made from are kept, or a few thousand
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from weightfeat.files import make_folder
 from weightfeat.rounds.disk import METADATA_FILE
 from weightfeat.rounds.extraction import digest_file
 from weightfeat.rounds.labelled import DIGESTS, INDEX_FILE, read_index
-from weightfeat.zoo.metadata import text, write_table
+from weightfeat.zoo.metadata import read_table, text, write_table
 from weightfeat.zoo.recipes.produce import RECORD
 
 BLOCKS = ("layers", "norms", "moments", "head", "latents")
@@ -38,7 +37,7 @@ class RecipeSet:
 
         With `whole` what is left over makes a smaller shard.
         """
-        held = read_index(self.root / INDEX_FILE) if (self.root / INDEX_FILE).exists() else {}
+        held = self._index()
         new = [(path.parent, rows) for path, rows in _records(out) if rows[0]["model_name"] not in held]
         count = 0
         for start in range(0, len(new), SHARD):
@@ -58,21 +57,23 @@ class RecipeSet:
                 keys.append(digest.key)
         names = [row["model_name"] for _, rows in pairs for row in rows]
         self.store.pack(keys, f"{names[0].removeprefix('id-')}-{names[-1].removeprefix('id-')}")
-        index = read_index(self.root / INDEX_FILE) if (self.root / INDEX_FILE).exists() else {}
-        index |= dict(zip(names, keys, strict=True))
+        index = self._index() | dict(zip(names, keys, strict=True))
         table = [{"model_name": name, "sha256": index[name]} for name in sorted(index)]
         write_table(self.root / INDEX_FILE, table, ("model_name", "sha256"))
-        known = {row["model_name"]: row for row in _table(self.root / METADATA_FILE)}
+        known = {row["model_name"]: row for row in read_table(self.root / METADATA_FILE)}
         for _, rows in pairs:
             for row in rows:
-                said = {key: text(value) for key, value in row.items() if key != "sha256"}
-                known[row["model_name"]] = said
+                known[row["model_name"]] = {key: text(value) for key, value in row.items()}
         columns = tuple(dict.fromkeys(column for row in known.values() for column in row))
         write_table(self.root / METADATA_FILE, [known[name] for name in sorted(known)], columns)
 
+    def _index(self) -> dict[str, str]:
+        path = self.root / INDEX_FILE
+        return read_index(path) if path.exists() else {}
+
     def _write_given_up(self, out: Path) -> None:
         path = self.root / GIVEN_UP_FILE
-        known = {row["design_pair"]: row for row in _table(path)}
+        known = {row["design_pair"]: row for row in read_table(path)}
         for record in sorted(out.glob("pair-*/given_up.json")):
             said = json.loads(record.read_text())
             pair = str(int(record.parent.name.removeprefix("pair-")))
@@ -86,10 +87,3 @@ def _records(out: Path) -> list[tuple[Path, list[dict[str, Any]]]]:
     """The finished pairs of a folder, in order, with their two rows each."""
     paths = sorted(out.glob(f"pair-*/{RECORD}"))
     return [(path, json.loads(path.read_text())["rows"]) for path in paths]
-
-
-def _table(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
