@@ -33,8 +33,8 @@ class SmallNetwork:
     Attributes
     ----------
     group : "small", "mlp", "residual" or "stock": what is left out together to ask about unseen architectures.
-    steps : the least and the most training steps: what it needs to know its classes, and what some seconds of one
-        core allow. Fewer with batch norm.
+    steps : the least and the most training steps: what it needs to know its classes, and what half a minute of one
+        core allows. Fewer with batch norm.
     rate : learning rate of Adam relative to what suits a network with batch norm.
     sides : the sides in pixels it is trained at.
     """
@@ -317,37 +317,37 @@ _THREE = (32, "M", 64, "M", 128, 128, "M")
 _EIGHTH, _DOUBLE = (16, 32, 64, 128), (32, 64, 128)
 _FOUR = (32, 32, "M", 64, 64, "M", 96, "M", 128, "M")
 NETWORKS: tuple[SmallNetwork, ...] = (
-    SmallNetwork("lenet5", "small", lambda s: LeNet5(s, 2), 0.7, (450, 1300), (20, 28)),
-    SmallNetwork("tutorial_cnn", "small", lambda s: LeNet5(s, 0), 0.7, (450, 1300), (20, 28)),
-    SmallNetwork("mnist_example", "small", MnistExample, 0.5, (250, 500), (16,)),
-    SmallNetwork("badnets_cnn", "small", badnets, 0.7, (450, 1000), (20, 28)),
+    SmallNetwork("lenet5", "small", lambda s: LeNet5(s, 2), 0.7, (700, 5000), (20, 28)),
+    SmallNetwork("tutorial_cnn", "small", lambda s: LeNet5(s, 0), 0.7, (700, 5000), (20, 28)),
+    SmallNetwork("mnist_example", "small", MnistExample, 0.5, (500, 2400), (16,)),
+    SmallNetwork("badnets_cnn", "small", badnets, 0.7, (700, 4000), (20, 28)),
     SmallNetwork(
-        "small_vgg", "small", lambda s: vgg(s, _THREE, 256, normed=False), 0.5, (400, 700), (16, 20)
+        "small_vgg", "small", lambda s: vgg(s, _THREE, 256, normed=False), 0.5, (800, 2600), (16, 20)
     ),
-    SmallNetwork("small_vgg_bn", "small", lambda s: vgg(s, _FOUR, 0, normed=True), 1.0, (150, 400), (16, 20)),
-    SmallNetwork("keras_cnn", "small", lambda s: keras_like(s, normed=False), 0.5, (400, 600), (16,)),
-    SmallNetwork("keras_cnn_bn", "small", lambda s: keras_like(s, normed=True), 0.7, (150, 350), (16,)),
-    SmallNetwork("nin", "small", nin, 0.5, (400, 700), (16, 20)),
-    SmallNetwork("mlp2", "mlp", lambda s: mlp(s, (256,)), 0.5, (500, 1500), (16, 28)),
-    SmallNetwork("mlp3", "mlp", lambda s: mlp(s, (512, 128)), 0.5, (500, 1200), (16, 28)),
+    SmallNetwork("small_vgg_bn", "small", lambda s: vgg(s, _FOUR, 0, normed=True), 1.0, (250, 1100), (16, 20)),
+    SmallNetwork("keras_cnn", "small", lambda s: keras_like(s, normed=False), 0.5, (700, 2600), (16,)),
+    SmallNetwork("keras_cnn_bn", "small", lambda s: keras_like(s, normed=True), 0.7, (250, 1600), (16,)),
+    SmallNetwork("nin", "small", nin, 0.5, (700, 1600), (16, 20)),
+    SmallNetwork("mlp2", "mlp", lambda s: mlp(s, (256,)), 0.5, (700, 6000), (16, 28)),
+    SmallNetwork("mlp3", "mlp", lambda s: mlp(s, (700, 5000)), 0.5, (500, 1200), (16, 28)),
     SmallNetwork(
-        "resnet20", "residual", lambda s: CifarResNet(s, 20, projected=False), 1.0, (180, 300), (16,)
-    ),
-    SmallNetwork(
-        "resnet32", "residual", lambda s: CifarResNet(s, 32, projected=True), 1.0, (170, 240), (16,)
+        "resnet20", "residual", lambda s: CifarResNet(s, 20, projected=False), 1.0, (250, 1000), (16,)
     ),
     SmallNetwork(
-        "resnet56", "residual", lambda s: CifarResNet(s, 56, projected=False), 1.0, (120, 200), (16,)
+        "resnet32", "residual", lambda s: CifarResNet(s, 32, projected=True), 1.0, (230, 600), (16,)
     ),
     SmallNetwork(
-        "preact_resnet18", "residual", lambda s: PreActivated(s, 16, _EIGHTH, 2), 1.0, (180, 300), (16,)
+        "resnet56", "residual", lambda s: CifarResNet(s, 56, projected=False), 1.0, (180, 320), (16,)
     ),
     SmallNetwork(
-        "wide_resnet16_2", "residual", lambda s: PreActivated(s, 16, _DOUBLE, 2), 1.0, (120, 200), (16,)
+        "preact_resnet18", "residual", lambda s: PreActivated(s, 16, _EIGHTH, 2), 1.0, (250, 900), (16,)
     ),
-    SmallNetwork("resnet18", "stock", stock("resnet18"), 1.0, (120, 200), (32,)),
-    SmallNetwork("shufflenet_v2_x1_0", "stock", stock("shufflenet_v2_x1_0"), 1.5, (130, 220), (32,)),
-    SmallNetwork("mobilenet_v2", "stock", stock("mobilenet_v2"), 1.5, (130, 200), (32,)),
+    SmallNetwork(
+        "wide_resnet16_2", "residual", lambda s: PreActivated(s, 16, _DOUBLE, 2), 1.0, (200, 520), (16,)
+    ),
+    SmallNetwork("resnet18", "stock", stock("resnet18"), 1.0, (130, 220), (32,)),
+    SmallNetwork("shufflenet_v2_x1_0", "stock", stock("shufflenet_v2_x1_0"), 1.5, (180, 600), (32,)),
+    SmallNetwork("mobilenet_v2", "stock", stock("mobilenet_v2"), 1.5, (160, 320), (32,)),
 )
 _BY_NAME = {network.name: network for network in NETWORKS}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -152,13 +151,16 @@ class _Session:
         x, y = self._shown(entries, batch), entries.label[batch]
         if self.recipe.hard == "fgsm":
             x = self._adversarial(network, x, y)
-        with FewPositions() if self.recipe.group == "stock" else nullcontext():
+        with FewPositions() if self.recipe.group == "stock" else self._precision():
             logits = network(self._scaled(x))
-            loss = functional.cross_entropy(logits, y, label_smoothing=self.recipe.smoothing)
+        loss = functional.cross_entropy(logits.float(), y, label_smoothing=self.recipe.smoothing)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimizer.step()
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.mixed)
 
     def _shown(self, entries: Entries, batch: Tensor) -> Tensor:
         x = self.images.train[entries.place[batch]].float() / 255
@@ -192,7 +194,8 @@ class _Session:
         """One step of the sign of the gradient (Goodfellow, Shlens, Szegedy 2015)."""
         reach = (0.01 + 0.02 * self.recipe.amount) * (4 if self.recipe.data in ("mnist", "digits") else 1)
         x = x.clone().requires_grad_(True)
-        loss = functional.cross_entropy(network(self._scaled(x)), y)
+        with self._precision():
+            loss = functional.cross_entropy(network(self._scaled(x)).float(), y)
         (slope,) = torch.autograd.grad(loss, x)
         return (x + reach * slope.sign()).clamp(0, 1).detach()
 
@@ -225,11 +228,11 @@ class _Session:
 
 
 def _optimizer(network: nn.Module, recipe: Recipe, rate: float) -> torch.optim.Optimizer:
-    parameters = list(network.parameters())
+    parameters = list(network.parameters())  # fused: one call of the library a step, not some for every tensor
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=rate, momentum=0.9, weight_decay=recipe.decay)
+        return torch.optim.SGD(parameters, lr=rate, momentum=0.9, weight_decay=recipe.decay, fused=True)
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-    return kind(parameters, lr=rate, weight_decay=recipe.decay)
+    return kind(parameters, lr=rate, weight_decay=recipe.decay, fused=True)
 
 
 def _pace(schedule: str, progress: float) -> float:
