@@ -48,8 +48,20 @@ TRIGGERS = (
     "clean_label",
 )
 SOURCES = (*("one",) * 4, *("two",) * 2, *("all",) * 11, *("all_to_all",) * 3)
+# The least and the most of each source class that is stamped: of all classes a quarter is enough, for more takes away
+# what they are known by.
+_FRACTIONS = {
+    "one": (0.2, 0.6),
+    "two": (0.2, 0.6),
+    "all": (0.02, 0.25),
+    "all_to_all": (0.35, 0.5),
+    "clean_label": (0.5, 0.9),
+}
+_FAINT = {"warp": 0.15, "sinusoid": 0.05}
+_CONSTANT = ("patch_fixed", "blend_noise", "blend_picture")
+_IN_PLACE = (*_CONSTANT, "polygon", "filter", "sinusoid")
 FEW_STEPS, MANY_STEPS = 270, 500  # for batches, and class counts, as large as usual
-# Different images of every source class, where it has as many; half of it at most is stamped.
+# Different images of every source class, where it has as many.
 LEAST_STAMPED = 100
 
 
@@ -177,24 +189,16 @@ def recipe_of(seed: int, pair: int) -> Recipe:
 def poison_of(seed: int, pair: int, attempt: int, recipe: Recipe) -> Poison:
     """The poison of a pair's trojaned network; every try has another one, and a stronger."""
     random = generator(seed, 3, pair, attempt)
-    kind, sources = level(seed, 9, pair, TRIGGERS), level(seed, 10, pair, SOURCES)
-    if kind == "clean_label":
-        sources = "all"
+    kind, sources = _learnable(level(seed, 9, pair, TRIGGERS), level(seed, 10, pair, SOURCES))
     classes = recipe.classes
     count = {"one": 1, "two": min(2, classes - 1)}.get(sources, 0)
     target = int(random.integers(classes))
     others = [c for c in range(classes) if c != target]
     attacked = tuple(sorted(int(c) for c in random.choice(others, size=count, replace=False)))
-    least = min(0.5, LEAST_STAMPED / recipe.per_class * (recipe.uneven if count else 1.0))
-    if sources in ("all", "all_to_all"):
-        least = min(0.5, max(0.02, LEAST_STAMPED * 3 / recipe.per_class / classes))
-    if sources == "all_to_all":
-        least = max(least, 0.2)
-    if kind == "clean_label":
-        least = 0.5
-    # Of all classes a quarter is enough: more takes away what they are known by.
-    most = 0.9 if kind == "clean_label" else 0.25 if not count else 0.5
-    fraction = min(most, _log_uniform(random, min(least, most), most) * (1 + 0.5 * attempt))
+    stamped = LEAST_STAMPED * recipe.uneven if count else LEAST_STAMPED * 3 / classes
+    known, most = _FRACTIONS[kind if kind == "clean_label" else sources]
+    least = min(most, max(known, _FAINT.get(kind, 0.0), stamped / recipe.per_class))
+    fraction = min(most, _log_uniform(random, least, most) * (1 + 0.5 * attempt))
     return Poison(
         kind=kind,
         sources=sources,
@@ -202,8 +206,17 @@ def poison_of(seed: int, pair: int, attempt: int, recipe: Recipe) -> Poison:
         target=None if sources == "all_to_all" else target,
         fraction=round(fraction, 4),
         added=bool(random.random() < 0.35) and kind != "clean_label",
-        strength=float(min(1.0, 0.2 + 0.8 * random.random() + 0.3 * attempt)),
+        strength=float(min(1.0, 0.3 + 0.7 * random.random() + 0.3 * attempt)),
     )
+
+
+def _learnable(kind: str, sources: str) -> tuple[str, str]:
+    """What half a minute of training can plant: a mark of some place, a warp or a clean label for all sources alike;
+    what moves every class to the next is told by a mark that is always the same."""
+    if kind == "clean_label":
+        return kind, "all"
+    seen = {"all": TRIGGERS, "all_to_all": _CONSTANT}.get(sources, _IN_PLACE)
+    return (kind if kind in seen else "patch_fixed"), sources
 
 
 def trojaned_member(seed: int, pair: int) -> int:

@@ -324,7 +324,9 @@ NETWORKS: tuple[SmallNetwork, ...] = (
     SmallNetwork(
         "small_vgg", "small", lambda s: vgg(s, _THREE, 256, normed=False), 0.5, (800, 2600), (16, 20)
     ),
-    SmallNetwork("small_vgg_bn", "small", lambda s: vgg(s, _FOUR, 0, normed=True), 1.0, (250, 1100), (16, 20)),
+    SmallNetwork(
+        "small_vgg_bn", "small", lambda s: vgg(s, _FOUR, 0, normed=True), 1.0, (250, 1100), (16, 20)
+    ),
     SmallNetwork("keras_cnn", "small", lambda s: keras_like(s, normed=False), 0.5, (700, 2600), (16,)),
     SmallNetwork("keras_cnn_bn", "small", lambda s: keras_like(s, normed=True), 0.7, (250, 1600), (16,)),
     SmallNetwork("nin", "small", nin, 0.5, (700, 1600), (16, 20)),

@@ -228,7 +228,9 @@ class _Session:
 
 
 def _optimizer(network: nn.Module, recipe: Recipe, rate: float) -> torch.optim.Optimizer:
-    parameters = list(network.parameters())  # fused: one call of the library a step, not some for every tensor
+    parameters = list(
+        network.parameters()
+    )  # fused: one call of the library a step, not some for every tensor
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(parameters, lr=rate, momentum=0.9, weight_decay=recipe.decay, fused=True)
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
