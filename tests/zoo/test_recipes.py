@@ -15,7 +15,7 @@ from weightfeat.digest import DigestStore
 from weightfeat.errors import BadRound
 from weightfeat.rounds.labelled import from_digests
 from weightfeat.zoo.recipes import factors, images, networks, produce, stamps, training
-from weightfeat.zoo.recipes.factors import Poison, Recipe, poison_of, recipe_of
+from weightfeat.zoo.recipes.factors import TRIGGERS, Poison, Recipe, poison_of, recipe_of
 from weightfeat.zoo.recipes.keep import RecipeSet
 from weightfeat.zoo.recipes.run import Options, make_pairs
 
@@ -39,7 +39,7 @@ def _recipe(**changes: object) -> Recipe:
     plain = Recipe(
         data="mnist", classes=5, per_class=100, uneven=1.0, architecture="mlp2", pixels=16, images=6400, batch=32,
         optimizer="adam", schedule="cosine", rate=2e-3, decay=0.0, smoothing=0.0, dropout=0.0, augment=0,
-        scaling="centred", tuned=False, continued=False, stamped_first=False, hard="none", amount=0.5,
+        scaling="centred", tuned=False, continued=False, stamped_first=False, hard="none", amount=0.5, mixed=False,
     )  # fmt: skip
     return replace(plain, **changes)  # type: ignore[arg-type]
 
@@ -54,9 +54,23 @@ def test_every_factor_comes_round_in_whole_blocks() -> None:
     assert set(Counter(recipe.data for recipe in recipes).values()) == {12}
     assert set(Counter(recipe.optimizer for recipe in recipes).values()) == {20}
     assert Counter(recipe.hard for recipe in recipes)["none"] == 30
-    kinds = Counter(poison_of(SEED, pair, 0, recipe_of(SEED, pair)).kind for pair in range(99))
-    assert kinds.pop("patch_fixed") == 27
-    assert set(kinds.values()) == {9}
+    assert Counter(recipe.mixed for recipe in recipes)[True] >= 15
+
+
+def test_every_kind_of_trigger_comes_with_the_sources_that_it_can_be_planted_for() -> None:
+    poisons = [poison_of(SEED, pair, 0, recipe_of(SEED, pair)) for pair in range(220)]
+    kinds = Counter(poison.kind for poison in poisons)
+    assert set(kinds) == set(TRIGGERS)
+    assert kinds.most_common(1)[0][0] == "patch_fixed"
+    assert Counter(poison.sources for poison in poisons)["all_to_all"] >= 22
+    assert {p.kind for p in poisons if p.sources == "all_to_all"} == {
+        "patch_fixed",
+        "blend_noise",
+        "blend_picture",
+    }
+    elsewhere = {p.kind for p in poisons if p.sources in ("one", "two")}
+    assert not elsewhere & {"patch_anywhere", "warp", "clean_label"}
+    assert {p.target is None for p in poisons if p.sources == "all_to_all"} == {True}
 
 
 def test_a_recipe_knows_nothing_of_the_poison_and_every_try_has_another() -> None:
