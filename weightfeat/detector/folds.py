@@ -88,26 +88,14 @@ def check_folds(folds: Sequence[Fold], count: int) -> None:
 def assign_folds(
     y: NDArray[np.int64], strata: Sequence[str], groups: Sequence[str], folds: int, seed: int
 ) -> NDArray[np.int64] | None:
-    """A fold for every row: balanced over label x stratum, groups never split.
+    """A fold for every row, dealt as `stratified_folds` deals: over label x stratum, groups never split.
 
-    Groups are sorted by their share of label 1, then by the stratum of their first row of label 1 (else 0), in random
-    order within, and dealt out in turn, so every fold gets as many of each as division allows. Fewer folds where a
-    label occurs in fewer groups than `folds`; None where it occurs in only one.
+    Fewer folds where a label occurs in fewer groups than `folds`; None where it occurs in only one.
     """
-    labels, codes = np.asarray(y), np.asarray(groups, dtype=str)
-    names, code = np.unique(codes, return_inverse=True)
-    share = np.bincount(code, weights=labels) / np.bincount(code)
-    possible = min(folds, int((share > 0).sum()), int((share < 1).sum()))
-    if possible < 2:
-        return None
-    rows = np.lexsort((-np.arange(len(labels)), labels))
-    stratum_row = np.empty(len(names), dtype=np.int64)
-    stratum_row[code[rows]] = rows  # of a group's rows the last one counts
-    order = np.random.default_rng(seed).permutation(len(names))
-    order = np.array(sorted(order, key=lambda g: (share[g], strata[int(stratum_row[g])])))
-    dealt = np.empty(len(names), dtype=np.int64)
-    dealt[order] = np.arange(len(names)) % possible
-    return dealt[code]
+    units = units_of_groups(groups)
+    labels = [set(y[rows].tolist()) for rows in units]
+    possible = min(folds, *(sum(label in found for found in labels) for label in (0, 1)))
+    return _deal(y, strata, units, possible, np.random.default_rng(seed)) if possible > 1 else None
 
 
 def units_of_groups(groups: Sequence[str]) -> list[Indices]:
@@ -151,17 +139,17 @@ def require_both_labels(y: NDArray[np.int64], where: str, remedy: str) -> None:
 
 def _deal(
     y: NDArray[np.int64],
-    architectures: Sequence[str],
+    kinds: Sequence[str],
     units: list[Indices],
     n_folds: int,
     rng: np.random.Generator,
 ) -> Indices:
-    """Fold of every row. Units are dealt one by one to the fold where their stratum, then label, is rarest.
+    """Fold of every row. Units are dealt one by one to the fold where their label x kind, then label, is rarest.
 
     Large groups go first, while there is room to even them out; single models follow stratum by stratum,
     which keeps each stratum's and each label's counts within one of each other.
     """
-    strata = [(int(y[i]), architectures[i]) for i in range(y.size)]
+    strata = [(int(y[i]), kinds[i]) for i in range(y.size)]
     totals = Counter(y.tolist())
     dealt: list[Counter[object]] = [Counter() for _ in range(n_folds)]
     fold_of = np.zeros(y.size, dtype=np.int64)
