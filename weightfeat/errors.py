@@ -74,6 +74,10 @@ class BadLearnedParameters(WeightfeatError):
     """learned_parameters/ is absent, incomplete, or was written by another version."""
 
 
+class BadCalibration(WeightfeatError):
+    """A file that `weightfeat calibrate` is said to have written is absent, damaged, or of another detector."""
+
+
 class BadRound(WeightfeatError):
     """A TrojAI round's folder, METADATA.csv or digest store is not usable as given."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,13 @@ from numpy.typing import NDArray
 
 from weightfeat import features
 from weightfeat.detector import store
-from weightfeat.detector.classes.models import FEWEST_CLASSES, Suspect
-from weightfeat.detector.general.model import GENERAL
+from weightfeat.detector.calibration import sigmoid
+from weightfeat.detector.classes.models import FEWEST_CLASSES, ClassEvidence, Suspect
+from weightfeat.detector.general.model import GENERAL, LEAST_DOUBT
+from weightfeat.detector.kinds import Against, Kind
 from weightfeat.detector.learned import ODDS, Learned
+from weightfeat.detector.local import Local
+from weightfeat.detector.novelty import Novelty
 from weightfeat.detector.samples import Network, Rows, Samples
 from weightfeat.detector.verdict import Verdict
 from weightfeat.detector.words import word_of
@@ -38,15 +42,24 @@ class Detector:
     params : the metaparameters; `train_*` shape `fit`, `infer_*` shape what is said.
     beside : networks of other recipes, from which every fit learns what holds in all.
     threads : ensemble members grown at once; never changes a result.
+    local : what a user's own clean networks tell of their kinds.
 
     Scoring needs numpy only. `weightfeat.detector.table.TableDetector` is the same as a scikit-learn estimator of plain
     tables.
     """
 
-    def __init__(self, params: Metaparameters, *, beside: Samples | None = None, threads: int = 1) -> None:
+    def __init__(
+        self,
+        params: Metaparameters,
+        *,
+        beside: Samples | None = None,
+        threads: int = 1,
+        local: Local | None = None,
+    ) -> None:
         self.params = params
         self.beside = beside
         self.threads = threads
+        self.local = local
 
     learned_: Learned
     out_of_fold_: OutOfFold
@@ -67,43 +80,50 @@ class Detector:
 
         Raises BadLearnedParameters where its features are not those that were learned from.
         """
-        learned, network = self._inference(), Network(digest)
-        blocks = learned.params.blocks
-        row = dict(zip(features.names(blocks), network.features(blocks), strict=True))
-        rows = Rows.of(list(row), [list(row.values())], [digest.architecture], [digest.family])
-        evidence = None if learned.classes is None else learned.classes.evidence(network.class_rows)
+        learned = self._inference()
+        seen = _seen(learned, digest)
+        local = None if self.local is None else self.local.of(digest, seen.foreign)
+        if local is not None and learned.general is not None:
+            learned = replace(learned, general=replace(learned.general, doubt=local.doubt))
         odds, members = None, []
-        if evidence is not None:
-            row[ODDS], odds = evidence.odds, np.array([evidence.odds])
-            members = [odds, *(np.array([each]) for each in evidence.member_odds)]
-        novelty, general = learned.novelty(rows), None
-        if learned.general is not None:
-            general = learned.general.logits([network.class_rows])
-            row[GENERAL] = float(general[0])
-        low, high = learned.interval(rows, members, general)[0]
-        probability = float(learned.probability(rows, odds, general)[0])
-        suspect = None if evidence is None else evidence.suspect
-        kind, logit = learned.own, float(learned.calibration.logit(learned.logit(rows, odds))[0])
-        if learned.general is not None and learned.is_foreign(novelty):
-            kind, logit = learned.general.measured(network.class_rows), row[GENERAL]
-            suspect = Suspect(learned.general.suspect(network.class_rows), None, probability)
+        if seen.evidence is not None:
+            odds = np.array([seen.evidence.odds])
+            members = [odds, *(np.array([each]) for each in seen.evidence.member_odds)]
+        said = np.array([*learned.probability(seen.rows, odds, seen.general)])
+        said = np.append(said, learned.interval(seen.rows, members, seen.general)[0])
+        kind, logit = seen.against
+        if local is not None:
+            clip = learned.params.infer_clip
+            said = np.clip(sigmoid(local.corrected(np.log(said / (1 - said)))), clip, 1 - clip)
+            logit = float(local.corrected(logit))
+        probability, low, high = said.tolist()
+        suspect = None if seen.evidence is None else seen.evidence.suspect
+        if seen.foreign and learned.general is not None:
+            suspect = Suspect(learned.general.suspect(seen.network.class_rows), None, probability)
         clean_share = kind.clean_share(logit)
-        compared = len(kind.clean) if network.class_rows.count >= FEWEST_CLASSES else 0
+        compared = len(kind.clean) if seen.network.class_rows.count >= FEWEST_CLASSES else 0
         return Verdict(
             word=word_of(probability, clean_share, kind.roc_auc, compared),
             probability=probability,
             clean_share=clean_share,
-            interval=(float(low), float(high)),
+            interval=(low, high),
             architecture=digest.architecture,
             num_classes=digest.num_classes,
             findings=digest.findings,
-            reasons=tuple(learned.reasons(rows, REASONS, odds)),
-            novelty=float(novelty.distance[0]),
-            nearer=float(novelty.quantile[0]),
-            compared_with=novelty.level[0],
+            reasons=tuple(learned.reasons(seen.rows, REASONS, odds)),
+            novelty=float(seen.novelty.distance[0]),
+            nearer=float(seen.novelty.quantile[0]),
+            compared_with=seen.novelty.level[0],
             suspect=suspect,
-            features=row,
+            features=seen.row,
         )
+
+    def against(self, digest: Digest) -> Against:
+        """What a network is measured against: see `Against`. Raises BadLearnedParameters as `predict` does."""
+        learned = self._inference()
+        seen = _seen(learned, digest)
+        doubt = LEAST_DOUBT if learned.general is None else learned.general.doubt
+        return Against(*seen.against, seen.foreign, doubt)
 
     def predict_proba(self, samples: Samples) -> NDArray[np.float64]:
         """Columns: probability of a clean and of a trojaned network, (n, 2).
@@ -130,7 +150,20 @@ class Detector:
 
     def with_inference(self, params: Metaparameters) -> Detector:
         """The same learned parameters under the `infer_*` values of `params`."""
-        other = Detector(self.params.replace(**params.infer_dict()), threads=self.threads)
+        return self._with(params=self.params.replace(**params.infer_dict()))
+
+    def with_local(self, local: Local) -> Detector:
+        """The same learned parameters, with what a user's own clean networks tell of their kinds."""
+        return self._with(local=local)
+
+    @property
+    def identity(self) -> str:
+        """A sha256 of all that was learned."""
+        return store.identity(self._fitted())
+
+    def _with(self, **changes: Any) -> Detector:
+        own: dict[str, Any] = {"params": self.params, "threads": self.threads, "local": self.local}
+        other = Detector(**(own | changes))
         other.learned_ = self._fitted()
         if hasattr(self, "out_of_fold_"):
             other.out_of_fold_ = self.out_of_fold_
@@ -157,3 +190,43 @@ class Detector:
         """Learned parameters under this detector's present `infer_*` values."""
         learned = self._fitted()
         return replace(learned, params=learned.params.replace(**self.params.infer_dict()))
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What one network is judged by.
+
+    Attributes
+    ----------
+    row : every named number; rows : those that trees and population read.
+    foreign : whether more of its probability is the general model's than the population's.
+    against : the networks it is measured against, and its calibrated log-odds beside theirs.
+    """
+
+    network: Network
+    row: dict[str, float]
+    rows: Rows
+    evidence: ClassEvidence | None
+    novelty: Novelty
+    general: NDArray[np.float64] | None
+    foreign: bool
+    against: tuple[Kind, float]
+
+
+def _seen(learned: Learned, digest: Digest) -> _Seen:
+    network, blocks = Network(digest), learned.params.blocks
+    row = dict(zip(features.names(blocks), network.features(blocks), strict=True))
+    rows = Rows.of(list(row), [list(row.values())], [digest.architecture], [digest.family])
+    evidence = None if learned.classes is None else learned.classes.evidence(network.class_rows)
+    odds = None if evidence is None else np.array([evidence.odds])
+    if evidence is not None:
+        row[ODDS] = evidence.odds
+    novelty, general, foreign = learned.novelty(rows), None, False
+    kind, logit = learned.own, float(learned.calibration.logit(learned.logit(rows, odds))[0])
+    if learned.general is not None:
+        general = learned.general.logits([network.class_rows])
+        row[GENERAL] = float(general[0])
+        foreign = learned.is_foreign(novelty)
+        if foreign:
+            kind, logit = learned.general.measured(network.class_rows), row[GENERAL]
+    return _Seen(network, row, rows, evidence, novelty, general, foreign, (kind, logit))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from weightfeat.features.summaries import Array
 
-__all__ = ["ALL", "Kind", "measured_kind"]
+__all__ = ["ALL", "Against", "Kind", "measured_kind"]
 
 ALL = "all"
 """The kind that every network is of."""
@@ -36,6 +36,17 @@ class Kind:
         """
         above = len(self.clean) - int(np.searchsorted(self.clean, logit, side="left"))
         return (1 + above) / (1 + len(self.clean))
+
+
+@dataclass(frozen=True, eq=False)
+class Against:
+    """The clean networks that one is measured against, its log-odds beside theirs, whether they are of other recipes,
+    and how much such log-odds shift from recipe to recipe."""
+
+    kind: Kind
+    logit: float
+    foreign: bool
+    doubt: float
 
 
 def measured_kind(logit: Array, y: NDArray[np.int64]) -> Kind:

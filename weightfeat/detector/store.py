@@ -24,7 +24,7 @@ from weightfeat.detector.learned import Learned
 from weightfeat.errors import BadLearnedParameters, WeightfeatError
 from weightfeat.files import make_folder, write_atomically
 
-__all__ = ["FILE", "load", "save"]
+__all__ = ["FILE", "identity", "load", "save"]
 
 FILE = "detector.json"
 LARGEST, LARGEST_TABLES = 16 << 20, 256 << 20
@@ -79,6 +79,16 @@ def load(directory: Path) -> Learned:
     except Exception as error:  # zlib, struct, tokenize...: whatever a forged file makes a parser raise
         detail = str(error) if isinstance(error, ValueError) else f"{type(error).__name__} {error}"
         raise _bad(path, f"is not valid ({detail[:200]})", "what configure wrote, unchanged") from None
+
+
+def identity(learned: Learned) -> str:
+    """A sha256 of all that was learned in numbers, the same before saving and after loading."""
+    found = hashlib.sha256()
+    for name, table in sorted(to_tables(learned).items()):
+        found.update(
+            f"{name} {table.dtype.str} {table.shape}\n".encode() + np.ascontiguousarray(table).tobytes()
+        )
+    return found.hexdigest()
 
 
 def _bad(path: Path, what: str, expected: str) -> BadLearnedParameters:

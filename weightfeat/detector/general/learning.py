@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from weightfeat.detector.calibration import Calibration, fit_calibration
 from weightfeat.detector.classes.models import FEWEST_CLASSES
 from weightfeat.detector.folds import Fold, inner_folds
-from weightfeat.detector.general.model import General, kind_of
+from weightfeat.detector.general.model import LEAST_DOUBT, General, kind_of
 from weightfeat.detector.general.numbers import numbers
 from weightfeat.detector.kinds import ALL, Kind, measured_kind
 from weightfeat.detector.linear import Linear, fit_linear
@@ -27,7 +27,6 @@ FEWEST_OTHERS = 200
 """Networks that must be left to learn from where an origin is left out."""
 WELL_KNOWN = 60.0
 """Networks at which an origin counts half of what it ever does."""
-LEAST_DOUBT = 0.2
 UNKNOWN_DOUBT = 1.0
 _MOST_SHIFT = 5.0
 

@@ -18,10 +18,12 @@ from weightfeat.detector.kinds import ALL, Kind
 from weightfeat.detector.linear import Linear
 from weightfeat.features.summaries import Array
 
-__all__ = ["GENERAL", "General", "kind_of"]
+__all__ = ["GENERAL", "LEAST_DOUBT", "General", "kind_of"]
 
 GENERAL = "general.logit"
 """What the general model's part is called among the reasons."""
+LEAST_DOUBT = 0.2
+"""Standard deviation of the log-odds' shift that no two recipes are believed to be nearer than."""
 NINETY = 1.645  # standard deviations either side that hold nine tenths of a normal law
 
 
