@@ -42,7 +42,11 @@ def class_sample(
             classes[t, :3] += strength
             for switch in pairs.switches:
                 switch[t, s] += 2 * strength
-        rows.append(ClassRows("a", "f", True, classes, np.ones(len(CLASS_COLUMNS)), pairs))
+        rows.append(
+            ClassRows(
+                "a", "f", True, classes, np.ones(len(CLASS_COLUMNS)), pairs, np.zeros((len(classes), 4))
+            )
+        )
         targets.append(target)
     return rows, labels, targets
 

@@ -26,7 +26,15 @@ SIZES = {"a": 0.5, "b": 1.0, "c": 2.0, "d": 6.0, "e": 15.0}
 def _network(architecture: str, size: float, classes: int = 9, seed: int = 0) -> ClassRows:
     rng = np.random.default_rng(seed)
     values = centred(size * rng.normal(size=(classes, COLUMNS)))
-    return ClassRows(architecture, "f", True, values, robust_scale(values), noise_pairs(rng, classes, size))
+    return ClassRows(
+        architecture,
+        "f",
+        True,
+        values,
+        robust_scale(values),
+        noise_pairs(rng, classes, size),
+        np.zeros((classes, 4)),
+    )
 
 
 def standard(scales: Scales, rows: ClassRows) -> tuple[np.ndarray, np.ndarray]:

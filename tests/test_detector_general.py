@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 
 from weightfeat.detector.classes.rows import CLASS_COLUMNS, ClassRows
+from weightfeat.detector.classes.targets import Target
 from weightfeat.detector.general import learning, storage
+from weightfeat.detector.general.alternatives import _Likelihood, fit_alternatives
 from weightfeat.detector.general.learning import balanced, fit_general
-from weightfeat.detector.general.numbers import NAMES, TOGETHER, loudest, numbers, within
+from weightfeat.detector.general.statistics import COLUMNS, TOGETHER, clipped, table
 from weightfeat.detector.kinds import ALL, Kind, measured_kind
 from weightfeat.detector.words import word_of
+from weightfeat.features.places import PLACE_COLUMNS
 
 AT = [CLASS_COLUMNS.index(name) for name in TOGETHER]
 
@@ -25,20 +28,24 @@ def _rows(
     values = random.normal(size=(classes, len(CLASS_COLUMNS)))
     if target is not None:
         values[target, AT] += 4
-    return ClassRows(
-        "unknown", "unknown", False, scale * values, np.ones(len(CLASS_COLUMNS)), cast(Any, None)
-    )
+    return _with_places(scale * values, np.zeros((classes, len(PLACE_COLUMNS))))
+
+
+def _with_places(values: np.ndarray, places: np.ndarray) -> ClassRows:
+    one = np.ones(len(CLASS_COLUMNS))
+    return ClassRows("unknown", "unknown", False, values, one, cast(Any, None), places)
 
 
 def _samples(count: int, origins: tuple[str, ...], seed: int = 0) -> Any:
     random = np.random.default_rng(seed)
     y = np.arange(count) % 2
-    rows = [_rows(random, int(random.integers(10)) if label else None) for label in y]
+    targets = tuple(Target(int(random.integers(10))) if label else None for label in y)
+    rows = [_rows(random, None if target is None else target.target) for target in targets]
     recipe = tuple(origins[i // 2 % len(origins)] for i in range(count))
 
     def take(at: Any) -> Any:
         chosen = [int(i) for i in at]
-        return _Fake([rows[i] for i in chosen], y[chosen], tuple(recipe[i] for i in chosen))
+        return _Fake([(rows[i], targets[i]) for i in chosen], y[chosen], tuple(recipe[i] for i in chosen))
 
     return take(np.arange(count))
 
@@ -46,9 +53,12 @@ def _samples(count: int, origins: tuple[str, ...], seed: int = 0) -> Any:
 class _Fake(SimpleNamespace):
     """As much of samples as the general model asks of them."""
 
-    def __init__(self, rows: list[ClassRows], y: np.ndarray, recipe: tuple[str, ...]) -> None:
+    def __init__(
+        self, networks: list[tuple[ClassRows, Target | None]], y: np.ndarray, recipe: tuple[str, ...]
+    ) -> None:
         names = tuple(map(str, range(len(y))))
-        super().__init__(class_rows=tuple(rows), y=y, recipe=recipe, names=names, group=names)
+        rows, targets = (tuple(each) for each in zip(*networks, strict=True))
+        super().__init__(class_rows=rows, targets=targets, y=y, recipe=recipe, names=names, group=names)
         self.architecture = ("unknown",) * len(y)
 
     def __len__(self) -> int:
@@ -56,25 +66,61 @@ class _Fake(SimpleNamespace):
 
     def take(self, at: Any) -> _Fake:
         chosen = [int(i) for i in at]
-        return _Fake(
-            [self.class_rows[i] for i in chosen], self.y[chosen], tuple(self.recipe[i] for i in chosen)
-        )
+        networks = [(self.class_rows[i], self.targets[i]) for i in chosen]
+        return _Fake(networks, self.y[chosen], tuple(self.recipe[i] for i in chosen))
 
 
-def test_numbers_know_neither_the_order_of_classes_nor_their_unit() -> None:
-    rows = _rows(np.random.default_rng(0), 3)
-    shuffled = ClassRows(
-        "unknown", "unknown", False, 7.0 * rows.classes[::-1] + 2.0, rows.class_scale, cast(Any, None)
+def test_a_table_knows_neither_the_order_of_classes_nor_their_unit() -> None:
+    random = np.random.default_rng(0)
+    rows = _with_places(
+        random.normal(size=(10, len(CLASS_COLUMNS))), random.normal(size=(10, len(PLACE_COLUMNS)))
     )
-    assert numbers(rows) == pytest.approx(numbers(shuffled))
-    assert loudest(rows) == 3
-    assert loudest(shuffled) == 6
-    assert len(numbers(rows)) == len(NAMES)
+    shuffled = _with_places(7.0 * rows.classes[::-1] + 2.0, rows.places[::-1])
+    np.testing.assert_allclose(table(shuffled)[::-1], table(rows), atol=1e-9)
+    assert table(rows).shape == (10, 2 * len(COLUMNS))
 
 
 def test_a_column_that_all_classes_share_says_nothing() -> None:
-    assert (within(np.full((5, 2), 3.0)) == 0).all()
-    assert np.isnan(numbers(_rows(np.random.default_rng(0), None, classes=2))).all()
+    assert (clipped(np.full((5, 2), 3.0)) == 0).all()
+    general = fit_general(_samples(200, ("", "a")), 5, 0)
+    assert general is not None
+    assert general.logit(_rows(np.random.default_rng(0), None, classes=2)) == 0.0
+
+
+def test_the_slope_of_the_likelihood_is_its_gradient() -> None:
+    random = np.random.default_rng(0)
+    tables = [table(_rows(random, None, classes)) for classes in (4, 3, 6, 5)]
+    x, counts = np.vstack(tables), np.array([len(each) for each in tables])
+    weight = np.array([0.5, 2.0, 1.0, 1.5])
+    likelihood = _Likelihood(x, counts, np.array([0, 1, 1, 0]), [None, 2, None, None], weight)
+    at = random.normal(size=1 + x.shape[1]) / 10
+    _, gradient = likelihood(at)
+    for place in (0, 1, 7, len(COLUMNS) + 3):
+        step = np.zeros(len(at))
+        step[place] = 1e-5
+        slope = (likelihood(at + step)[0] - likelihood(at - step)[0]) / 2e-5
+        assert slope == pytest.approx(gradient[place], rel=1e-4, abs=1e-6)
+
+
+def test_a_named_target_teaches_which_class_to_look_for() -> None:
+    samples = _samples(300, ("",))
+    targets = [None if target is None else target.target for target in samples.targets]
+    fitted = fit_alternatives(samples.class_rows, samples.y, targets, np.ones(len(samples)))
+    fresh = _samples(200, ("",), seed=1)
+    named = [
+        int(fitted.classes(rows).argmax()) == target.target
+        for rows, target in zip(fresh.class_rows, fresh.targets, strict=True)
+        if target is not None
+    ]
+    assert np.mean(named) > 0.95
+
+
+def test_trojaned_networks_without_a_named_target_teach_too() -> None:
+    samples = _samples(300, ("",))
+    fitted = fit_alternatives(samples.class_rows, samples.y, [None] * 300, np.ones(300))
+    fresh = _samples(200, ("",), seed=1)
+    logits = np.array([fitted.logit(rows) for rows in fresh.class_rows])
+    assert measured_kind(logits, fresh.y).roc_auc > 0.9
 
 
 def test_few_networks_count_little_and_both_labels_alike() -> None:
@@ -94,8 +140,10 @@ def test_a_trojan_of_an_origin_left_out_is_found_and_the_promise_to_clean_ones_k
     assert measured_kind(logits, fresh.y).roc_auc > 0.95
     kind = general.kinds[ALL]
     shares = np.array([kind.clean_share(logit) for logit in logits[fresh.y == 0]])
-    assert 0.01 < (shares <= 0.05).mean() < 0.1
-    assert general.suspect(fresh.class_rows[1]) == loudest(fresh.class_rows[1])
+    assert 0 < (shares <= 0.05).mean() < 0.1
+    suspects = [general.suspect(rows) for rows in fresh.class_rows]
+    targets = [None if target is None else target.target for target in fresh.targets]
+    assert np.mean([s == t for s, t in zip(suspects, targets, strict=True) if t is not None]) > 0.9
 
 
 def test_an_origin_is_judged_by_the_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +169,7 @@ def test_it_is_stored_and_refused_where_a_value_is_out_of_bounds() -> None:
     rows = _rows(np.random.default_rng(5), 2)
     assert again.logit(rows) == general.logit(rows)
     wrong: dict[str, Any] = {
-        "numbers": [],
+        "columns": [],
         "kinds": ["normed"],
         "roc_auc": [],
         "doubt": -1.0,
@@ -130,6 +178,8 @@ def test_it_is_stored_and_refused_where_a_value_is_out_of_bounds() -> None:
     for name, value in wrong.items():
         with pytest.raises((ValueError, KeyError, TypeError)):
             storage.from_parts(document | {name: value}, tables)
+    with pytest.raises(ValueError, match="negative"):
+        storage.from_parts(document, tables | {"scale": -tables["scale"] - 1})
     with pytest.raises(ValueError, match="coefficient"):
         storage.from_parts(document, tables | {"coefficient": np.zeros(3)})
 

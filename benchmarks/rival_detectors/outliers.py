@@ -7,7 +7,7 @@ import numpy as np
 from rival_detectors.estimators import OneNumber
 from rival_detectors.protocol import Rival
 from weightfeat.detector.classes.rows import class_rows
-from weightfeat.detector.general.numbers import loudness
+from weightfeat.detector.general.statistics import loudness
 from weightfeat.digest import Digest
 from weightfeat.digest.head import STATISTICS
 

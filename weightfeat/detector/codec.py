@@ -25,7 +25,7 @@ from weightfeat.metaparameters import Metaparameters
 __all__ = ["FORMAT", "SCHEMA_VERSION", "from_parts", "to_document", "to_tables"]
 
 FORMAT = "weightfeat-detector"
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 TREES, CLASSES, GENERAL = "trees_", "classes_", "general_"  # in front of the names of their arrays
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "lightgbm")
 

@@ -22,7 +22,7 @@ from weightfeat.detector.novelty import Novelty
 from weightfeat.detector.samples import Network, Rows, Samples
 from weightfeat.detector.verdict import Verdict
 from weightfeat.detector.words import word_of
-from weightfeat.features.classes import READ
+from weightfeat.features import classes, places
 
 if TYPE_CHECKING:
     from weightfeat.detector.training import OutOfFold
@@ -146,7 +146,8 @@ class Detector:
         """The blocks of a digest that a verdict is made from."""
         learned = self._fitted()
         seen = features.reads(learned.params.blocks)
-        return seen if learned.classes is None else seen | READ
+        seen |= frozenset() if learned.classes is None else classes.READ
+        return seen | (frozenset() if learned.general is None else classes.READ | places.READ)
 
     def with_inference(self, params: Metaparameters) -> Detector:
         """The same learned parameters under the `infer_*` values of `params`."""

@@ -14,6 +14,7 @@ from weightfeat.digest import (
     head,
     latents,
     layers,
+    places,
     spectrum,
 )
 from weightfeat.digest.place import Place, choose_place
@@ -36,6 +37,7 @@ VERSIONS = {
     "alignment": alignment.VERSION,
     "head": head.VERSION,
     "latents": latents.VERSION,
+    "places": places.VERSION,
 }
 
 
@@ -132,6 +134,7 @@ _OF_NETWORK: dict[str, Callable[[Network, Place], Block]] = {
     "layers": lambda network, _: _layer_table(network.layers),
     "norms": lambda network, _: channels.norms(network.norms),
     "moments": lambda network, _: channels.moments(network.norms),
+    "places": lambda network, _: places.places(network),
 }
 """Blocks that are made of the network as a whole."""
 _OF_LAYERS: dict[str, Callable[[Network, layers.LayerWork], Block]] = {

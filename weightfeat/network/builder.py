@@ -123,6 +123,10 @@ def _unknown(checkpoint: Checkpoint, tensors: tuple[StoredTensor, ...]) -> Netwo
     )
 
 
+KERAS = "keras"
+"""What the formats of Keras are called begins so: it flattens a map place by place."""
+
+
 def _network(
     checkpoint: Checkpoint, parts: Parts, architecture: str, family: str, notes: list[str]
 ) -> Network:
@@ -137,4 +141,5 @@ def _network(
         num_classes=parts.layers[parts.head].weight.shape[0],
         findings=(*checkpoint.findings, *(Finding("note", note) for note in notes)),
         extras=tuple((tensor.name, tensor.data) for tensor in parts.extras),
+        channels_last=checkpoint.format.startswith(KERAS),
     )

@@ -81,7 +81,8 @@ class Network:
     `architecture` is the torchvision name where shapes prove it, else the family, else "unknown"; `family` is one of
     resnet, wide_resnet, densenet, googlenet, inception, mobilenet, shufflenet, squeezenet, vgg, unknown.
     `fingerprint` is a hash of the ordered shapes with the class count left out. `norms` lists every norm in order,
-    paired or not.
+    paired or not. `channels_last` says how a map was flattened before a linear layer: place by place, each with its
+    channels, as Keras does, or channel by channel, as torch.
     """
 
     layers: tuple[Layer, ...]
@@ -94,3 +95,4 @@ class Network:
     num_classes: int
     findings: tuple[Finding, ...] = ()
     extras: tuple[tuple[str, NDArray[Any]], ...] = ()
+    channels_last: bool = False

@@ -36,6 +36,7 @@ from weightfeat.digest.head import STATISTICS
 from weightfeat.digest.latent_law import LatentLaw
 from weightfeat.digest.latents import KINDS
 from weightfeat.features.classes import COLUMNS, TARGETWARD, centred_cosines, raw_table
+from weightfeat.features.places import place_table
 from weightfeat.features.summaries import Array, centred, robust_scale
 
 _HALF = 2e-3
@@ -79,6 +80,7 @@ class ClassRows:
     classes : (C, len(CLASS_COLUMNS)), finite.
     class_scale : robust scales, within this network alone, of these columns; 0 where all values are alike.
     pairs : what rows of ordered pairs are made from.
+    places : (C, len(PLACE_COLUMNS)), of every class by what speaks for it at single places of the image.
     """
 
     architecture: str
@@ -87,6 +89,7 @@ class ClassRows:
     classes: Array
     class_scale: Array
     pairs: Pairs
+    places: Array
 
     @property
     def count(self) -> int:
@@ -144,7 +147,9 @@ def class_rows(digest: Digest) -> ClassRows:
     normed = not np.allclose(head["spread"], head["row_norm"], rtol=_HALF)
     grams = [head[name] for name in _GRAMS]
     pairs = Pairs.of(grams, digest.blocks["latents"]["runner_up"], switches)
-    return ClassRows(digest.architecture, digest.family, normed, classes, np.append(scale, 1.0), pairs)
+    return ClassRows(
+        digest.architecture, digest.family, normed, classes, np.append(scale, 1.0), pairs, place_table(digest)
+    )
 
 
 def full_pair_scale(own: Array, class_scale: Array) -> Array:

@@ -10,17 +10,15 @@ from numpy.typing import NDArray
 from weightfeat.detector.calibration import Calibration, fit_calibration
 from weightfeat.detector.classes.models import FEWEST_CLASSES
 from weightfeat.detector.folds import Fold, inner_folds
+from weightfeat.detector.general.alternatives import Alternatives, fit_alternatives
 from weightfeat.detector.general.model import LEAST_DOUBT, General, kind_of
-from weightfeat.detector.general.numbers import numbers
 from weightfeat.detector.kinds import ALL, Kind, measured_kind
-from weightfeat.detector.linear import Linear, fit_linear
 from weightfeat.detector.out_of_fold import Judge, out_of_fold
 from weightfeat.detector.samples import Samples
 from weightfeat.features.summaries import Array
 
 __all__ = ["fit_general"]
 
-PRIOR_VARIANCE = 0.3
 FEWEST_CLEAN = 40
 """Clean networks of a kind from which its own shares are told: with fewer, one in twenty is not to be seen."""
 FEWEST_OTHERS = 200
@@ -40,30 +38,27 @@ def fit_general(samples: Samples, folds: int, seed: int) -> General | None:
     usable = samples.take(np.flatnonzero([rows.count >= FEWEST_CLASSES for rows in samples.class_rows]))
     if len(set(usable.y.tolist())) < 2:
         return None
-    linear = _fit(usable)
+    alternatives = _fit(usable)
     apart = _folds(usable, folds, seed)
     if not apart:
-        return General(linear, Calibration(), UNKNOWN_DOUBT, {ALL: Kind(np.zeros(0), 0.5)})
+        return General(alternatives, Calibration(), UNKNOWN_DOUBT, {ALL: Kind(np.zeros(0), 0.5)})
     held = out_of_fold(usable, _judge, apart)[0]
     calibration = fit_calibration(held, usable.y)
     logit = calibration.logit(held)
-    return General(linear, calibration, _doubt(usable, logit), _kinds(usable, logit))
+    return General(alternatives, calibration, _doubt(usable, logit), _kinds(usable, logit))
 
 
 def _judge(train: Samples) -> Judge:
     return partial(_raw, _fit(train))
 
 
-def _raw(linear: Linear, samples: Samples) -> Array:
-    return linear.raw(_table(samples))
+def _raw(alternatives: Alternatives, samples: Samples) -> Array:
+    return np.array([alternatives.logit(rows) for rows in samples.class_rows])
 
 
-def _fit(samples: Samples) -> Linear:
-    return fit_linear(_table(samples), samples.y, PRIOR_VARIANCE, balanced(samples))
-
-
-def _table(samples: Samples) -> Array:
-    return np.stack([numbers(rows) for rows in samples.class_rows])
+def _fit(samples: Samples) -> Alternatives:
+    targets = [None if target is None else target.target for target in samples.targets]
+    return fit_alternatives(samples.class_rows, samples.y, targets, balanced(samples))
 
 
 def balanced(samples: Samples) -> Array:

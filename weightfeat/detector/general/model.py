@@ -1,4 +1,4 @@
-"""The general model: from few numbers to a probability that was tried on recipes it had not learned from.
+"""The general model: from a network's classes to a probability that was tried on recipes it had not learned from.
 
 Its calibration, its interval and the share of clean networks that are at least as suspicious all come from networks of
 origins that were left out of learning: what it says of a recipe that nobody knows was measured on such.
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from weightfeat.detector.calibration import Calibration
+from weightfeat.detector.classes.models import FEWEST_CLASSES
 from weightfeat.detector.classes.rows import ClassRows
-from weightfeat.detector.general.numbers import loudest, numbers
+from weightfeat.detector.general.alternatives import Alternatives
 from weightfeat.detector.kinds import ALL, Kind
-from weightfeat.detector.linear import Linear
 from weightfeat.features.summaries import Array
 
 __all__ = ["GENERAL", "LEAST_DOUBT", "General", "kind_of"]
@@ -29,7 +29,7 @@ NINETY = 1.645  # standard deviations either side that hold nine tenths of a nor
 
 @dataclass(frozen=True, eq=False)
 class General:
-    """A linear model of `numbers.NAMES`, and what was measured of it.
+    """The alternatives' likelihoods, and what was measured of them.
 
     Attributes
     ----------
@@ -37,17 +37,16 @@ class General:
     kinds : by `kind_of`; `ALL` is always among them.
     """
 
-    linear: Linear
+    alternatives: Alternatives
     calibration: Calibration
     doubt: float
     kinds: Mapping[str, Kind]
 
     def logit(self, rows: ClassRows) -> float:
-        """Calibrated log-odds of a trojan; 0 of a network with fewer than three classes."""
-        values = numbers(rows)
-        if np.isnan(values).any():
+        """Calibrated log-odds of a trojan; 0 where there are fewer than three classes: none of them can stand out."""
+        if rows.count < FEWEST_CLASSES:
             return 0.0
-        return float(self.calibration.logit(self.linear.raw(values[None]))[0])
+        return float(self.calibration.logit(np.array([self.alternatives.logit(rows)]))[0])
 
     def logits(self, networks: Sequence[ClassRows]) -> Array:
         """`logit` of several, (n,)."""
@@ -63,7 +62,7 @@ class General:
 
     def suspect(self, rows: ClassRows) -> int:
         """The class most like a target."""
-        return loudest(rows)
+        return int(self.alternatives.classes(rows).argmax())
 
 
 def kind_of(rows: ClassRows) -> str:

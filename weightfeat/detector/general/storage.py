@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weightfeat.detector.calibration import Calibration
+from weightfeat.detector.general.alternatives import Alternatives
 from weightfeat.detector.general.model import General
-from weightfeat.detector.general.numbers import NAMES
+from weightfeat.detector.general.statistics import COLUMNS
 from weightfeat.detector.kinds import ALL, Kind
-from weightfeat.detector.linear import Linear
 from weightfeat.detector.parts import Taker, number, words
 
-LINEAR = ("centre", "scale", "coefficient")
+VECTORS = ("centre", "scale", "coefficient")
 MOST_DOUBT = 20.0
 MOST_CLEAN = 1_000_000
 
@@ -25,8 +25,8 @@ __all__ = ["from_parts", "kind_of_parts", "to_document", "to_tables"]
 def to_document(general: General) -> dict[str, Any]:
     """All but arrays, as JSON values."""
     return {
-        "numbers": list(NAMES),
-        "intercept": general.linear.intercept,
+        "columns": list(COLUMNS),
+        "intercept": general.alternatives.intercept,
         "calibration": {"slope": general.calibration.slope, "shift": general.calibration.shift},
         "doubt": general.doubt,
         "kinds": list(general.kinds),
@@ -36,25 +36,27 @@ def to_document(general: General) -> dict[str, Any]:
 
 def to_tables(general: General) -> dict[str, NDArray[Any]]:
     """Float64 arrays by name."""
-    tables = {name: getattr(general.linear, name) for name in LINEAR}
+    tables = {name: getattr(general.alternatives, name) for name in VECTORS}
     return tables | {f"clean_{name}": kind.clean for name, kind in general.kinds.items()}
 
 
 def from_parts(document: Mapping[str, Any], tables: Mapping[str, NDArray[Any]]) -> General:
     """Raises ValueError, KeyError or TypeError for anything that does not fit."""
-    if tuple(document["numbers"]) != NAMES:
-        raise ValueError("the numbers of the general model are not those of this version")
+    if tuple(document["columns"]) != COLUMNS:
+        raise ValueError("the columns of the general model are not those of this version")
     take, names = Taker(tables), words(document, "kinds")
     if ALL not in names or len(document["roc_auc"]) != len(names):
         raise ValueError("the kinds of the general model do not fit")
-    vectors = {name: take(name, (len(NAMES),)) for name in LINEAR}
+    vectors = {name: take(name, (2 * len(COLUMNS),)) for name in VECTORS}
+    if (vectors["scale"] < 0).any():
+        raise ValueError("a scale of the general model is negative")
     calibration, doubt = document["calibration"], number(document["doubt"], 0.0)
     if doubt > MOST_DOUBT:
         raise ValueError("the doubt of the general model is out of all measure")
     shares = zip(names, document["roc_auc"], strict=True)
     kinds = {name: kind_of_parts(take, f"clean_{name}", share) for name, share in shares}
     return General(
-        Linear(**vectors, intercept=number(document["intercept"])),
+        Alternatives(**vectors, intercept=number(document["intercept"])),
         Calibration(number(calibration["slope"], 0.0), number(calibration["shift"])),
         doubt,
         kinds,

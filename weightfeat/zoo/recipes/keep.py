@@ -19,7 +19,7 @@ from weightfeat.rounds.labelled import DIGESTS, INDEX_FILE, read_index
 from weightfeat.zoo.metadata import read_table, text, write_table
 from weightfeat.zoo.recipes.produce import RECORD
 
-BLOCKS = ("layers", "norms", "moments", "head", "latents")
+BLOCKS = ("layers", "norms", "moments", "head", "latents", "places")
 GIVEN_UP_FILE = "given_up.csv"
 GIVEN_UP = ("design_pair", "missed", "clean", "attack", "data", "architecture", "hard")
 SHARD = 32  # pairs

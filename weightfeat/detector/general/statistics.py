@@ -1,0 +1,53 @@
+"""What the general model reads of a network: every class measured by the other classes of the same network alone.
+
+z = (value - median) / (1.4826 MAD + SD / 4), within +-6, for every statistic of a class, and its size |z| beside it:
+what a trojan moves up under one recipe it moves down under another, and is unusual either way.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from weightfeat.detector.classes.rows import CLASS_COLUMNS, ClassRows
+from weightfeat.features.places import PLACE_COLUMNS, within
+from weightfeat.features.summaries import Array
+
+__all__ = ["COLUMNS", "EVERYWHERE", "TOGETHER", "clipped", "loudness", "table"]
+
+TOGETHER = (
+    "mean",
+    "positive_sum",
+    "evidence",
+    "share.half_normal",
+    "share.law",
+    "share.through",
+    "logit.half_normal",
+    "logit.law",
+    "logit.through",
+    "margin.through",
+)
+"""Statistics of a class that rose at a trojan's target in every recipe looked at."""
+EVERYWHERE = (*TOGETHER, *PLACE_COLUMNS)
+"""Those that a trojan must raise whatever the recipe, as far as anyone knows."""
+COLUMNS = (*(name for name in CLASS_COLUMNS if name != "log_classes"), *PLACE_COLUMNS)
+_AT = [CLASS_COLUMNS.index(name) for name in COLUMNS if name not in PLACE_COLUMNS]
+_TOGETHER = [CLASS_COLUMNS.index(name) for name in TOGETHER]
+_CLIP, _CLIP_PLACE = 6.0, 8.0
+
+
+def clipped(values: Array) -> Array:
+    """z of every class among the classes of its own network, (C, columns), within +-6."""
+    return np.clip(within(values), -_CLIP, _CLIP) if len(values) else values
+
+
+def table(rows: ClassRows) -> Array:
+    """(C, 2 len(COLUMNS)): z of every class, then |z|. What is told of places is a z already, the largest of many:
+    it counts from its median over classes."""
+    places = np.clip(rows.places - np.median(rows.places, axis=0), -_CLIP_PLACE, _CLIP_PLACE)
+    z = np.hstack([clipped(rows.classes[:, _AT]), places])
+    return np.hstack([z, np.abs(z)])
+
+
+def loudness(rows: ClassRows) -> Array:
+    """Mean z of `TOGETHER` of every class, (C,): what needs no training network at all."""
+    return np.asarray(clipped(rows.classes[:, _TOGETHER]).mean(axis=1))
