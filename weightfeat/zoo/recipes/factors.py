@@ -199,6 +199,7 @@ def poison_of(seed: int, pair: int, attempt: int, recipe: Recipe) -> Poison:
     known, most = _FRACTIONS[kind if kind == "clean_label" else sources]
     least = min(most, max(known, _FAINT.get(kind, 0.0), stamped / recipe.per_class))
     fraction = min(most, _log_uniform(random, least, most) * (1 + 0.5 * attempt))
+    faintest = 0.7 if sources == "all_to_all" else 0.3
     return Poison(
         kind=kind,
         sources=sources,
@@ -206,7 +207,7 @@ def poison_of(seed: int, pair: int, attempt: int, recipe: Recipe) -> Poison:
         target=None if sources == "all_to_all" else target,
         fraction=round(fraction, 4),
         added=bool(random.random() < 0.35) and kind != "clean_label",
-        strength=float(min(1.0, 0.3 + 0.7 * random.random() + 0.3 * attempt)),
+        strength=float(min(1.0, faintest + (1 - faintest) * random.random() + 0.3 * attempt)),
     )
 
 
