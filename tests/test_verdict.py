@@ -73,7 +73,8 @@ def test_a_scan_digests_what_its_verdict_is_made_from(
     whole, _ = digest_file(tmp_path / "model.pt", device="cpu")
     expected = detector.predict(whole)
     found = analyse(tmp_path / "model.pt", detector, device="cpu")
-    assert detector.reads == {"head", "latents", "places"} | features.reads(detector.params.blocks)
+    general = {"head", "latents", "places", "norms", "moments"}
+    assert detector.reads == general | features.reads(detector.params.blocks)
     assert {name: str(value) for name, value in found.features.items()} == {
         name: str(value) for name, value in expected.features.items()
     }

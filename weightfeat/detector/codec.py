@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from weightfeat.detector.calibration import Calibration
 from weightfeat.detector.classes import storage
 from weightfeat.detector.classes.models import ClassModels
+from weightfeat.detector.familiarity import Familiarity
 from weightfeat.detector.forest import Forest
 from weightfeat.detector.general import storage as general_storage
 from weightfeat.detector.general.model import General
@@ -20,6 +21,7 @@ from weightfeat.detector.learned import Learned
 from weightfeat.detector.normaliser import Normaliser
 from weightfeat.detector.novelty import GRID, Population
 from weightfeat.detector.parts import Taker, number, words
+from weightfeat.features.training import TRAINING
 from weightfeat.metaparameters import Metaparameters
 
 __all__ = ["FORMAT", "SCHEMA_VERSION", "from_parts", "to_document", "to_tables"]
@@ -50,6 +52,7 @@ def to_document(
         "families": learned.normaliser.families,
         "classes": None if learned.classes is None else storage.to_document(learned.classes),
         "general": None if learned.general is None else general_storage.to_document(learned.general),
+        "familiarity": None if learned.familiarity is None else _familiarity_words(learned.familiarity),
         "relative_columns": learned.relative_columns,
         "feature_names": learned.feature_names,
     }
@@ -67,6 +70,9 @@ def to_tables(learned: Learned) -> dict[str, NDArray[Any]]:
         "novelty_reference": population.reference,
         "own_clean": learned.own.clean,
     }
+    if learned.familiarity is not None:
+        tables["familiarity_centre"] = learned.familiarity.centre
+        tables["familiarity_scale"] = learned.familiarity.scale
     tables |= {TREES + name: array for name, array in learned.forest.tables().items()}
     if learned.classes is not None:
         tables |= {CLASSES + name: array for name, array in storage.to_tables(learned.classes).items()}
@@ -101,6 +107,7 @@ def from_parts(document: dict[str, Any], tables: dict[str, NDArray[Any]]) -> Lea
         population=_population(document["novelty"], take, columns),
         classes=_classes(document["classes"], take, params),
         general=_general(document["general"], take),
+        familiarity=_familiarity(document["familiarity"], take),
         own=general_storage.kind_of_parts(take, "own_clean", document["own"]),
         training=dict(document["training"]),
     )
@@ -127,6 +134,27 @@ def _classes(document: Any, take: Taker, params: Metaparameters) -> ClassModels 
 
 def _general(document: Any, take: Taker) -> General | None:
     return None if document is None else general_storage.from_parts(document, take.under(GENERAL))
+
+
+def _familiarity_words(familiarity: Familiarity) -> dict[str, Any]:
+    return {
+        "numbers": TRAINING,
+        "architectures": familiarity.architectures,
+        "limit": familiarity.limit,
+    }
+
+
+def _familiarity(document: Any, take: Taker) -> Familiarity | None:
+    if document is None:
+        return None
+    names = words(document, "architectures")
+    if words(document, "numbers") != TRAINING:
+        raise ValueError("how networks are trained is not told by this version's numbers")
+    shape = (len(names), len(TRAINING))
+    centre = take("familiarity_centre", shape, finite=False)
+    return Familiarity(
+        names, centre, take("familiarity_scale", shape, lowest=1e-9), number(document["limit"], 1.0)
+    )
 
 
 def _version(package: str) -> str:

@@ -22,7 +22,7 @@ from weightfeat.detector.novelty import Novelty
 from weightfeat.detector.samples import Network, Rows, Samples
 from weightfeat.detector.verdict import Verdict
 from weightfeat.detector.words import word_of
-from weightfeat.features import classes, places
+from weightfeat.features import classes, places, training
 
 if TYPE_CHECKING:
     from weightfeat.detector.training import OutOfFold
@@ -147,7 +147,7 @@ class Detector:
         learned = self._fitted()
         seen = features.reads(learned.params.blocks)
         seen |= frozenset() if learned.classes is None else classes.READ
-        return seen | (frozenset() if learned.general is None else classes.READ | places.READ)
+        return seen | training.READ | (frozenset() if learned.general is None else classes.READ | places.READ)
 
     def with_inference(self, params: Metaparameters) -> Detector:
         """The same learned parameters under the `infer_*` values of `params`."""
@@ -218,6 +218,7 @@ def _seen(learned: Learned, digest: Digest) -> _Seen:
     network, blocks = Network(digest), learned.params.blocks
     row = dict(zip(features.names(blocks), network.features(blocks), strict=True))
     rows = Rows.of(list(row), [list(row.values())], [digest.architecture], [digest.family])
+    rows = replace(rows, training=network.training[None])
     evidence = None if learned.classes is None else learned.classes.evidence(network.class_rows)
     odds = None if evidence is None else np.array([evidence.odds])
     if evidence is not None:

@@ -6,7 +6,8 @@ networks, and by others' where it has none, so that they shift for all networks 
 trees are silent, and their weight is the odds'. Where no class model was learned the trees speak alone.
 
 All that knows one population. The less a network is like it, the more the general model's probability (`general/`)
-takes its place: wholly where nothing was learned of its architecture, for nothing shows whose recipe it then has.
+takes its place: wholly where nothing was learned of its architecture, for nothing shows whose recipe it then has, and
+where it was trained otherwise than those of its architecture (`familiarity`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 
 from weightfeat.detector.calibration import Calibration, sigmoid
 from weightfeat.detector.classes.models import ClassModels
+from weightfeat.detector.familiarity import Familiarity
 from weightfeat.detector.forest import Forest
 from weightfeat.detector.general.model import General
 from weightfeat.detector.kinds import Kind
@@ -54,6 +56,7 @@ class Learned:
     population: Population
     classes: ClassModels | None = None
     general: General | None = None
+    familiarity: Familiarity | None = None
     own: Kind = field(default_factory=lambda: Kind(np.zeros(0), 0.5))
     training: dict[str, Any] = field(default_factory=dict)
 
@@ -91,6 +94,8 @@ class Learned:
         unnamed = UNKNOWN in self.training.get("architectures", ())
         unseen = UNSEEN_WEIGHT if self.general is None or unnamed else FOREIGN_WEIGHT
         weight = np.maximum(self.population.weight(distance), np.array(unseen)[level])
+        if self.familiarity is not None and self.general is not None and rows.training is not None:
+            weight = np.maximum(weight, self.familiarity.weight(rows.architecture, rows.training))
         return Novelty(distance, self.population.quantile(distance), weight, tuple(LEVELS[i] for i in level))
 
     def is_foreign(self, novelty: Novelty) -> bool:

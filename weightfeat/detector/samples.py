@@ -17,6 +17,7 @@ from weightfeat import features
 from weightfeat.detector.classes.rows import ClassRows, class_rows
 from weightfeat.detector.classes.targets import Target, check
 from weightfeat.features.summaries import Array
+from weightfeat.features.training import training_numbers
 
 if TYPE_CHECKING:
     from weightfeat.digest import Digest
@@ -46,15 +47,22 @@ class Network:
         """Its classes as rows of statistics."""
         return class_rows(self.digest)
 
+    @cached_property
+    def training(self) -> Array:
+        """How it was trained, (len(TRAINING),)."""
+        return training_numbers(self.digest)
+
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Feature rows with the population each belongs to; values are (rows, columns), never infinite."""
+    """Feature rows with the population each belongs to; values are (rows, columns), never infinite. `training` is
+    (rows, len(TRAINING)), how each was trained, where that is known."""
 
     names: tuple[str, ...]
     values: Array
     architecture: tuple[str, ...]
     family: tuple[str, ...]
+    training: Array | None = None
 
     def __post_init__(self) -> None:
         """ValueError where lengths disagree or a name comes twice."""
@@ -195,7 +203,8 @@ class Samples:
         if self.table is not None:
             return self.table
         values = [network.features(blocks) for network in self.networks]
-        return Rows.of(features.names(blocks), values, self.architecture, self.family)
+        rows = Rows.of(features.names(blocks), values, self.architecture, self.family)
+        return replace(rows, training=np.array([network.training for network in self.networks]))
 
     def relative(self, blocks: Sequence[str]) -> tuple[str, ...]:
         """The columns of `rows` that mean the same in every architecture."""
@@ -215,5 +224,5 @@ class Samples:
         """Itself, with these features and all rows of classes computed: before copies are sent to other processes."""
         for network in self.networks:
             network.features(blocks)
-            _ = network.class_rows.learned_pairs
+            _ = network.class_rows.learned_pairs, network.training
         return self

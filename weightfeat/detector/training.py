@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from weightfeat.detector.calibration import Calibration, fit_calibration, sigmoid
 from weightfeat.detector.classes.joint import Joint
 from weightfeat.detector.classes.models import ClassModels, families_of, fit_class_models, fit_target_model
+from weightfeat.detector.familiarity import Familiarity, fit_familiarity
 from weightfeat.detector.folds import Fold, inner_folds
 from weightfeat.detector.general.learning import fit_general
 from weightfeat.detector.general.model import General
@@ -64,6 +65,7 @@ def learn(samples: Samples, params: Metaparameters, threads: int = 1) -> tuple[L
     with threadpool_limits(limits=1, user_api="blas"):
         classes, odds = _learn_classes(samples, params)
         learned = replace(_fit_trees(samples, params, threads), classes=classes, general=general)
+        learned = replace(learned, familiarity=_learn_familiarity(samples, params))
         learned = replace(learned, training=_described(samples, learned.feature_names, params, len(folds)))
         if not folds:
             return learned, OutOfFold()
@@ -75,6 +77,12 @@ def learn(samples: Samples, params: Metaparameters, threads: int = 1) -> tuple[L
     found = OutOfFold(_numbers(folds, len(samples))[back], logit[back], probability[back])
     own = measured_kind(calibration.logit(logit), samples.y)
     return replace(learned, calibration=calibration, population=population, own=own), found
+
+
+def _learn_familiarity(samples: Samples, params: Metaparameters) -> Familiarity | None:
+    """What training usually was, architecture by architecture; None for a table."""
+    training = samples.rows(params.blocks).training
+    return None if training is None else fit_familiarity(samples.architecture, training)
 
 
 def _learn_general(samples: Samples, params: Metaparameters) -> General | None:
