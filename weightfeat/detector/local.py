@@ -30,7 +30,7 @@ __all__ = ["FEWEST", "Local", "LocalKind", "local_kind", "read_local", "write_lo
 FEWEST = 5
 """Clean networks of a kind from which a shift is told."""
 FORMAT, VERSION = "weightfeat-calibration", 1
-_PRIOR_WEIGHT = 8.0  # networks that the spread elsewhere counts as
+_PRIOR_WEIGHT = 40.0  # networks that the spread elsewhere counts as
 _NARROWEST = 1e-3
 _LARGEST_FILE = 1 << 20
 
