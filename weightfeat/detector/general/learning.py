@@ -11,14 +11,17 @@ from weightfeat.detector.calibration import Calibration, fit_calibration
 from weightfeat.detector.classes.models import FEWEST_CLASSES
 from weightfeat.detector.folds import Fold, inner_folds
 from weightfeat.detector.general.alternatives import Alternatives, fit_alternatives
-from weightfeat.detector.general.model import LEAST_DOUBT, General, kind_of
+from weightfeat.detector.general.model import LEAST_DOUBT, General, kind_of, raw_logit
+from weightfeat.detector.general.numbers import numbers
 from weightfeat.detector.kinds import ALL, Kind, measured_kind
+from weightfeat.detector.linear import Linear, fit_linear
 from weightfeat.detector.out_of_fold import Judge, out_of_fold
 from weightfeat.detector.samples import Samples
 from weightfeat.features.summaries import Array
 
 __all__ = ["fit_general"]
 
+PRIOR_VARIANCE = 0.1
 FEWEST_CLEAN = 40
 """Clean networks of a kind from which its own shares are told: with fewer, one in twenty is not to be seen."""
 FEWEST_OTHERS = 200
@@ -38,27 +41,29 @@ def fit_general(samples: Samples, folds: int, seed: int) -> General | None:
     usable = samples.take(np.flatnonzero([rows.count >= FEWEST_CLASSES for rows in samples.class_rows]))
     if len(set(usable.y.tolist())) < 2:
         return None
-    alternatives = _fit(usable)
+    views = _fit(usable)
     apart = _folds(usable, folds, seed)
     if not apart:
-        return General(alternatives, Calibration(), UNKNOWN_DOUBT, {ALL: Kind(np.zeros(0), 0.5)})
+        return General(*views, Calibration(), UNKNOWN_DOUBT, {ALL: Kind(np.zeros(0), 0.5)})
     held = out_of_fold(usable, _judge, apart)[0]
     calibration = fit_calibration(held, usable.y)
     logit = calibration.logit(held)
-    return General(alternatives, calibration, _doubt(usable, logit), _kinds(usable, logit))
+    return General(*views, calibration, _doubt(usable, logit), _kinds(usable, logit))
 
 
 def _judge(train: Samples) -> Judge:
     return partial(_raw, _fit(train))
 
 
-def _raw(alternatives: Alternatives, samples: Samples) -> Array:
-    return np.array([alternatives.logit(rows) for rows in samples.class_rows])
+def _raw(views: tuple[Alternatives, Linear], samples: Samples) -> Array:
+    return np.array([raw_logit(*views, rows) for rows in samples.class_rows])
 
 
-def _fit(samples: Samples) -> Alternatives:
+def _fit(samples: Samples) -> tuple[Alternatives, Linear]:
     targets = [None if target is None else target.target for target in samples.targets]
-    return fit_alternatives(samples.class_rows, samples.y, targets, balanced(samples))
+    weight, table = balanced(samples), np.stack([numbers(rows) for rows in samples.class_rows])
+    alternatives = fit_alternatives(samples.class_rows, samples.y, targets, weight)
+    return alternatives, fit_linear(table, samples.y, PRIOR_VARIANCE, weight)
 
 
 def balanced(samples: Samples) -> Array:

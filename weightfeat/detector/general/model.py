@@ -1,5 +1,8 @@
 """The general model: from a network's classes to a probability that was tried on recipes it had not learned from.
 
+Two views of the same statistics speak, each for half: which class would be the target (`alternatives`), and how far the
+loudest class stands out of its network (`numbers`). Either alone is told apart less well on recipes left out.
+
 Its calibration, its interval and the share of clean networks that are at least as suspicious all come from networks of
 origins that were left out of learning: what it says of a recipe that nobody knows was measured on such.
 """
@@ -15,10 +18,12 @@ from weightfeat.detector.calibration import Calibration
 from weightfeat.detector.classes.models import FEWEST_CLASSES
 from weightfeat.detector.classes.rows import ClassRows
 from weightfeat.detector.general.alternatives import Alternatives
+from weightfeat.detector.general.numbers import numbers
 from weightfeat.detector.kinds import ALL, Kind
+from weightfeat.detector.linear import Linear
 from weightfeat.features.summaries import Array
 
-__all__ = ["GENERAL", "LEAST_DOUBT", "General", "kind_of"]
+__all__ = ["GENERAL", "LEAST_DOUBT", "General", "kind_of", "raw_logit"]
 
 GENERAL = "general.logit"
 """What the general model's part is called among the reasons."""
@@ -29,7 +34,7 @@ NINETY = 1.645  # standard deviations either side that hold nine tenths of a nor
 
 @dataclass(frozen=True, eq=False)
 class General:
-    """The alternatives' likelihoods, and what was measured of them.
+    """The two views, and what was measured of them together.
 
     Attributes
     ----------
@@ -38,6 +43,7 @@ class General:
     """
 
     alternatives: Alternatives
+    loudest: Linear
     calibration: Calibration
     doubt: float
     kinds: Mapping[str, Kind]
@@ -46,7 +52,7 @@ class General:
         """Calibrated log-odds of a trojan; 0 where there are fewer than three classes: none of them can stand out."""
         if rows.count < FEWEST_CLASSES:
             return 0.0
-        return float(self.calibration.logit(np.array([self.alternatives.logit(rows)]))[0])
+        return float(self.calibration.logit(np.array([raw_logit(self.alternatives, self.loudest, rows)]))[0])
 
     def logits(self, networks: Sequence[ClassRows]) -> Array:
         """`logit` of several, (n,)."""
@@ -63,6 +69,11 @@ class General:
     def suspect(self, rows: ClassRows) -> int:
         """The class most like a target."""
         return int(self.alternatives.classes(rows).argmax())
+
+
+def raw_logit(alternatives: Alternatives, loudest: Linear, rows: ClassRows) -> float:
+    """The mean of what the two views say, before calibration."""
+    return 0.5 * (alternatives.logit(rows) + float(loudest.raw(numbers(rows)[None])[0]))
 
 
 def kind_of(rows: ClassRows) -> str:

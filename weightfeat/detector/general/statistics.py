@@ -12,7 +12,7 @@ from weightfeat.detector.classes.rows import CLASS_COLUMNS, ClassRows
 from weightfeat.features.places import PLACE_COLUMNS, within
 from weightfeat.features.summaries import Array
 
-__all__ = ["COLUMNS", "EVERYWHERE", "TOGETHER", "clipped", "loudness", "table"]
+__all__ = ["COLUMNS", "EVERYWHERE", "TOGETHER", "clipped", "loudness", "table", "together", "unusual_places"]
 
 TOGETHER = (
     "mean",
@@ -41,13 +41,22 @@ def clipped(values: Array) -> Array:
 
 
 def table(rows: ClassRows) -> Array:
-    """(C, 2 len(COLUMNS)): z of every class, then |z|. What is told of places is a z already, the largest of many:
-    it counts from its median over classes."""
-    places = np.clip(rows.places - np.median(rows.places, axis=0), -_CLIP_PLACE, _CLIP_PLACE)
-    z = np.hstack([clipped(rows.classes[:, _AT]), places])
+    """(C, 2 len(COLUMNS)): z of every class, then |z|."""
+    z = np.hstack([clipped(rows.classes[:, _AT]), unusual_places(rows)])
     return np.hstack([z, np.abs(z)])
+
+
+def unusual_places(rows: ClassRows) -> Array:
+    """(C, len(PLACE_COLUMNS)). What is told of places is a z already, the largest of many: it counts from its median
+    over classes."""
+    return np.clip(rows.places - np.median(rows.places, axis=0), -_CLIP_PLACE, _CLIP_PLACE)
+
+
+def together(rows: ClassRows) -> Array:
+    """(C, len(TOGETHER)): z of every class."""
+    return clipped(rows.classes[:, _TOGETHER])
 
 
 def loudness(rows: ClassRows) -> Array:
     """Mean z of `TOGETHER` of every class, (C,): what needs no training network at all."""
-    return np.asarray(clipped(rows.classes[:, _TOGETHER]).mean(axis=1))
+    return np.asarray(together(rows).mean(axis=1))

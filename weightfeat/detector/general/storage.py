@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 from weightfeat.detector.calibration import Calibration
 from weightfeat.detector.general.alternatives import Alternatives
 from weightfeat.detector.general.model import General
+from weightfeat.detector.general.numbers import NUMBERS
 from weightfeat.detector.general.statistics import COLUMNS
 from weightfeat.detector.kinds import ALL, Kind
+from weightfeat.detector.linear import Linear
 from weightfeat.detector.parts import Taker, number, words
 
 VECTORS = ("centre", "scale", "coefficient")
+LOUDEST = "loudest_"  # in front of the names of their arrays
 MOST_DOUBT = 20.0
 MOST_CLEAN = 1_000_000
 
@@ -26,7 +29,9 @@ def to_document(general: General) -> dict[str, Any]:
     """All but arrays, as JSON values."""
     return {
         "columns": list(COLUMNS),
+        "numbers": list(NUMBERS),
         "intercept": general.alternatives.intercept,
+        "loudest_intercept": general.loudest.intercept,
         "calibration": {"slope": general.calibration.slope, "shift": general.calibration.shift},
         "doubt": general.doubt,
         "kinds": list(general.kinds),
@@ -37,18 +42,20 @@ def to_document(general: General) -> dict[str, Any]:
 def to_tables(general: General) -> dict[str, NDArray[Any]]:
     """Float64 arrays by name."""
     tables = {name: getattr(general.alternatives, name) for name in VECTORS}
+    tables |= {LOUDEST + name: getattr(general.loudest, name) for name in VECTORS}
     return tables | {f"clean_{name}": kind.clean for name, kind in general.kinds.items()}
 
 
 def from_parts(document: Mapping[str, Any], tables: Mapping[str, NDArray[Any]]) -> General:
     """Raises ValueError, KeyError or TypeError for anything that does not fit."""
-    if tuple(document["columns"]) != COLUMNS:
+    if (tuple(document["columns"]), tuple(document["numbers"])) != (COLUMNS, NUMBERS):
         raise ValueError("the columns of the general model are not those of this version")
     take, names = Taker(tables), words(document, "kinds")
     if ALL not in names or len(document["roc_auc"]) != len(names):
         raise ValueError("the kinds of the general model do not fit")
     vectors = {name: take(name, (2 * len(COLUMNS),)) for name in VECTORS}
-    if (vectors["scale"] < 0).any():
+    loudest = {name: take(LOUDEST + name, (len(NUMBERS),)) for name in VECTORS}
+    if min(vectors["scale"].min(), loudest["scale"].min()) < 0:
         raise ValueError("a scale of the general model is negative")
     calibration, doubt = document["calibration"], number(document["doubt"], 0.0)
     if doubt > MOST_DOUBT:
@@ -57,6 +64,7 @@ def from_parts(document: Mapping[str, Any], tables: Mapping[str, NDArray[Any]]) 
     kinds = {name: kind_of_parts(take, f"clean_{name}", share) for name, share in shares}
     return General(
         Alternatives(**vectors, intercept=number(document["intercept"])),
+        Linear(**loudest, intercept=number(document["loudest_intercept"])),
         Calibration(number(calibration["slope"], 0.0), number(calibration["shift"])),
         doubt,
         kinds,
