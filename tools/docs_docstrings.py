@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import griffe
+
 from reference_pages import markdown_of
 
 

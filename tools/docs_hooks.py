@@ -97,7 +97,11 @@ def _with_experiments(markdown: str, uri: str, pages: dict[int, str]) -> str:
         there = pages.get(int(match.group(2)))
         if there is None or there == uri:
             return match.group(0)
-        return f"{match.group(1)}[{match.group(2)}]({posixpath.relpath(there, posixpath.dirname(uri) or '.')})"
+        return (
+            f"{match.group(1)}[{match.group(2)}]({posixpath.relpath(there, posixpath.dirname(uri) or '.')})"
+        )
 
     lines = markdown.split("\n")
-    return "\n".join(line if line.startswith(("#", "    ")) else EXPERIMENT.sub(linked, line) for line in lines)
+    return "\n".join(
+        line if line.startswith(("#", "    ")) else EXPERIMENT.sub(linked, line) for line in lines
+    )

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from reference_pages import command_parser
 
+from reference_pages import command_parser
 from weightfeat import __version__
 from weightfeat.cli import COMMANDS
 
@@ -38,7 +38,8 @@ def _commands(text: str) -> Iterator[list[str]]:
 
 
 def test_there_are_pages() -> None:
-    assert len(PAGES) > 60 and len(TOP) >= 4
+    assert len(PAGES) > 60
+    assert len(TOP) >= 4
 
 
 @pytest.mark.parametrize("page", TOP + PAGES, ids=_name)
@@ -79,7 +80,9 @@ def test_commands_in_examples_exist_with_their_options(page: Path) -> None:
 
 @pytest.mark.parametrize("page", TODAY, ids=_name)
 def test_paths_of_the_repository_that_a_page_names_exist(page: Path) -> None:
-    named = re.findall(r"`((?:weightfeat|tests|benchmarks|tools|docs|holdout|recipes)/[\w./-]*)`", page.read_text())
+    named = re.findall(
+        r"`((?:weightfeat|tests|benchmarks|tools|docs|holdout|recipes)/[\w./-]*)`", page.read_text()
+    )
     absent = [path for path in named if not (REPOSITORY / path).exists()]
     kept = {"recipes/given_up.csv"}
     assert set(absent) <= kept, f"{_name(page)} names {absent}"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
-from reference_pages import command_parser, commands_page, markdown_of, metaparameters_page
 
+from reference_pages import command_parser, commands_page, markdown_of, metaparameters_page
 from weightfeat.cli import COMMANDS
 
 REPOSITORY = Path(__file__).parents[2]

@@ -10,7 +10,8 @@ REPOSITORY = Path(__file__).parents[2]
 PACKAGE = REPOSITORY / "weightfeat"
 PAGE = (REPOSITORY / "docs/explanation/how-it-is-built.md").read_text()
 ROOMS = [
-    name for name in re.findall(r"^\| `([a-z]+)` \|", PAGE.split("## Beside the package")[0], flags=re.MULTILINE)
+    name
+    for name in re.findall(r"^\| `([a-z]+)` \|", PAGE.split("## Beside the package")[0], flags=re.MULTILINE)
 ]
 
 

@@ -20,7 +20,9 @@ ENVIRONMENT = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
-    done = subprocess.run([*BUILD, str(folder)], cwd=REPOSITORY, env=ENVIRONMENT, capture_output=True, text=True)
+    done = subprocess.run(
+        [*BUILD, str(folder)], cwd=REPOSITORY, env=ENVIRONMENT, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
