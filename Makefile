@@ -7,7 +7,7 @@ JOBS ?= 2
 IMAGES ?= images
 
 .DEFAULT_GOAL := help
-.PHONY: help install test check lint demo cv tune sensitivity zoo recipes bench compare container container-check clean
+.PHONY: help install test check lint demo cv tune sensitivity zoo recipes bench compare docs container container-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ bench: $(READY) ## time every step on all 23 architectures beside WeightWatcher,
 
 compare: $(READY) ## score zoo networks by Neural Cleanse, ABS and STRIP beside the weight detector (hours; resumes)
 	$(RUN) benchmarks/compare.py --jobs $(JOBS)
+
+docs: $(READY) ## build the documentation into build/site; a warning, or a link that leads nowhere, fails
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet --strict
 
 container: ## build container.simg with apptainer or singularity
 	@builder=$$(command -v apptainer || command -v singularity) \

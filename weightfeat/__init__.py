@@ -1,3 +1,3 @@
 """weightfeat: how likely is an image classifier trojaned, from its weights alone."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
