@@ -117,9 +117,7 @@ def measure(
         recovery=recovery,
         curve=bench.curve(validation, drawn) if plan.curve else (),
         naming=bench.naming(recovery, drawn) if plan.curve else (),
-        recipes=()
-        if beside is None or others is None
-        else recipes.leave_recipes_out(samples.beside(others), (*rows, *beside.rows), params),
+        recipes=() if beside is None else bench.leave_recipes_out(beside.rows),
     )
 
 
@@ -157,6 +155,12 @@ class _Bench:
             return held_out.leave_one_out(
                 self.samples, levels, make, jobs=self.jobs, progress=advance, seed=self.seed
             )
+
+    def leave_recipes_out(self, beside: Rows) -> tuple[recipes.Level, ...]:
+        assert self.others is not None
+        every, rows = self.samples.beside(self.others), (*self.rows, *beside)
+        with progress_bar("leave one level of a recipe out", "fit", self.shown) as advance:
+            return recipes.leave_recipes_out(every, rows, self.params, jobs=self.jobs, progress=advance)
 
     def recover(self, validation: crossval.CrossValidation, folds: Sequence[Fold]) -> tuple[Recovery, ...]:
         if not self.params.train_class_evidence:

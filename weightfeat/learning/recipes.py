@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from weightfeat.detector import Samples
 from weightfeat.detector.calibration import sigmoid
 from weightfeat.detector.general.learning import fit_general
-from weightfeat.detector.out_of_fold import Judge, out_of_fold
+from weightfeat.detector.out_of_fold import Judge, Progress, out_of_fold
 from weightfeat.detector.words import word_of
 from weightfeat.evaluation.folds import leave_one_out_folds
 from weightfeat.evaluation.intervals import Estimate, bootstrap
@@ -57,13 +57,25 @@ class Level:
 
 
 def leave_recipes_out(
-    samples: Samples, rows: Sequence[Mapping[str, object]], params: Metaparameters
+    samples: Samples,
+    rows: Sequence[Mapping[str, object]],
+    params: Metaparameters,
+    *,
+    jobs: int = 1,
+    progress: Progress | None = None,
 ) -> tuple[Level, ...]:
     """Every level of every factor, of each factor the worst first. `rows` are METADATA's, in the samples' order."""
-    found = []
-    for factor, levels in recipe_levels(rows).items():
-        folds = leave_one_out_folds(samples, levels)
-        said = out_of_fold(samples, partial(_fit, params=params), folds)[0]
+    found, done = [], 0
+    factors = {name: leave_one_out_folds(samples, levels) for name, levels in recipe_levels(rows).items()}
+    total = sum(len(folds) for folds in factors.values())
+
+    def advance(within: int, _: int) -> None:
+        if progress is not None:
+            progress(done + within, total)
+
+    for factor, folds in factors.items():
+        said = out_of_fold(samples, partial(_fit, params=params), folds, jobs=jobs, progress=advance)[0]
+        done += len(folds)
         of_factor = [
             _level(factor, fold.name, said[fold.test], samples.y[fold.test], params) for fold in folds
         ]
