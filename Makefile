@@ -7,7 +7,7 @@ JOBS ?= 2
 IMAGES ?= images
 
 .DEFAULT_GOAL := help
-.PHONY: help install test check lint demo cv tune sensitivity zoo recipes bench compare container container-check clean
+.PHONY: help install test check lint demo cv tune sensitivity zoo recipes bench compare package container container-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ bench: $(READY) ## time every step on all 23 architectures beside WeightWatcher,
 compare: $(READY) ## score zoo networks by Neural Cleanse, ABS and STRIP beside the weight detector (hours; resumes)
 	$(RUN) benchmarks/compare.py --jobs $(JOBS)
 
+package: $(READY) ## build the wheel and the archive of its sources into dist/
+	$(RUN) -m build --no-isolation --outdir dist
+
 container: ## build container.simg with apptainer or singularity
 	@builder=$$(command -v apptainer || command -v singularity) \
 		|| { echo "error: neither apptainer nor singularity is installed; make container-check proves container.def without them"; exit 2; }; \
@@ -70,5 +73,5 @@ container-check: $(READY) ## prove container.def without apptainer (root, mmdebs
 	$(RUN) tools/container_check.py
 
 clean: ## remove what make made, all but zoo/ (hours of training) and files that are in git
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .hypothesis demo sensitivity compare tune.journal container.simg
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .hypothesis demo sensitivity compare tune.journal container.simg
 	find benchmarks tests tools weightfeat -name __pycache__ -exec rm -rf {} +

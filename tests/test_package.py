@@ -116,9 +116,9 @@ def in_a_venv(folder: Path, wheel: Path, others: Path) -> Place:
 
 
 def in_a_target(folder: Path, wheel: Path, others: Path) -> Place:
-    """Named by a relative path, as one types it."""
+    """Named by relative paths, as one types them."""
     install(BASE, wheel, "--target", folder / "target")
-    variables = {"PYTHONPATH": os.pathsep.join(("target", str(others)))}
+    variables = {"PYTHONPATH": os.pathsep.join(("target", os.path.relpath(others, folder)))}
     return Place(folder / "target" / "weightfeat", (str(BASE), "-m", "weightfeat"), folder, variables)
 
 
@@ -136,11 +136,11 @@ def under_a_prefix(folder: Path, wheel: Path, others: Path) -> Place:
 
 
 def for_a_user(folder: Path, wheel: Path, others: Path) -> Place:
-    """Below HOME, where a detector that is watched has another."""
-    base = {"PYTHONUSERBASE": str(folder / ".local")}
-    install(BASE, wheel, "--user", **base)
-    variables = {"PYTHONPATH": str(others)}
-    return Place(package_below(folder), (str(folder / ".local" / "bin" / "weightfeat"),), folder, variables)
+    """Below HOME, as all that it needs; a detector that is watched has another HOME."""
+    install(BASE, wheel, "--user", PYTHONUSERBASE=str(folder / ".local"))
+    package = package_below(folder)
+    (package.parent / "others.pth").write_text(f"{others}\n")
+    return Place(package, (str(folder / ".local" / "bin" / "weightfeat"),), folder)
 
 
 WAYS: list[Callable[[Path, Path, Path], Place]] = [
@@ -170,7 +170,9 @@ def test_a_wheel_of_the_archive_is_that_of_the_sources(source: Path, wheel: Path
 
 def test_a_wheel_holds_the_package_and_what_its_commands_default_to(wheel: Path) -> None:
     found = {name: data for name, data in contents(wheel).items() if name.startswith("weightfeat/")}
-    modules = [path for path in (REPOSITORY / "weightfeat").rglob("*") if path.suffix in (".py", ".json", ".typed")]
+    modules = [
+        path for path in (REPOSITORY / "weightfeat").rglob("*") if path.suffix in (".py", ".json", ".typed")
+    ]
     shipped = [
         path
         for name in shipping.SHIPPED
@@ -178,9 +180,7 @@ def test_a_wheel_holds_the_package_and_what_its_commands_default_to(wheel: Path)
         if path.is_file() and not path.name.startswith(".")
     ]
     expected = {str(path.relative_to(REPOSITORY)): path.read_bytes() for path in modules}
-    expected |= {
-        f"weightfeat/shipped/{path.relative_to(REPOSITORY)}": path.read_bytes() for path in shipped
-    }
+    expected |= {f"weightfeat/shipped/{path.relative_to(REPOSITORY)}": path.read_bytes() for path in shipped}
     assert found == expected
     assert "weightfeat/py.typed" in found
 
@@ -213,7 +213,14 @@ def test_an_installed_one_learns_and_serves_as_a_checkout_does(
     assert here is not None
     assert place.run(command=(python, "-c", ask)).stdout == f"{len(here.names)}\n"
     result = tmp_path / "result.txt"
-    flags = ("--model_filepath", model, "--result_filepath", result, "--scratch_dirpath", tmp_path / "scratch")
+    flags = (
+        "--model_filepath",
+        model,
+        "--result_filepath",
+        result,
+        "--scratch_dirpath",
+        tmp_path / "scratch",
+    )
     served = place.run("infer", *flags, command=(python, "-m", "weightfeat.container"))
     assert served.returncode == 0, served.stderr
     assert float(result.read_text()) == pytest.approx(weightfeat.scan(model).probability, abs=1e-9)

@@ -25,16 +25,25 @@ class BuildPy(build_py):
     """
 
     def run(self) -> None:
-        """Build the package; what an earlier build left of shipped files goes first."""
+        """Build the package; what an earlier build left of shipped files goes first.
+
+        Raises FileNotFoundError where one of SHIPPED is absent, and this is no editable installation.
+        """
         super().run()
         shutil.rmtree(Path(self.build_lib) / PLACE, ignore_errors=True)
+        absent = [name for name in SHIPPED if not _files(Path(name))]
+        if absent and not self.editable_mode:
+            raise FileNotFoundError(
+                f"{absent[0]}: is not at the top of the repository; build from a whole one"
+            )
         for target, source in self._shipped().items():
             self.mkpath(str(Path(target).parent))
             self.copy_file(source, target)
 
     def get_source_files(self) -> list[str]:
         """What a source distribution must have."""
-        return [*super().get_source_files(), *self._shipped().values()]
+        own = super().get_source_files()  # type: ignore[no-untyped-call]  # the stubs give it no type
+        return [*own, *self._shipped().values()]
 
     def get_outputs(self, include_bytecode: bool = True) -> list[str]:
         """Every file that the build leaves."""
@@ -45,7 +54,7 @@ class BuildPy(build_py):
         return {**super().get_output_mapping(), **self._shipped()}
 
     def _shipped(self) -> dict[str, str]:
-        """Source by target. Raises FileNotFoundError where one is not at the top."""
+        """Source by target."""
         if self.editable_mode:
             return {}
         folder = Path(self.build_lib) / PLACE
@@ -55,9 +64,4 @@ class BuildPy(build_py):
 def _files(path: Path) -> list[Path]:
     """`path`, or the files below it but for hidden ones, which are locks and parts."""
     found = sorted(path.rglob("*")) if path.is_dir() else [path]
-    kept = [file for file in found if file.is_file() and not file.name.startswith(".")]
-    if not kept:
-        raise FileNotFoundError(
-            f"{path}: is not at the top of the repository; a package is built from a whole one"
-        )
-    return kept
+    return [file for file in found if file.is_file() and not file.name.startswith(".")]

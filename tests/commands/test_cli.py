@@ -313,7 +313,10 @@ def test_the_file_name_plays_no_part(
         (["digest", "absent", "--store", "s"], "absent: no such folder"),
         (["cv", "--digests", "absent", "--metaparameters", "gone.json"], "gone.json"),
         (["cv", "--digests", "absent", "--recipes", "gone"], "gone/METADATA.csv: no such file"),
-        (["configure", "--digests", "absent", "--recipes", "gone", "--learned-parameters", "new"], "gone/METADATA.csv"),
+        (
+            ["configure", "--digests", "absent", "--recipes", "gone", "--learned-parameters", "new"],
+            "gone/METADATA.csv",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(

@@ -93,7 +93,7 @@ def test_recipes_that_were_not_shipped_are_done_without_aloud(
 
 
 def test_recipes_that_were_asked_for_must_be_there(tmp_path: Path) -> None:
-    with pytest.raises(BadRound, match="absent/METADATA.csv: no such file; expected a digest folder"):
+    with pytest.raises(BadRound, match=r"absent/METADATA\.csv: no such file; expected a digest folder"):
         other_recipes(tmp_path / "absent")
 
 
