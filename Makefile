@@ -7,7 +7,7 @@ JOBS ?= 2
 IMAGES ?= images
 
 .DEFAULT_GOAL := help
-.PHONY: help install test check lint demo cv tune sensitivity zoo recipes bench compare docs container container-check clean
+.PHONY: help install test check lint demo cv tune sensitivity zoo recipes bench compare docs package container container-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ compare: $(READY) ## score zoo networks by Neural Cleanse, ABS and STRIP beside 
 docs: $(READY) ## build the documentation into build/site; a warning, or a link that leads nowhere, fails
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet --strict
 
+package: $(READY) ## build the wheel and the archive of its sources into dist/
+	$(RUN) -m build --no-isolation --outdir dist
+
 container: ## build container.simg with apptainer or singularity
 	@builder=$$(command -v apptainer || command -v singularity) \
 		|| { echo "error: neither apptainer nor singularity is installed; make container-check proves container.def without them"; exit 2; }; \
@@ -73,5 +76,5 @@ container-check: $(READY) ## prove container.def without apptainer (root, mmdebs
 	$(RUN) tools/container_check.py
 
 clean: ## remove what make made, all but zoo/ (hours of training) and files that are in git
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .hypothesis demo sensitivity compare tune.journal container.simg
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .hypothesis demo sensitivity compare tune.journal container.simg
 	find benchmarks tests tools weightfeat -name __pycache__ -exec rm -rf {} +

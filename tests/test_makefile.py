@@ -10,7 +10,7 @@ import pytest
 
 MAKEFILE = Path(__file__).parents[1] / "Makefile"
 MADE = (
-    ".venv/bin/python", "build/x", "weightfeat.egg-info/x", ".mypy_cache/x", ".ruff_cache/x", ".hypothesis/x",
+    ".venv/bin/python", "build/x", "dist/x", "weightfeat.egg-info/x", ".mypy_cache/x", ".ruff_cache/x", ".hypothesis/x",
     "demo/x", "sensitivity/x", "compare/x", "tune.journal", "container.simg", "weightfeat/zoo/__pycache__/x",
 )  # fmt: skip
 KEPT = ("Makefile", "zoo/id-00000000/model.pt", "reference/METADATA.csv", "metaparameters.json")

@@ -35,6 +35,12 @@ class WeightfeatError(Exception):
     where : the path, column, parameter or layer it was found in.
     expected : what would have been accepted.
     remedy : what the user can do now.
+
+    >>> try:
+    ...     weightfeat.scan("absent.pt")
+    ... except weightfeat.WeightfeatError as error:
+    ...     print(error.where, "|", error.what, "|", error.remedy)
+    absent.pt | cannot be read (No such file or directory) | give another path
     """
 
     exit_code = 2
@@ -51,47 +57,122 @@ class WeightfeatError(Exception):
 
 
 class UnreadableFile(WeightfeatError):
-    """The path cannot be read as any model format: absent, empty, truncated, a directory, plain text."""
+    """The path cannot be read as any model format: absent, empty, truncated, a directory, plain text.
+
+    >>> weightfeat.read("absent.pt")
+    Traceback (most recent call last):
+    ...
+    weightfeat.errors.UnreadableFile: absent.pt: cannot be read (No such file or directory); expected a readable ...
+    """
 
 
 class UnsupportedLayout(WeightfeatError):
-    """The format is known but what it holds cannot be analysed: no tensors, quantized, sparse."""
+    """The format is known but what it holds cannot be analysed: no tensors, quantized, sparse.
+
+    >>> _ = Path("empty.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    >>> weightfeat.read("empty.safetensors")
+    Traceback (most recent call last):
+    ...
+    weightfeat.errors.UnsupportedLayout: empty.safetensors: it has no tensor that can be read; expected ...
+    """
 
 
 class HostileFile(WeightfeatError):
-    """The file is built to deceive or exhaust a reader: ambiguous archives, impossible sizes."""
+    """The file is built to deceive or exhaust a reader: ambiguous archives, impossible sizes.
+
+    >>> Path("huge.pt").touch()
+    >>> os.truncate("huge.pt", 1 << 37)
+    >>> weightfeat.read("huge.pt")
+    Traceback (most recent call last):
+    ...
+    weightfeat.errors.HostileFile: huge.pt: has 137,438,953,472 bytes; expected at most 68,719,476,736 bytes; ...
+    """
 
 
 class NotAClassifier(WeightfeatError):
-    """Weights were read but no classification head was found among them."""
+    """Weights were read but no classification head was found among them.
+
+    >>> from safetensors.numpy import save_file
+    >>> save_file({"weight": np.zeros(3, np.float32)}, "vector.safetensors")
+    >>> weightfeat.scan("vector.safetensors")
+    Traceback (most recent call last):
+    ...
+    weightfeat.errors.NotAClassifier: vector.safetensors: no classification layer among its 1 tensors; expected ...
+    """
 
 
 class BadMetaparameters(WeightfeatError):
-    """metaparameters.json or its schema breaks a rule, or a value lies outside its bounds."""
+    """metaparameters.json or its schema breaks a rule, or a value lies outside its bounds.
+
+    >>> weightfeat.load(metaparameters="absent.json")
+    Traceback (most recent call last):
+    ...
+    weightfeat.errors.BadMetaparameters: absent.json: cannot be read (No such file or directory); expected ...
+    """
 
 
 class BadLearnedParameters(WeightfeatError):
-    """learned_parameters/ is absent, incomplete, or was written by another version."""
+    """learned_parameters/ is absent, incomplete, or was written by another version.
+
+    >>> weightfeat.load("absent")
+    Traceback (most recent call last):
+    ...
+    weightfeat.errors.BadLearnedParameters: absent/detector.json: is absent; expected ...
+    """
 
 
 class BadCalibration(WeightfeatError):
-    """A file that `weightfeat calibrate` is said to have written is absent, damaged, or of another detector."""
+    """A file that `weightfeat calibrate` is said to have written is absent, damaged, or of another detector.
+
+    >>> from weightfeat.detector.local import read_local
+    >>> read_local(Path("absent.json"), weightfeat.load().identity)
+    Traceback (most recent call last):
+    ...
+    weightfeat.errors.BadCalibration: absent.json: cannot be read (FileNotFoundError: ...
+    """
 
 
 class BadRound(WeightfeatError):
-    """A TrojAI round's folder, METADATA.csv or digest store is not usable as given."""
+    """A TrojAI round's folder, METADATA.csv or digest store is not usable as given.
+
+    >>> from weightfeat.rounds.labelled import from_digests
+    >>> from_digests(Path("absent"))
+    Traceback (most recent call last):
+    ...
+    weightfeat.errors.BadRound: absent/METADATA.csv: no such file; expected a digest folder ...
+    """
 
 
 class BadOutput(WeightfeatError):
-    """A result, features or report path cannot be written."""
+    """A result, features or report path cannot be written.
+
+    >>> weightfeat.load().save("model.pt")
+    Traceback (most recent call last):
+    ...
+    weightfeat.errors.BadOutput: model.pt: the learned parameters' folder cannot be made or written to ...
+    """
 
 
 class BadCommandLine(WeightfeatError):
-    """The options do not say what to do."""
+    """The options do not say what to do.
+
+    >>> from weightfeat.container.flags import parse
+    >>> parse(["--jobs", "many"])
+    Traceback (most recent call last):
+    ...
+    weightfeat.errors.BadCommandLine: command line: argument --jobs: invalid int value: 'many'; expected ...
+    """
 
 
 class NotInstalled(WeightfeatError):
-    """A package of one of the project's extras is absent."""
+    """A package of one of the project's extras is absent.
+
+    >>> with needs("zoo", "a zoo"):
+    ...     import absent
+    Traceback (most recent call last):
+    ...
+    weightfeat.errors.NotInstalled: a zoo: absent is not installed; ... pip install 'weightfeat[zoo]'
+    """
 
 
 @contextmanager

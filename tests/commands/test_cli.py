@@ -312,6 +312,11 @@ def test_the_file_name_plays_no_part(
         (["cv", "--digests", "absent", "--nested-start"], "--nested-start: there is no search"),
         (["digest", "absent", "--store", "s"], "absent: no such folder"),
         (["cv", "--digests", "absent", "--metaparameters", "gone.json"], "gone.json"),
+        (["cv", "--digests", "absent", "--recipes", "gone"], "gone/METADATA.csv: no such file"),
+        (
+            ["configure", "--digests", "absent", "--recipes", "gone", "--learned-parameters", "new"],
+            "gone/METADATA.csv",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
@@ -324,7 +329,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     monkeypatch.chdir(tmp_path)
     write_parameters(tmp_path)
     parameters = ["--metaparameters", "metaparameters.json", "--schema", "metaparameters_schema.json"]
-    assert run(*argv[:1], *(parameters if argv[0] == "cv" else []), *argv[1:]) == 2
+    assert run(*argv[:1], *(parameters if argv[0] != "digest" else []), *argv[1:]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert said in line
@@ -339,6 +344,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
         ["scan"],
         ["cv", "--folds", "1"],
         ["cv", "--seed", "-1"],
+        ["tune", "--digests", "a", "--output", "b", "--recipes", "c"],
     ],
 )
 def test_a_wrong_command_line_shows_the_usage(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import site
 import socket
 import sys
 from collections.abc import Iterator
@@ -96,6 +97,28 @@ def test_a_cage_binds_only_result_and_scratch_and_cuts_the_network(tmp_path: Pat
     assert "--unshare-net" in words
     bound = [words[at + 1] for at, word in enumerate(words) if word == "--bind"]
     assert bound == [str(space.active), str(space.scratch)]
+
+
+def test_a_detector_s_python_finds_what_ours_finds_under_another_home_and_in_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(("near", "/far", "")))
+    monkeypatch.setenv("PYTHONUSERBASE", "own")
+    monkeypatch.setattr(site, "USER_BASE", None)  # where Python keeps the answer
+    monkeypatch.delenv("PYTHONNOUSERSITE", raising=False)
+    space = Workspace.on_host(tmp_path / "work")
+    found = Isolation(None).environment(space)
+    assert found["PYTHONPATH"].split(os.pathsep) == [str(tmp_path / "near"), "/far", str(tmp_path)]
+    assert found["PYTHONUSERBASE"] == str(tmp_path / "own")
+    monkeypatch.setattr(site, "USER_BASE", None)
+    monkeypatch.delenv("PYTHONUSERBASE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Isolation(None).environment(space)["PYTHONUSERBASE"] == str(tmp_path / ".local")
+    monkeypatch.setenv("PYTHONNOUSERSITE", "1")
+    assert "PYTHONUSERBASE" not in Isolation(None).environment(space)
+    rooted = Isolation("/usr/bin/bwrap", root=tmp_path).environment(space)
+    assert set(rooted) == {"PATH", "HOME"}
 
 
 def test_only_who_asks_gets_a_root_to_write_to_and_an_empty_tmp(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ def test_the_definition_s_files_are_all_there_and_land_where_the_api_wants_them(
     (context / "learned_parameters" / "detector.json").touch()
     sources = [line.split()[0] for line in DEFINITION.sections["files"].splitlines() if line.strip()]
     for name in set(sources) - {"learned_parameters"}:
+        (context / name).parent.mkdir(parents=True, exist_ok=True)
         (context / name).symlink_to(REPOSITORY / name)
     container_def.copy_files(DEFINITION.sections["files"], context, tmp_path)
     for name in ("metaparameters.json", "learned_parameters/detector.json", "opt/weightfeat/detect.py"):
@@ -38,6 +40,20 @@ def test_the_definition_s_files_are_all_there_and_land_where_the_api_wants_them(
     assert not list(tmp_path.rglob("__pycache__"))
     assert not (tmp_path / "metaparameters_schema.json").exists()  # the build stamps that one
     assert "metaparameters_schema.json" in DEFINITION.sections["setup"]
+
+
+def test_what_the_definition_copies_can_be_installed(tmp_path: Path) -> None:
+    container_def.copy_files(DEFINITION.sections["files"], REPOSITORY, tmp_path)
+    code = "import sys\nfrom setuptools import build_meta\nbuild_meta.build_editable(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        cwd=tmp_path / "opt" / "weightfeat",
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob("weightfeat-*.whl"))
+    assert not list(tmp_path.rglob("shipped"))
 
 
 @pytest.mark.parametrize(

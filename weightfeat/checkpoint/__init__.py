@@ -19,7 +19,7 @@ _LARGEST_FILE = 1 << 36
 _EXPECTED = "a network saved by torch.save, torch.jit.save, safetensors or Keras (.h5)"
 
 
-def read(path: Path) -> Checkpoint:
+def read(path: str | os.PathLike[str]) -> Checkpoint:
     """Read a model file of any supported format: no code in it runs, no class is imported, tensors stay mapped.
 
     Raises
@@ -27,6 +27,10 @@ def read(path: Path) -> Checkpoint:
     UnreadableFile : absent, empty, truncated, a directory, no model format at all.
     UnsupportedLayout : a known format without a tensor that can be read.
     HostileFile : ambiguous or built to exhaust a reader.
+
+    >>> checkpoint = weightfeat.read("model.pt")
+    >>> checkpoint.format, [tensor.name for tensor in checkpoint.tensors if tensor.shape == (6, 16)]
+    ('safetensors', ['8.weight'])
     """
     path = Path(path)
     data, digest = _mapped(path)

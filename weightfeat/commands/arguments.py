@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from weightfeat.commands.defaults import default
 if TYPE_CHECKING:
     from weightfeat.metaparameters import Metaparameters
     from weightfeat.rounds.labelled import LabelledSet
+
+logger = logging.getLogger(__name__)
 
 
 def add_machine(command: argparse.ArgumentParser) -> None:
@@ -51,13 +54,6 @@ def add_labelled(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--store", type=Path, default=Path("scratch"), metavar="DIR", help="keep a round's digests there"
     )
-    command.add_argument(
-        "--recipes",
-        type=Path,
-        default=default("recipes_dirpath"),
-        metavar="DIR",
-        help="digests of networks that others made, which teach what holds in every recipe; default: the shipped ones",
-    )
     add_machine(command)
 
 
@@ -71,6 +67,31 @@ def labelled_set(arguments: argparse.Namespace) -> LabelledSet:
         return from_digests(arguments.digests)
     store = DigestStore(arguments.store / DIGESTS)
     return from_round(read_round(arguments.round), store, jobs=arguments.jobs, device=arguments.device)
+
+
+def add_recipes(command: argparse.ArgumentParser) -> None:
+    """--recipes, for what learns a whole detector."""
+    command.add_argument(
+        "--recipes",
+        type=Path,
+        metavar="DIR",
+        help="digests of networks that others made, which teach what holds in every recipe; default: the shipped ones",
+    )
+
+
+def other_recipes(given: Path | None = None) -> LabelledSet | None:
+    """The networks of other recipes in the folder `given`, or in the shipped one; None where nothing was shipped.
+
+    Another detector is learned without them, so that is said. Raises BadRound for a given folder that is not there,
+    and as `from_digests`.
+    """
+    from weightfeat.rounds.labelled import from_digests
+
+    folder = default("recipes_dirpath") if given is None else given
+    if given is None and not folder.is_dir():
+        logger.warning("no recipes in %s: networks that others made are not learned from", folder)
+        return None
+    return from_digests(folder)
 
 
 def natural(text: str) -> int:

@@ -7,10 +7,8 @@ import sys
 from pathlib import Path
 
 from weightfeat.commands.arguments import add_parameter_files
-from weightfeat.commands.defaults import REPOSITORY
+from weightfeat.commands.defaults import program
 from weightfeat.errors import WeightfeatError
-
-PROGRAM = REPOSITORY / "detect.py"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -34,11 +32,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     given = (arguments.metaparameters, arguments.schema, arguments.learned_parameters)
     metaparameters, schema, learned = (path.absolute() for path in given)
-    lines = files_in_place(metaparameters, schema, learned, PROGRAM)
+    lines = files_in_place(metaparameters, schema, learned, program())
     lines += schema_rules(metaparameters, schema)
     lines += [container_name(arguments.container)] if arguments.container else []
     lines += learned_parameters(learned, metaparameters, schema)
-    command = (sys.executable, str(PROGRAM))
+    command = (sys.executable, str(program()))
     parameters = Parameters(metaparameters, schema, learned)
     lines += behaviour(command, parameters, find(), arguments.model, seconds=arguments.seconds)
     for one in lines:

@@ -8,7 +8,9 @@ from pathlib import Path
 from weightfeat.commands.arguments import (
     add_labelled,
     add_parameter_files,
+    add_recipes,
     labelled_set,
+    other_recipes,
     parameters,
 )
 from weightfeat.commands.defaults import default
@@ -17,6 +19,7 @@ from weightfeat.commands.defaults import default
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """The options of `weightfeat configure`."""
     add_labelled(command)
+    add_recipes(command)
     add_parameter_files(command)
     command.add_argument(
         "--learned-parameters",
@@ -31,7 +34,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Learn from a round or a digest folder."""
     from weightfeat.files import make_folder
     from weightfeat.learning.configure import learn
-    from weightfeat.rounds.labelled import other_recipes
 
     params = parameters(arguments)
     learned = make_folder(arguments.learned_parameters, "learned parameters' folder")

@@ -8,9 +8,11 @@ from pathlib import Path
 from weightfeat.commands.arguments import (
     add_labelled,
     add_parameter_files,
+    add_recipes,
     at_least_two,
     labelled_set,
     natural,
+    other_recipes,
     parameters,
     positive,
 )
@@ -19,6 +21,7 @@ from weightfeat.commands.arguments import (
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """The options of `weightfeat cv`."""
     add_labelled(command)
+    add_recipes(command)
     add_parameter_files(command)
     command.add_argument("--folds", type=at_least_two, default=5)
     command.add_argument("--repeats", type=positive, default=3)
@@ -51,7 +54,6 @@ def run(arguments: argparse.Namespace) -> int:
     from weightfeat.errors import BadOutput
     from weightfeat.files import make_folder
     from weightfeat.learning import measure
-    from weightfeat.rounds.labelled import other_recipes
 
     params = parameters(arguments)
     for option, given in (("--journals", arguments.journals), ("--nested-start", arguments.nested_start)):
@@ -65,8 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.nested, arguments.schema, arguments.nested_start, arguments.journals
         )
     plan = measure.Plan(arguments.folds, arguments.repeats, arguments.seed, arguments.learning_curve, nested)
-    found = labelled_set(arguments)
     others = other_recipes(arguments.recipes)
+    found = labelled_set(arguments)
     beside = None if others is None else measure.Beside(others.samples, others.rows)
     measured = measure.measure(found.samples, found.rows, params, plan, beside=beside, jobs=arguments.jobs)
     print(measure.as_table(measured), end="")

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from weightfeat.commands.defaults import REPOSITORY, default
+from weightfeat.commands.defaults import default, program
 from weightfeat.errors import WeightfeatError
 from weightfeat.server.places import APIS, Parameters
 
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         parameters, command = Parameters(), tuple(arguments.command) or IN_CONTAINER
     else:
         parameters = _parameters(arguments)
-        ours = (sys.executable, str(REPOSITORY / "detect.py"))
+        ours = (sys.executable, str(program()))
         command = _absolute(arguments.command) if arguments.command else ours
     settings = server.Settings(
         program=Program(command, arguments.api, parameters),

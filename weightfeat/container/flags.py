@@ -8,6 +8,7 @@ harness may grow a flag, and a container that refuses it scores nothing.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -23,6 +24,9 @@ IGNORED_FLAGS = (
     "source_dataset_dirpath",
 )
 """Flags with a value that rounds pass and weight analysis does not need."""
+
+NAMES = {"__main__.py": "python -m weightfeat.container"}
+"""What the program is called where it is not detect.py, by its file's name."""
 
 _PATHS = (
     "model_filepath",
@@ -62,7 +66,7 @@ class Request:
                 f"--{name} is missing",
                 where="command line",
                 expected=f"--{name} PATH in {self.mode} mode",
-                remedy="add it, or see detect.py --help",
+                remedy="add it, or see --help",
             )
         return value
 
@@ -85,8 +89,8 @@ def parse(argv: Sequence[str]) -> Request:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _OneLineParser(
-        prog="detect.py",
-        usage="detect.py [infer | configure] --FLAG VALUE ...",
+        prog=NAMES.get(Path(sys.argv[0]).name, "detect.py"),
+        usage="%(prog)s [infer | configure] --FLAG VALUE ...",
         description="The TrojAI container's interface, rounds 1 to 11 and later. With neither word first the "
         "flat form of the early rounds is meant, where --configure_mode switches to configuring.",
         allow_abbrev=False,
@@ -112,7 +116,7 @@ class _OneLineParser(argparse.ArgumentParser):
             message,
             where="command line",
             expected="the flags of a TrojAI round",
-            remedy="see detect.py --help",
+            remedy="see --help",
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from weightfeat.commands.defaults import default
+from weightfeat.commands.arguments import other_recipes
 from weightfeat.container import results
 from weightfeat.container.flags import Request
 from weightfeat.container.paths import confine, resolve
@@ -63,12 +63,13 @@ def configure(request: Request) -> None:
     from weightfeat.learning.configure import learn
     from weightfeat.learning.tuning import search, write_metaparameters
     from weightfeat.rounds.disk import read_round
-    from weightfeat.rounds.labelled import from_round, other_recipes
+    from weightfeat.rounds.labelled import from_round
 
     parameters_path = resolve(request, "metaparameters_filepath")
     schema_path = resolve(request, "schema_filepath")
     params = metaparameters.load(parameters_path, schema_path)
     learned = make_folder(resolve(request, "learned_parameters_dirpath"), "learned parameters' folder")
+    others = other_recipes()
     round_ = read_round(models)
     logger.info("round %s: %d models", round_.root, len(round_.entries))
     store = DigestStore(scratch / STORE)
@@ -76,7 +77,6 @@ def configure(request: Request) -> None:
     if request.automatic_configuration:
         plan = SearchPlan(params.train_search_trials)
         params = search(samples, params, schema_path, plan, jobs=request.jobs)
-    others = other_recipes(default("recipes_dirpath"))
     beside = None if others is None else others.samples
     learn(samples, params, learned, beside=beside, jobs=request.jobs)
     if request.automatic_configuration:

@@ -46,6 +46,11 @@ class Detector:
 
     Scoring needs numpy only. `weightfeat.detector.table.TableDetector` is the same as a scikit-learn estimator of plain
     tables.
+
+    >>> detector = weightfeat.load()
+    >>> careful = detector.with_inference(detector.params.replace(infer_clip=0.4))
+    >>> 0.4 <= careful.predict(weightfeat.digest_file("model.pt")).probability <= 0.6
+    True
     """
 
     def __init__(

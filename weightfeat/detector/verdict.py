@@ -26,6 +26,12 @@ class Verdict:
     `suspect` is the class most like a trojan's target, whatever the probability. `features` is the named row that all
     of it came from (NaN where undefined). Whoever read a file adds its `path` and the `seconds` of wall time that it
     took, reading included.
+
+    >>> verdict = weightfeat.scan("model.pt")
+    >>> verdict.word in ("trojaned", "suspicious", "no sign found", "cannot tell")
+    True
+    >>> verdict.compared_with, f"{verdict.features['head.log_classes']:.3f}"
+    ('pool', '1.792')
     """
 
     word: Word

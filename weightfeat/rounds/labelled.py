@@ -156,11 +156,6 @@ def from_digests(folder: Path) -> LabelledSet:
     return LabelledSet(names, tuple(labels), digests, metadata)
 
 
-def other_recipes(folder: Path) -> LabelledSet | None:
-    """The networks of other recipes in a digest folder; None where it is not there. Raises as `from_digests`."""
-    return from_digests(folder) if folder.is_dir() else None
-
-
 def require_own_folder(folder: Path, round_: Round, keys: Mapping[str, str] | None = None) -> None:
     """BadOutput where the folder's index lists a network that is not of this round.
 

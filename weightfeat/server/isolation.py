@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import site
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -95,11 +96,21 @@ class Isolation:
 
     def environment(self, space: Workspace) -> Mapping[str, str]:
         """A detector's variables: those a program needs to start, HOME at a place that should stay empty."""
-        kept = ("PATH", "LANG", "LC_ALL", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "PYTHONPATH")
+        kept = ("PATH", "LANG", "LC_ALL", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
         if self.root != Path("/"):
             standard = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
             return {"PATH": standard, "HOME": str(space.seen_active.parent)}
-        return {name: os.environ[name] for name in kept if name in os.environ} | {"HOME": str(space.home)}
+        own = {name: os.environ[name] for name in kept if name in os.environ}
+        return own | _python_places() | {"HOME": str(space.home)}
+
+
+def _python_places() -> dict[str, str]:
+    """Variables by which a Python under another HOME, in another folder, finds the packages that this one finds."""
+    path = os.environ.get("PYTHONPATH", "")
+    places = {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, path.split(os.pathsep)))} if path else {}
+    if "PYTHONNOUSERSITE" in os.environ:
+        return {**places, "PYTHONNOUSERSITE": "1"}
+    return {**places, "PYTHONUSERBASE": os.path.abspath(site.getuserbase())}
 
 
 def find(root: Path = Path("/"), user: int | None = None) -> Isolation:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from pathlib import Path
 
-from weightfeat.errors import UnreadableFile, needs
+import numpy as np
+from safetensors.numpy import save_file
+
+from weightfeat.errors import UnreadableFile
 from weightfeat.server.isolation import Isolation
 from weightfeat.server.places import Parameters, Workspace
 from weightfeat.server.preflight.lines import Line, State, line
@@ -20,18 +24,20 @@ UNCAGED = "apt-get install bubblewrap, then check again"
 
 
 def small_model(path: Path, seed: int = 0) -> Path:
-    """Write a small convolutional classifier with seeded weights as a whole module, the way rounds ship theirs."""
-    with needs("gpu", "the small network a check runs"):
-        import torch
-        from torch import nn
+    """Write a small convolutional classifier with seeded weights, as safetensors whatever the file is called.
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = nn.Sequential(
-            *(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 16, 3), nn.BatchNorm2d(16)),
-            *(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 6)),
-        )
-    torch.save(network.eval(), path)
+    Two convolutions of 8 and 16 channels, a batch norm after each, and a layer for six classes, drawn as torch draws
+    them; without torch, which a scan does without.
+    """
+    rng, tensors = np.random.default_rng(seed), {}
+    for place, shape in (("0", (8, 3, 3, 3)), ("3", (16, 8, 3, 3)), ("8", (6, 16))):
+        bound = math.prod(shape[1:]) ** -0.5
+        for part, size in (("weight", shape), ("bias", shape[:1])):
+            tensors[f"{place}.{part}"] = rng.uniform(-bound, bound, size).astype(np.float32)
+    for place, channels in (("1", 8), ("4", 16)):
+        for part, value in (("weight", 1), ("bias", 0), ("running_mean", 0), ("running_var", 1)):
+            tensors[f"{place}.{part}"] = np.full(channels, value, np.float32)
+    save_file(tensors, path)
     return path
 
 
