@@ -52,6 +52,9 @@ def add_labelled(command: argparse.ArgumentParser) -> None:
         "--store", type=Path, default=Path("scratch"), metavar="DIR", help="keep a round's digests there"
     )
     command.add_argument(
+        "--allow-partial", action="store_true", help="learn from those of a round's models that are on disk"
+    )
+    command.add_argument(
         "--recipes",
         type=Path,
         default=default("recipes_dirpath"),
@@ -62,15 +65,31 @@ def add_labelled(command: argparse.ArgumentParser) -> None:
 
 
 def labelled_set(arguments: argparse.Namespace) -> LabelledSet:
-    """The labelled models named; a round's are digested first. BadRound where they cannot be used."""
+    """The labelled models named; a round's are digested first. BadRound where they cannot be used.
+
+    What their METADATA leaves unsaid is warned of.
+    """
+    from weightfeat.rounds.labelled import warn_of_gaps
+
+    found = _labelled_set(arguments)
+    warn_of_gaps(found)
+    return found
+
+
+def _labelled_set(arguments: argparse.Namespace) -> LabelledSet:
     from weightfeat.digest import DigestStore
     from weightfeat.rounds.disk import read_round
     from weightfeat.rounds.labelled import DIGESTS, from_digests, from_round
 
     if arguments.digests is not None:
         return from_digests(arguments.digests)
-    store = DigestStore(arguments.store / DIGESTS)
-    return from_round(read_round(arguments.round), store, jobs=arguments.jobs, device=arguments.device)
+    return from_round(
+        read_round(arguments.round),
+        DigestStore(arguments.store / DIGESTS),
+        jobs=arguments.jobs,
+        device=arguments.device,
+        allow_partial=arguments.allow_partial,
+    )
 
 
 def natural(text: str) -> int:
