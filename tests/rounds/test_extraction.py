@@ -220,7 +220,7 @@ def test_groups_follow_metadata_and_fall_back_to_names(tmp_path: Path) -> None:
         f"id-{n:08d}" for n in range(4)
     )
     table = (root / "METADATA.csv").read_text().splitlines()
-    seeds = ["master_seed", "7", "7", "", "9"]
+    seeds = ["master_seed", "7", "7", "null", "9"]
     text = "\n".join(f"{row},{seed}" for row, seed in zip(table, seeds, strict=True))
     (root / "METADATA.csv").write_text(text)
     assert from_round(read_round(root), store, progress=False).groups == ("7", "7", "id-00000002", "9")
