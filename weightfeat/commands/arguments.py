@@ -52,7 +52,9 @@ def add_labelled(command: argparse.ArgumentParser) -> None:
         "--store", type=Path, default=Path("scratch"), metavar="DIR", help="keep a round's digests there"
     )
     command.add_argument(
-        "--allow-partial", action="store_true", help="learn from those of a round's models that are on disk"
+        "--allow-partial",
+        action="store_true",
+        help="learn without the models that METADATA.csv names and the folder lacks",
     )
     command.add_argument(
         "--recipes",
@@ -82,7 +84,7 @@ def _labelled_set(arguments: argparse.Namespace) -> LabelledSet:
     from weightfeat.rounds.labelled import DIGESTS, from_digests, from_round
 
     if arguments.digests is not None:
-        return from_digests(arguments.digests)
+        return from_digests(arguments.digests, allow_partial=arguments.allow_partial)
     return from_round(
         read_round(arguments.round),
         DigestStore(arguments.store / DIGESTS),

@@ -34,17 +34,19 @@ def described(round_: Round) -> pd.DataFrame:
     read costs a warning.
     """
     added = {entry.name: found for entry in round_.entries if _asks(entry) and (found := _config_of(entry))}
-    table = round_.metadata.copy()
-    columns = dict.fromkeys(column for found in added.values() for column in found)
-    for column in columns:
-        cells = table[column] if column in table.columns else pd.Series("", index=table.index, dtype=object)
-        values = zip(table.index, cells, strict=True)
-        table[column] = [
-            value if said(value) else added.get(name, {}).get(column, value) for name, value in values
+    if not added:
+        return round_.metadata
+    logger.info("%s of %d models read for what METADATA does not say", CONFIG_FILE, len(added))
+    table = round_.metadata
+    filled: dict[str, list[str]] = dict(
+        zip(map(str, table.columns), table.to_numpy().T.tolist(), strict=True)
+    )
+    for column in dict.fromkeys(column for found in added.values() for column in found):
+        cells = zip(table.index, filled.get(column, [""] * len(table)), strict=True)
+        filled[column] = [
+            cell if said(cell) else added.get(name, {}).get(column, cell) for name, cell in cells
         ]
-    if added:
-        logger.info("%s of %d models read for what METADATA does not say", CONFIG_FILE, len(added))
-    return table
+    return pd.DataFrame(filled, index=table.index, dtype=str)
 
 
 def read_config(path: Path) -> dict[str, str]:

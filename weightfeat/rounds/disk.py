@@ -145,6 +145,12 @@ def labelled_entries(
     return known
 
 
+def warn_of_part(there: int, named: int) -> None:
+    """Count what is learned from where that is not all that METADATA names."""
+    if there < named:
+        logger.warning("a part of the round is learned from: %d of %d models are there", there, named)
+
+
 def require_both_classes(labels: list[int], where: Path) -> None:
     """Raise BadRound unless `labels` holds clean and poisoned models: one class teaches nothing."""
     if len(set(labels)) != 2:

@@ -25,7 +25,13 @@ from weightfeat.evaluation.silence import said
 from weightfeat.evaluation.trojans import TARGET_COLUMNS, Trojan, trojans_of, unread_targets
 from weightfeat.files import make_folder, write_atomically
 from weightfeat.rounds.configs import CONFIG_FILE, described
-from weightfeat.rounds.disk import METADATA_FILE, Round, labelled_entries, require_both_classes
+from weightfeat.rounds.disk import (
+    METADATA_FILE,
+    Round,
+    labelled_entries,
+    require_both_classes,
+    warn_of_part,
+)
 from weightfeat.rounds.extraction import ExtractionReport, digest_models
 from weightfeat.rounds.metadata import parse_label, read_metadata, require_none, target_of
 
@@ -163,8 +169,8 @@ def from_round(
     )
 
 
-def from_digests(folder: Path) -> LabelledSet:
-    """The labelled models of a digest folder.
+def from_digests(folder: Path, *, allow_partial: bool = False) -> LabelledSet:
+    """The labelled models of a digest folder; with `allow_partial` those of them whose digest is there.
 
     Raises
     ------
@@ -180,6 +186,10 @@ def from_digests(folder: Path) -> LabelledSet:
             remedy="add the column",
         )
     store = DigestStore(folder / DIGESTS)
+    if allow_partial:
+        held = [name for name in metadata.index if name in index and index[name] in store]
+        warn_of_part(len(held), len(metadata))
+        metadata = metadata.loc[held]
     names = tuple(str(name) for name in metadata.index)
     _require_digests(names, index, folder)
     labels = [_label(name, metadata, folder) for name in names]
@@ -275,7 +285,7 @@ def _require_digests(names: Sequence[str], index: dict[str, str], folder: Path) 
             f"{len(absent)} models of {METADATA_FILE} are not in the index ({', '.join(absent[:3])})",
             where=folder / INDEX_FILE,
             expected="a digest for every row",
-            remedy="digest these models, or delete their rows",
+            remedy="digest these models, delete their rows, or learn from the others with --allow-partial",
         )
 
 
