@@ -110,7 +110,7 @@ def test_networks_of_unknown_architecture_are_called_what_metadata_calls_them(qu
     """In tables; what is learned is what a scan will know them by."""
     few, plan = small_sample(24), measure.Plan(folds=2, repeats=1)
     assert set(few.samples.architecture) == {"unknown"}
-    words = ["classification:ResNet-50", "classification:vit_base_patch32_224", "null"]
+    words = ["classification:resnet50", "classification:vit_base_patch32_224", "null"]
     column = [words[at // 2 % 3] for at in range(24)]
     called = dataclasses.replace(few, metadata=few.metadata.assign(model_architecture=column))
     plain, named = (
