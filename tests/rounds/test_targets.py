@@ -18,7 +18,8 @@ from weightfeat.errors import BadRound
 from weightfeat.evaluation.strata import UNKNOWN, Cell, trojan_cell
 from weightfeat.evaluation.trojans import trojans_of
 from weightfeat.rounds.disk import read_round
-from weightfeat.rounds.labelled import LabelledSet, from_round, warn_of_gaps
+from weightfeat.rounds.gaps import warn_of_gaps
+from weightfeat.rounds.labelled import LabelledSet, from_round
 from weightfeat.rounds.metadata import parse_label, read_metadata, target_of
 
 CLASSES = 6
@@ -230,7 +231,12 @@ def test_what_metadata_leaves_unsaid_is_warned_of(caplog: pytest.LogCaptureFixtu
         "config.json",
     ):
         assert column in targets
-    assert groups.startswith("no column group or base_model or design_pair or master_seed: ")
+    assert groups.startswith("group or base_model or design_pair or master_seed says nothing: ")
+    named = ["", "1", "", "2"]
+    (silent,) = warnings_of(
+        of_columns(trigger_target_class=named, master_seed=["null", "", "[]", "None"]), caplog
+    )
+    assert silent == groups
     (some,) = warnings_of(
         of_columns(trigger_target_class=["", "1", "", "null"], group=["a", "b", "c", "d"]), caplog
     )

@@ -71,7 +71,7 @@ def labelled_set(arguments: argparse.Namespace) -> LabelledSet:
 
     What their METADATA leaves unsaid is warned of.
     """
-    from weightfeat.rounds.labelled import warn_of_gaps
+    from weightfeat.rounds.gaps import warn_of_gaps
 
     found = _labelled_set(arguments)
     warn_of_gaps(found)

@@ -63,7 +63,8 @@ def configure(request: Request) -> None:
     from weightfeat.learning.configure import learn
     from weightfeat.learning.tuning import search, write_metaparameters
     from weightfeat.rounds.disk import read_round
-    from weightfeat.rounds.labelled import from_round, other_recipes, warn_of_gaps
+    from weightfeat.rounds.gaps import warn_of_gaps
+    from weightfeat.rounds.labelled import from_round, other_recipes
 
     parameters_path = resolve(request, "metaparameters_filepath")
     schema_path = resolve(request, "schema_filepath")

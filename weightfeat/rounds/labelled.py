@@ -22,9 +22,9 @@ from weightfeat.digest import Digest, DigestStore
 from weightfeat.errors import BadOutput, BadRound
 from weightfeat.evaluation.recipes import origin_of
 from weightfeat.evaluation.silence import said
-from weightfeat.evaluation.trojans import TARGET_COLUMNS, Trojan, trojans_of, unread_targets
+from weightfeat.evaluation.trojans import Trojan, trojans_of, unread_targets
 from weightfeat.files import make_folder, write_atomically
-from weightfeat.rounds.configs import CONFIG_FILE, described
+from weightfeat.rounds.configs import described
 from weightfeat.rounds.disk import (
     METADATA_FILE,
     Round,
@@ -106,24 +106,6 @@ class LabelledSet:
             if any(words) and len(set(groups)) > 1:
                 return groups
         return self.names
-
-
-def warn_of_gaps(labelled: LabelledSet) -> None:
-    """Say what METADATA leaves unsaid that learning from it, or measuring on it, would need."""
-    trojaned = sum(labelled.labels)
-    named = sum(any(trojan.target is not None for trojan in trojans) for trojans in labelled.trojans)
-    if named < trojaned:
-        lost = "class evidence cannot be learned" if not named else "the others teach no class evidence"
-        columns = f"{', '.join(TARGET_COLUMNS)} in {METADATA_FILE}, and {CONFIG_FILE}"
-        logger.warning(
-            "%d of %d trojaned networks name their target: %s; looked for %s", named, trojaned, lost, columns
-        )
-    if labelled.groups == labelled.names and not any(c in labelled.metadata.columns for c in GROUP_COLUMNS):
-        logger.warning(
-            "no column %s: networks that began as copies of one may fall on both sides of a fold, "
-            "which makes what is measured too good; name what must stay together in column %s",
-            *(" or ".join(GROUP_COLUMNS), GROUP_COLUMNS[0]),
-        )
 
 
 def _bad_row(name: str, what: str) -> BadRound:
