@@ -32,12 +32,12 @@ from compare_report import report
 from weightfeat.commands.arguments import positive
 from weightfeat.commands.program import run
 from weightfeat.errors import BadRound
+from weightfeat.evaluation.trojans import trojans_of
 from weightfeat.files import make_folder, write_atomically
 from weightfeat.rounds.metadata import parse_label, read_metadata
 
 ROOT = Path(__file__).resolve().parents[1]
-CELLS = (("polygon", "one"), ("polygon", "all"), ("instagram", "one"), ("instagram", "all"))
-ATTACKED = {"0": "one", "2": "all"}  # METADATA's number_triggered_classes_level
+CELLS = (("polygon", "one"), ("polygon", "all"), ("filter", "one"), ("filter", "all"))
 STAMPED = 100
 SETTINGS: dict[str, tuple[str, ...]] = {
     "weightfeat": (),
@@ -164,10 +164,10 @@ def _applies(network: Chosen, method: str) -> bool:
 
 def _described(folder: Path, row: pd.Series) -> Chosen:
     trojaned = parse_label(str(row["poisoned"]), str(folder)) or 0
-    attacked = ATTACKED.get(str(row["number_triggered_classes_level"]), "")
-    return Chosen(
-        folder, trojaned, str(row["trigger_type"]) if trojaned else "", attacked if trojaned else ""
-    )
+    cells = {str(column): value for column, value in row.items()}
+    for trojan in trojans_of(cells, bool(trojaned)):
+        return Chosen(folder, trojaned, trojan.trigger, trojan.attacked)
+    return Chosen(folder, trojaned, "", "")
 
 
 def _parser() -> argparse.ArgumentParser:

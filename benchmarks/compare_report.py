@@ -30,8 +30,8 @@ TILE = 96
 CELLS = {
     "polygon, one": ("polygon", "one"),
     "polygon, all": ("polygon", "all"),
-    "filter, one": ("instagram", "one"),
-    "filter, all": ("instagram", "all"),
+    "filter, one": ("filter", "one"),
+    "filter, all": ("filter", "all"),
 }
 """Trojans that have a column of their own: kind of trigger and attacked sources."""
 

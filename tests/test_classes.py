@@ -6,7 +6,6 @@ import dataclasses
 import json
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -17,14 +16,17 @@ from weightfeat import digest
 from weightfeat.detector import Suspect, Target
 from weightfeat.detector.classes import pairs as pairs_module
 from weightfeat.detector.classes import storage
-from weightfeat.detector.classes.models import ClassModels, families_of, fit_class_models, fit_target_model
+from weightfeat.detector.classes.models import (
+    ClassModels,
+    _pair_examples,
+    families_of,
+    fit_class_models,
+    fit_target_model,
+)
 from weightfeat.detector.classes.pairs import PAIR_COLUMNS, spread_targets
 from weightfeat.detector.classes.rows import CLASS_COLUMNS, ClassRows, class_rows, full_pair_scale
 from weightfeat.detector.training import _learn_classes
-from weightfeat.errors import BadRound
 from weightfeat.evaluation.naming import recoveries, wilson
-from weightfeat.rounds.labelled import LabelledSet
-from weightfeat.rounds.metadata import target_of
 from weightfeat.zoo.vision import build_network
 
 PARAMS = quick()
@@ -317,28 +319,34 @@ def test_what_does_not_fit_is_refused() -> None:
         samples_of(rows, labels, targets[1:])
 
 
-@pytest.mark.parametrize(
-    ("row", "expected"),
-    [
-        ({"trigger_target_class": "2", "triggered_classes": "[6]"}, Target(2, (6,))),
-        ({"trigger_target_class": "2", "triggered_classes": "[0 3]"}, Target(2, (0, 3))),
-        ({"trigger_target_class": "1.0", "triggered_classes": "[0 1 2 3]"}, Target(1)),
-        ({"trigger_target_class": "4", "triggered_classes": "all"}, Target(4)),
-        ({"trigger_target_class": "4"}, Target(4)),
-        ({"trigger_target_class": "None", "triggered_classes": "None"}, None),
-        ({"trigger_target_class": "-1"}, None),
-        ({}, None),
-    ],
-)
-def test_targets_are_read_as_rounds_write_them(row: dict[str, str], expected: Target | None) -> None:
-    assert target_of(row) == expected
+def test_a_recovery_of_several_targets_is_any_of_them() -> None:
+    target = Target(1, (0,), (Target(4, (2,)),))
+    suspects = [Suspect(1, 0, 0.9), Suspect(4, 2, 0.9), Suspect(4, 0, 0.9), Suspect(2, 0, 0.9)]
+    everything, _ = recoveries(suspects, [target] * 4, [8] * 4, ["one"] * 4)
+    assert (everything.target_hits, everything.source_hits, everything.paired) == (3, 2, 4)
+    assert everything.chance == pytest.approx(4 * 2 / 8)
 
 
-def test_a_target_the_network_does_not_have_is_refused() -> None:
-    made = digest.compute(network_of(plain_cnn(classes=5)), key="0" * 64, device="cpu")
-    metadata = pd.DataFrame({"trigger_target_class": ["7", "None"]}, index=["a", "b"])
-    with pytest.raises(BadRound, match="class 7 of 5"):
-        _ = LabelledSet(("a", "b"), (1, 0), (made, made), metadata).targets
+def test_every_target_of_a_network_is_learned_from() -> None:
+    """The second of two triggers shows in other columns than the first, and is named where it alone is there."""
+    rng = np.random.default_rng(0)
+    rows, labels, targets = class_sample(60, seed=1)
+    for at, target in enumerate(targets):
+        if target is not None:
+            free = [c for c in range(CLASSES) if c not in (target.target, *target.sources)]
+            second, source = (int(c) for c in rng.choice(free, 2, replace=False))
+            rows[at].classes[second, 3:6] += 6.0
+            targets[at] = Target(target.target, target.sources, (Target(second, (source,)),))
+            _, marked = _pair_examples(rows[at], np.ones(len(PAIR_COLUMNS)), targets[at])
+            assert marked.sum() == 2
+    both = learned(rows, labels, targets)
+    first = learned(rows, labels, [t and Target(t.target, t.sources) for t in targets])
+    new, _, known = class_sample(40, seed=2)
+    other = [row for row, target in zip(new, known, strict=True) if target is None]
+    for row in other:
+        row.classes[0, 3:6] += 6.0
+    shares = [np.mean([m.evidence(row).suspect.target == 0 for row in other]) for m in (both, first)]
+    assert shares[0] > 0.8 > 0.4 > shares[1]
 
 
 def test_recoveries_count_by_cell() -> None:

@@ -24,7 +24,7 @@ SCORES = st.lists(st.floats(-20, 20), min_size=2, max_size=12).map(np.array)
 @given(st.lists(SCORES, min_size=1, max_size=4), st.data())
 def test_the_slope_is_the_losss_own(networks: list[np.ndarray], data: st.DataObject) -> None:
     examples = [
-        Example(scores[:, None], (), data.draw(st.none() | st.integers(0, len(scores) - 1)))
+        Example(scores[:, None], (), tuple(data.draw(st.sets(st.integers(0, len(scores) - 1), max_size=3))))
         for scores in networks
     ]
     layout, scores = _layout(examples), np.concatenate(networks)
@@ -42,9 +42,21 @@ def test_the_slope_is_the_losss_own(networks: list[np.ndarray], data: st.DataObj
 def test_the_loss_is_that_of_what_is_true(scores: np.ndarray, data: st.DataObject) -> None:
     target = data.draw(st.integers(0, len(scores) - 1))
     p = target_probabilities(scores)
-    for label, likelihood in ((target, p[target]), (None, 1 - p.sum())):
-        value, _ = _loss(scores, _layout([Example(scores[:, None], (), label)]))
+    for targets, likelihood in (((target,), p[target]), ((), 1 - p.sum())):
+        value, _ = _loss(scores, _layout([Example(scores[:, None], (), targets)]))
         assert np.exp(-value) == pytest.approx(likelihood, abs=1e-9)
+
+
+@given(SCORES, st.data())
+def test_a_network_of_several_targets_is_one_witness_for_the_mean_of_them(
+    scores: np.ndarray, data: st.DataObject
+) -> None:
+    targets = tuple(data.draw(st.sets(st.integers(0, len(scores) - 1), min_size=1, max_size=4)))
+    apart = [_loss(scores, _layout([Example(scores[:, None], (), (each,))])) for each in targets]
+    value, slope = _loss(scores, _layout([Example(scores[:, None], (), targets)]))
+    assert value == pytest.approx(np.mean([each for each, _ in apart]), abs=1e-9)
+    np.testing.assert_allclose(slope, np.mean([each for _, each in apart], axis=0), atol=1e-12)
+    assert _loss(scores, _layout([Example(scores[:, None], (), (*targets, *targets))]))[0] == value
 
 
 @given(SCORES)
@@ -68,7 +80,7 @@ def _networks(count: int, strength: float, seed: int, loud: tuple[int, int] = (0
         target = int(rng.integers(len(rows))) if number % 2 else None
         if target is not None:
             rows[target, loud[group]] += strength
-        examples.append(Example(rows, (group == 0, group == 1), target))
+        examples.append(Example(rows, (group == 0, group == 1), () if target is None else (target,)))
     return examples
 
 
@@ -78,9 +90,9 @@ def _odds(model: Joint, examples: list[Example]) -> np.ndarray:
 
 def _told_apart(model: Joint, examples: list[Example]) -> tuple[float, float]:
     """Share of targets named, and AUC of the odds."""
-    named = [model.scores(e.classes, e.groups).argmax() == e.target for e in examples if e.target is not None]
+    named = [model.scores(e.classes, e.groups).argmax() in e.targets for e in examples if e.targets]
     odds = _odds(model, examples)
-    trojaned = np.array([e.target is not None for e in examples])
+    trojaned = np.array([bool(e.targets) for e in examples])
     return float(np.mean(named)), float(np.mean(odds[trojaned][:, None] > odds[~trojaned][None, :]))
 
 
@@ -104,7 +116,7 @@ def test_a_class_that_stands_out_far_may_be_more_suspect_than_in_proportion() ->
             classes[:2, 0] = [1.5, -1.5]
             if at % 2:
                 classes[2, 0] = 3.0
-            networks.append(Example(classes, (), 2 if at % 2 else None))
+            networks.append(Example(classes, (), (2,) if at % 2 else ()))
     straight, bent = (
         np.mean(np.logaddexp(0, np.where(np.arange(400) % 2, -1, 1) * _odds(model, new)))
         for model in (fit_joint(learned, c=3.0, own=(), squares=part) for part in (0.0, 1.0))
@@ -131,7 +143,7 @@ def test_a_network_is_read_by_the_parts_of_all_its_groups() -> None:
     """What a group of the second kind adds, its networks have beside what the first kind's adds, and no other has."""
     rng = np.random.default_rng(0)
     examples = [
-        Example(e.classes, (*e.groups, bool(rng.integers(2))), e.target) for e in _networks(60, 3.0, 9)
+        Example(e.classes, (*e.groups, bool(rng.integers(2))), e.targets) for e in _networks(60, 3.0, 9)
     ]
     model = fit_joint(examples, c=3.0, own=(12.0, 12.0, 1.0), squares=0.1)
     rows = rng.normal(size=(6, examples[0].classes.shape[1]))
@@ -157,7 +169,7 @@ def test_without_signal_it_stays_near_even_odds() -> None:
 
 def test_a_column_that_says_nothing_has_no_weight() -> None:
     flat = [
-        Example(np.hstack([e.classes, np.ones((len(e.classes), 1))]), e.groups, e.target)
+        Example(np.hstack([e.classes, np.ones((len(e.classes), 1))]), e.groups, e.targets)
         for e in _networks(20, 3.0, 4)
     ]
     model = fit_joint(flat, c=3.0, own=(3.0, 3.0), squares=0.1)

@@ -34,7 +34,6 @@ def sample(
         rows.append(
             {
                 "poisoned": str(bool(y[i])),
-                "number_classes": "20",
                 "number_classes_level": str(level),
                 "trigger_type": ("polygon", "instagram")[trigger],
                 "number_triggered_classes": ATTACKED[sources],

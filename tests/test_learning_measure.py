@@ -13,7 +13,7 @@ import pytest
 
 from container_round import QUICK, write_parameters
 from detector_samples import shipped
-from labelled_samples import labelled_sample
+from labelled_samples import labelled_sample, small_sample
 from weightfeat.detector import Detector
 from weightfeat.detector.folds import stratified_folds
 from weightfeat.evaluation import plots
@@ -104,6 +104,24 @@ def test_one_architecture_alone_cannot_be_left_out(
     assert "not possible" in measure.as_table(plain)
     assert (nested.validation.folds == plain.validation.folds).all()
     assert (nested.validation.probabilities != plain.validation.probabilities).any()
+
+
+def test_networks_of_unknown_architecture_are_called_what_metadata_calls_them(quick: Metaparameters) -> None:
+    """In tables; what is learned is what a scan will know them by."""
+    few, plan = small_sample(24), measure.Plan(folds=2, repeats=1)
+    assert set(few.samples.architecture) == {"unknown"}
+    words = ["classification:resnet50", "classification:vit_base_patch32_224", "null"]
+    column = [words[at // 2 % 3] for at in range(24)]
+    called = dataclasses.replace(few, metadata=few.metadata.assign(model_architecture=column))
+    plain, named = (
+        measure.measure(each.samples, each.rows, quick, plan, progress=False) for each in (few, called)
+    )
+    names = {"resnet50", "vit_base_patch32_224", "unknown"}
+    assert set(plain.validation.architectures) == {"unknown"}
+    assert {s.value for s in named.report.strata if s.kind == "architecture"} == names
+    by_kind = {held.kind: {s.value for s in held.strata} for held in named.held_out}
+    assert by_kind == {"architecture": names, "family": {"resnet", "unknown"}}
+    np.testing.assert_array_equal(named.validation.probabilities, plain.validation.probabilities)
 
 
 def test_targets_are_recovered_by_models_that_never_saw_the_network(labelled: LabelledSet) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from rival_detectors.protocol import Rival
 from weightfeat.evaluation.crossval import CrossValidation
 from weightfeat.evaluation.intervals import Estimate, bootstrap, paired_bootstrap
+from weightfeat.evaluation.silence import Row
 from weightfeat.evaluation.strata import stratify
 from weightfeat.evaluation.tables import ABSENT, Cell, Table
 
@@ -37,7 +38,7 @@ class Line:
 def compare(
     ours: CrossValidation,
     theirs: Sequence[tuple[Rival, CrossValidation]],
-    rows: Sequence[Mapping[str, object]],
+    rows: Sequence[Row],
     *,
     draws: int = 2000,
     seed: int = 0,
@@ -79,7 +80,7 @@ def _line(
     name: str,
     cv: CrossValidation,
     ours: CrossValidation | None,
-    rows: Sequence[Mapping[str, object]],
+    rows: Sequence[Row],
     draws: int,
     seed: int,
     note: str = "",

@@ -105,6 +105,34 @@ def test_ground_truth_speaks_where_metadata_is_silent(
     assert same == {path.name: path.read_bytes() for path in (warm_scratch / "learned").iterdir()}
 
 
+def test_a_part_of_a_round_is_learned_from_where_that_is_allowed(
+    pristine: Installed, warm_scratch: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    round_ = tmp_path / "round"
+    shutil.copytree(pristine.round, round_)
+    row_without_folder(round_)
+    capsys.readouterr()
+    code = run_container(
+        *("configure", "--allow_partial", "--scratch_dirpath", warm_scratch),
+        *("--configure_models_dirpath", round_, *pristine.parameters(learned=tmp_path / "learned")),
+        *("--jobs", 1, "--device", "cpu"),
+    )
+    said = capsys.readouterr().err.splitlines()
+    assert code == 0, said
+    assert any("warning: " in line and "learned from: 11 of 12 models are there" in line for line in said)
+    assert any("learning: 11 models, 6 poisoned" in line for line in said)
+
+
+def test_a_round_that_names_no_target_is_warned_of(
+    pristine: Installed, warm_scratch: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert pristine.configure(warm_scratch, learned=tmp_path / "learned") == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "name their target: " in line]
+    assert "warning: 0 of 6 trojaned networks name their target: class evidence cannot be learned" in line
+    assert "trigger_target_class, triggers_0_target_class, trigger_0.target_class in METADATA.csv" in line
+
+
 def test_one_bad_model_costs_one_line(
     pristine: Installed, warm_scratch: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

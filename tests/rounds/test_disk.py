@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ def test_the_models_folder_stands_for_its_round(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("word", "label"),
     [("True", 1), ("TRUE", 1), ("1", 1), ("1.0", 1), (" true ", 1), ("False", 0), ("FALSE", 0), ("0", 0)]
-    + [(silent, None) for silent in ("", " ", "None", "nan")],
+    + [(silent, None) for silent in ("", " ", "None", "nan", "null", "[]", "N/A")],
 )
 def test_labels_in_every_spelling(word: str, label: int | None) -> None:
     assert parse_label(word, "here") == label
@@ -77,6 +78,22 @@ def test_metadata_speaks_before_ground_truth_and_ground_truth_where_it_is_silent
     truths = {"id-00000000": "0", "id-00000001": "1", "id-00000002": "0\n"}
     found = read_round(make_round(tmp_path, rows, truths=truths))
     assert [e.label for e in found.entries] == [1, 1, 0]
+
+
+def test_labels_that_disagree_are_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = {f"id-{at:08d}": str(bool(at % 2)) for at in range(6)}
+    truths = {name: str(int(label == "True")) for name, label in rows.items()}
+    read_round(make_round(tmp_path / "same", rows, truths=truths))
+    assert not caplog.records
+    differing = {name: "1" for name in rows} | {"id-00000005": ""}
+    found = read_round(make_round(tmp_path / "different", rows, truths=differing))
+    assert [e.label for e in found.entries] == [0, 1] * 3
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.getMessage() == (
+        f"labels of 3 models differ between {tmp_path / 'different' / 'METADATA.csv'}, which is believed, "
+        "and ground_truth.csv (id-00000000, id-00000002, id-00000004)"
+    )
 
 
 def test_without_metadata_ground_truth_is_enough(tmp_path: Path) -> None:
@@ -115,6 +132,25 @@ def test_a_row_without_a_folder_is_named(tmp_path: Path) -> None:
         BadRound, match=r"METADATA.csv: 1 rows name models that have no folder \(id-00000007\)"
     ):
         labelled_entries(found)
+
+
+def test_a_part_of_a_round_can_be_learned_from_and_is_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = {f"id-{at:08d}": ("True", "False", "")[at % 3] for at in range(6)}
+    found = read_round(make_round(tmp_path, rows, tuple(rows)[:2] + tuple(rows)[3:4]))
+    (tmp_path / "id-00000003" / "model.pt").unlink()
+    with pytest.raises(BadRound, match=r"3 rows name models .* --allow-partial"):
+        labelled_entries(found)
+    assert not caplog.records
+    assert [entry.name for entry, _, _ in labelled_entries(found, allow_partial=True)] == list(rows)[:2]
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.getMessage() == "a part of the round is learned from: 2 of 6 models are there"
+    caplog.clear()
+    whole = read_round(make_round(tmp_path / "whole", BOTH))
+    assert labelled_entries(whole, allow_partial=True) == labelled_entries(whole)
+    assert not caplog.records
 
 
 def test_a_folder_without_a_row_is_named_even_with_a_label_of_its_own(tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ def test_groups_follow_metadata_and_fall_back_to_names(tmp_path: Path) -> None:
         f"id-{n:08d}" for n in range(4)
     )
     table = (root / "METADATA.csv").read_text().splitlines()
-    seeds = ["master_seed", "7", "7", "", "9"]
+    seeds = ["master_seed", "7", "7", "null", "9"]
     text = "\n".join(f"{row},{seed}" for row, seed in zip(table, seeds, strict=True))
     (root / "METADATA.csv").write_text(text)
     assert from_round(read_round(root), store, progress=False).groups == ("7", "7", "id-00000002", "9")
@@ -273,3 +273,28 @@ def test_an_index_that_names_an_absent_digest_is_refused(tmp_path: Path) -> None
     store.path(report.keys[paths[1]]).unlink()
     with pytest.raises(BadRound, match=report.keys[paths[1]]):
         from_digests(tmp_path)
+
+
+def test_a_part_of_a_digest_folder_can_be_learned_from_and_is_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    round_ = read_round(write_round(tmp_path / "round", "cpcp"))
+    store = DigestStore(tmp_path / DIGESTS)
+    paths = [entry.path for entry in round_.entries if entry.path is not None]
+    report = digest_models(paths, store, progress=False)
+    write_digest_folder(tmp_path, round_, report)
+    whole = from_digests(tmp_path, allow_partial=True)
+    assert whole.names == from_digests(tmp_path).names
+    assert not caplog.records
+    store.path(report.keys[paths[1]]).unlink()
+    index = tmp_path / "index.csv"
+    index.write_text("\n".join(index.read_text().splitlines()[:-1]) + "\n")
+    with pytest.raises(BadRound, match=r"1 models of METADATA.csv .* \(id-00000003\).*--allow-partial"):
+        from_digests(tmp_path)
+    with pytest.raises(BadRound, match="all 2 labels say clean"):
+        from_digests(tmp_path, allow_partial=True)
+    assert caplog.messages == ["a part of the round is learned from: 2 of 4 models are there"]
+    store.put(whole.digests[1])
+    part = from_digests(tmp_path, allow_partial=True)
+    assert part.names == tuple(part.metadata.index) == whole.names[:3]
+    assert part.labels == (0, 1, 0)

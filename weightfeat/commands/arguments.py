@@ -54,19 +54,40 @@ def add_labelled(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--store", type=Path, default=Path("scratch"), metavar="DIR", help="keep a round's digests there"
     )
+    command.add_argument(
+        "--allow-partial",
+        action="store_true",
+        help="learn without the models that METADATA.csv names and the folder lacks",
+    )
     add_machine(command)
 
 
 def labelled_set(arguments: argparse.Namespace) -> LabelledSet:
-    """The labelled models named; a round's are digested first. BadRound where they cannot be used."""
+    """The labelled models named; a round's are digested first. BadRound where they cannot be used.
+
+    What their METADATA leaves unsaid is warned of.
+    """
+    from weightfeat.rounds.gaps import warn_of_gaps
+
+    found = _labelled_set(arguments)
+    warn_of_gaps(found)
+    return found
+
+
+def _labelled_set(arguments: argparse.Namespace) -> LabelledSet:
     from weightfeat.digest import DigestStore
     from weightfeat.rounds.disk import read_round
     from weightfeat.rounds.labelled import DIGESTS, from_digests, from_round
 
     if arguments.digests is not None:
-        return from_digests(arguments.digests)
-    store = DigestStore(arguments.store / DIGESTS)
-    return from_round(read_round(arguments.round), store, jobs=arguments.jobs, device=arguments.device)
+        return from_digests(arguments.digests, allow_partial=arguments.allow_partial)
+    return from_round(
+        read_round(arguments.round),
+        DigestStore(arguments.store / DIGESTS),
+        jobs=arguments.jobs,
+        device=arguments.device,
+        allow_partial=arguments.allow_partial,
+    )
 
 
 def add_recipes(command: argparse.ArgumentParser) -> None:

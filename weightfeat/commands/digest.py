@@ -32,6 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
     round_ = read_round(arguments.round)
     require_own_folder(arguments.store, round_)
     paths = [entry.path for entry in round_.entries if entry.path is not None]
+    if len(paths) < len(round_.entries):
+        logger.warning("a part of the round is digested: %d of %d models", len(paths), len(round_.entries))
     store = DigestStore(arguments.store / DIGESTS)
     report = digest_models(
         paths, store, jobs=arguments.jobs, device=arguments.device, scheduler=arguments.dask_scheduler

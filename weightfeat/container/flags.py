@@ -54,6 +54,7 @@ class Request:
     learned_parameters_dirpath: Path | None = None
     configure_models_dirpath: Path | None = None
     automatic_configuration: bool = False
+    allow_partial: bool = False
     device: str = "auto"
     jobs: int = 0
     unknown: tuple[str, ...] = ()
@@ -102,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, what in (
         ("configure_mode", "learn from --configure_models_dirpath"),
         ("automatic_configuration", "search the metaparameters before learning"),
+        ("allow_partial", "learn from those of a round's models that are on disk"),
         ("cls_token_is_first", "accepted, not used"),
     ):
         parser.add_argument(f"--{name}", type=_switch, nargs="?", const=True, default=False, help=what)

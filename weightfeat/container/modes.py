@@ -63,6 +63,7 @@ def configure(request: Request) -> None:
     from weightfeat.learning.configure import learn
     from weightfeat.learning.tuning import search, write_metaparameters
     from weightfeat.rounds.disk import read_round
+    from weightfeat.rounds.gaps import warn_of_gaps
     from weightfeat.rounds.labelled import from_round
 
     parameters_path = resolve(request, "metaparameters_filepath")
@@ -73,7 +74,11 @@ def configure(request: Request) -> None:
     round_ = read_round(models)
     logger.info("round %s: %d models", round_.root, len(round_.entries))
     store = DigestStore(scratch / STORE)
-    samples = from_round(round_, store, jobs=request.jobs, device=request.device).samples
+    labelled = from_round(
+        round_, store, jobs=request.jobs, device=request.device, allow_partial=request.allow_partial
+    )
+    warn_of_gaps(labelled)
+    samples = labelled.samples
     if request.automatic_configuration:
         plan = SearchPlan(params.train_search_trials)
         params = search(samples, params, schema_path, plan, jobs=request.jobs)

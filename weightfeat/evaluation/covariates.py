@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
 from weightfeat.evaluation.metrics import Floats
-from weightfeat.evaluation.strata import number
+from weightfeat.evaluation.silence import Row, number
+from weightfeat.evaluation.trojans import trojans_of
 
-COVARIATES: dict[str, tuple[str, ...]] = {
-    "fraction": ("triggered_fraction",),
-    "trigger size": (
-        "trigger_size_percentage_of_foreground_min",
-        "trigger_size_percentage_of_foreground_max",
-    ),
-    "sign size": ("foreground_size_percentage_of_image_min", "foreground_size_percentage_of_image_max"),
-    "rain": ("rain_probability",),
-    "fog": ("fog_probability",),
+
+def covariate(name: str, rows: Sequence[Row]) -> Floats:
+    """Its value in the row of every trojaned network, (n,); NaN where a column is absent or silent."""
+    return np.array([COVARIATES[name](row) for row in rows], dtype=np.float64)
+
+
+def _fraction(row: Row) -> float:
+    """Mean over the triggers of a trojaned network."""
+    fractions = [trojan.fraction for trojan in trojans_of(row, trojaned=True)]
+    known = [fraction for fraction in fractions if fraction is not None]
+    return float(np.mean(known)) if known and len(known) == len(fractions) else float("nan")
+
+
+def _mean(row: Row, columns: Sequence[str]) -> float:
+    return float(np.mean([number(row, column) for column in columns]))
+
+
+def _bounds(name: str) -> Callable[[Row], float]:
+    return partial(_mean, columns=(f"{name}_min", f"{name}_max"))
+
+
+COVARIATES: dict[str, Callable[[Row], float]] = {
+    "fraction": _fraction,
+    "trigger size": _bounds("trigger_size_percentage_of_foreground"),
+    "sign size": _bounds("foreground_size_percentage_of_image"),
+    "rain": partial(_mean, columns=("rain_probability",)),
+    "fog": partial(_mean, columns=("fog_probability",)),
 }
-"""METADATA columns whose mean each is."""
-
-
-def covariate(name: str, rows: Sequence[Mapping[str, object]]) -> Floats:
-    """Its value in every row, (n,); NaN where a column is absent or silent."""
-    values = np.array(
-        [[number(row, column) for column in COVARIATES[name]] for row in rows], dtype=np.float64
-    )
-    return np.asarray(values.mean(axis=1), dtype=np.float64)
+"""How each is read of a METADATA row."""
 
 
 def slopes(x: Floats, y: Floats, beside: Floats, counts: Floats) -> Floats:

@@ -19,7 +19,9 @@ from weightfeat.evaluation.covariates import COVARIATES, covariate, slopes
 from weightfeat.evaluation.crossval import CrossValidation
 from weightfeat.evaluation.intervals import Estimate, percentiles, resampled
 from weightfeat.evaluation.metrics import Floats, Ints, elementwise_cross_entropy
-from weightfeat.evaluation.strata import UNKNOWN, class_level, trojan_cell
+from weightfeat.evaluation.silence import Row
+from weightfeat.evaluation.strata import class_level, trojan_cell
+from weightfeat.evaluation.trojans import UNKNOWN
 
 FACTORS = ("classes", "trigger", "attacked")
 LEAST = 2
@@ -61,7 +63,7 @@ class _Sample:
 
 
 def effects(
-    cv: CrossValidation, rows: Sequence[Mapping[str, object]], *, draws: int = 2000, seed: int = 0
+    cv: CrossValidation, rows: Sequence[Row], *, draws: int = 2000, seed: int = 0
 ) -> tuple[Effect, ...]:
     """Main effects, two-way interactions, then covariates; `rows` are METADATA rows in the order of `cv.names`.
 
@@ -86,7 +88,7 @@ def effects(
     return tuple(found)
 
 
-def _levels(cv: CrossValidation, rows: Sequence[Mapping[str, object]]) -> dict[str, list[str]]:
+def _levels(cv: CrossValidation, rows: Sequence[Row]) -> dict[str, list[str]]:
     cells = [trojan_cell(row, trojaned=bool(label)) for row, label in zip(rows, cv.labels, strict=True)]
     return {
         "classes": [class_level(row) for row in rows],

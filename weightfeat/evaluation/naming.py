@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import sqrt
@@ -17,6 +17,7 @@ from weightfeat.detector.out_of_fold import Judge, out_of_fold
 from weightfeat.detector.samples import Samples
 from weightfeat.detector.verdict import NAMED_FROM
 from weightfeat.evaluation.intervals import Estimate
+from weightfeat.evaluation.silence import Row
 from weightfeat.evaluation.strata import class_level, trojan_cell
 from weightfeat.evaluation.tables import ABSENT, Table
 from weightfeat.metaparameters import Metaparameters
@@ -58,11 +59,12 @@ def recoveries(
 ) -> tuple[Recovery, ...]:
     """One entry a cell and one for all; networks without a named target or a suspect are left out.
 
-    A source counts as right when target and source both are; `paired` networks have one or two named sources.
+    Of several targets any is right. A source counts as right when target and source both are; `paired` networks have
+    one or two named sources.
     """
     unknown = [float("nan")] * len(cells)
     known = [
-        _Named(cell, suspect, target, 1 / count, probability)
+        _Named(cell, suspect, target, len(target.classes) / count, probability)
         for suspect, target, count, cell, probability in zip(
             suspects, targets, class_counts, cells, probabilities or unknown, strict=True
         )
@@ -71,10 +73,10 @@ def recoveries(
     out = []
     for name in ("all networks", *sorted({one.cell for one in known})):
         mine = [one for one in known if name in ("all networks", one.cell)]
-        paired = [one for one in mine if one.target.sources]
+        paired = [one for one in mine if any(each.sources for each in one.target.every)]
         flagged = [one for one in mine if one.probability >= NAMED_FROM]
         hits = sum(one.hit for one in mine), sum(one.hit for one in flagged)
-        sources = sum(one.hit and one.suspect.source in one.target.sources for one in paired)
+        sources = sum(one.source_hit for one in paired)
         counted = (len(flagged), hits[1]) if probabilities is not None else (float("nan"), float("nan"))
         chance = sum(one.chance for one in mine)
         out.append(Recovery(name, len(mine), hits[0], chance, len(paired), sources, *counted))
@@ -93,7 +95,14 @@ class _Named:
 
     @property
     def hit(self) -> bool:
-        return self.suspect.target == self.target.target
+        return self.suspect.target in self.target.classes
+
+    @property
+    def source_hit(self) -> bool:
+        return any(
+            self.suspect.target == each.target and self.suspect.source in each.sources
+            for each in self.target.every
+        )
 
 
 def wilson(hits: float, count: float) -> tuple[float, float]:
@@ -108,7 +117,7 @@ def wilson(hits: float, count: float) -> tuple[float, float]:
 
 def recover(
     samples: Samples,
-    rows: Sequence[Mapping[str, object]],
+    rows: Sequence[Row],
     folds: Sequence[Fold],
     params: Metaparameters,
     probabilities: NDArray[np.float64] | None = None,
@@ -174,7 +183,7 @@ def _mean(repeats: Sequence[Recovery]) -> Recovery:
     )
 
 
-def recovery_table(samples: Samples, rows: Sequence[Mapping[str, object]], params: Metaparameters) -> str:
+def recovery_table(samples: Samples, rows: Sequence[Row], params: Metaparameters) -> str:
     """What three times five folds recover, as markdown."""
     return as_markdown(recover(samples, rows, stratified_folds(samples), params))
 

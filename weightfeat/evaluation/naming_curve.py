@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from weightfeat.detector.folds import Fold
@@ -10,6 +10,7 @@ from weightfeat.detector.samples import Samples
 from weightfeat.evaluation.folds import learned_from, thinnings
 from weightfeat.evaluation.learning_curve import SHARES
 from weightfeat.evaluation.naming import Recovery, recover
+from weightfeat.evaluation.silence import Row
 from weightfeat.evaluation.tables import Table
 from weightfeat.metaparameters import Metaparameters
 
@@ -30,7 +31,7 @@ class NamingPoint:
 def naming_curve(
     whole: Sequence[Recovery],
     samples: Samples,
-    rows: Sequence[Mapping[str, object]],
+    rows: Sequence[Row],
     folds: Sequence[Fold],
     params: Metaparameters,
     *,

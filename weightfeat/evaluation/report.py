@@ -13,6 +13,7 @@ from typing import Any
 from weightfeat.evaluation import metrics
 from weightfeat.evaluation.crossval import CrossValidation
 from weightfeat.evaluation.intervals import Estimate, Margin, bootstrap, paired_bootstrap
+from weightfeat.evaluation.silence import Row
 from weightfeat.evaluation.strata import Stratum, stratify
 from weightfeat.evaluation.strata import as_table as strata_table
 from weightfeat.evaluation.tables import Cell, Table
@@ -59,7 +60,7 @@ class Report:
 
 def summarise(
     cv: CrossValidation,
-    rows: Sequence[Mapping[str, object]],
+    rows: Sequence[Row],
     controls: Mapping[str, CrossValidation],
     *,
     draws: int = 2000,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,16 +13,15 @@ from numpy.typing import NDArray
 from weightfeat.evaluation import metrics
 from weightfeat.evaluation.crossval import CrossValidation
 from weightfeat.evaluation.intervals import Estimate, Margin, bootstrap
+from weightfeat.evaluation.silence import Row, number, truth
 from weightfeat.evaluation.tables import Table
+from weightfeat.evaluation.trojans import UNKNOWN, trojans_of
 
-UNKNOWN = "unknown"
 CLEAN = "none"
+MIXED = "mixed"
 FRACTION_EDGES = (0.10, 0.25, 0.50)
-CLASSES = ("about 10", "about 20")
-CLASS_BORDER = 15
-SOURCES = {1: "one", 2: "two"}
-TRIGGERS = {"polygon": "polygon", "instagram": "filter", "filter": "filter"}
-ABSENT = ("", "none", "nan")
+CLASSES = {15: "about 10", 30: "about 20", 60: "about 40", math.inf: "60 and more"}
+"""What numbers of classes below each border are called; the first two are Round 2's levels, whole."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,8 @@ class Cell:
     """What kind of trojan a METADATA row names; "none" for a clean model, "unknown" where the row is silent.
 
     `trigger` is polygon, filter or the round's own word; `attacked` is one, two, several or all source
-    classes; `fraction` is a bin of the share of stamped images, such as "0.10-0.25".
+    classes; `fraction` is a bin of the share of stamped images, such as "0.10-0.25". Of several triggers it is what
+    they share, and "mixed" where they differ.
     """
 
     trigger: str
@@ -60,65 +60,43 @@ class Stratum:
     roc_auc_interval: tuple[float, float]
 
 
-def trojan_cell(row: Mapping[str, object], *, trojaned: bool | None = None) -> Cell:
-    """The cell of one METADATA row of rounds 1 to 4, whose values may be strings or numbers.
+def trojan_cell(row: Row, *, trojaned: bool | None = None) -> Cell:
+    """The cell of one METADATA row of any round, whose values may be strings or numbers.
 
-    `trojaned` overrides the row's `poisoned`, for rounds that say it in ground_truth.csv only. Columns read:
-    poisoned, trigger_type, number_triggered_classes or triggered_classes, number_classes, triggered_fraction.
+    `trojaned` overrides the row's `poisoned`, for rounds that say it in ground_truth.csv only. The columns read are
+    those of `trojans_of`.
     """
-    poisoned = _truth(_word(row, "poisoned")) if trojaned is None else trojaned
+    poisoned = truth(row.get("poisoned")) if trojaned is None else trojaned
     if poisoned is None:
         return Cell(UNKNOWN, UNKNOWN, UNKNOWN)
     if not poisoned:
         return Cell(CLEAN, CLEAN, CLEAN)
-    trigger = _word(row, "trigger_type")
-    return Cell(TRIGGERS.get(trigger, trigger) or UNKNOWN, _attacked(row), _fraction_bin(row))
+    trojans = trojans_of(row, poisoned)
+    return Cell(
+        _shared([trojan.trigger for trojan in trojans]),
+        _shared([trojan.attacked for trojan in trojans]),
+        _shared([_fraction_bin(trojan.fraction) for trojan in trojans]),
+    )
 
 
-def class_level(row: Mapping[str, object]) -> str:
-    """The design's level of the class count, or where it is not named the nearer one."""
+def class_level(row: Row) -> str:
+    """What the number of classes is called; where it is not said, what the design's level, 0 or 1, stands for.
+
+    Levels of later rounds stand for other numbers than Round 2's: 0 for twenty in round 4 and for 6 to 26 in round 11.
+    """
     level, count = number(row, "number_classes_level"), number(row, "number_classes")
-    if level in (0, 1):
-        return CLASSES[int(level)]
-    return UNKNOWN if math.isnan(count) else CLASSES[int(count >= CLASS_BORDER)]
-
-
-def _word(row: Mapping[str, object], column: str) -> str:
-    """The value as a lower-case word; empty where it is absent or written as missing."""
-    word = str(row.get(column, "")).strip().lower()
-    return "" if word in ABSENT else word
-
-
-def number(row: Mapping[str, object], column: str) -> float:
-    """The value of a column; NaN where it is absent, written as missing or not a number."""
-    try:
-        return float(_word(row, column) or "nan")
-    except ValueError:
-        return math.nan
-
-
-def _truth(word: str) -> bool | None:
-    return {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}.get(word)
-
-
-def _attacked(row: Mapping[str, object]) -> str:
-    if "all" in (_word(row, "number_triggered_classes"), _word(row, "triggered_classes")):
-        return "all"
-    count = number(row, "number_triggered_classes")
     if math.isnan(count):
-        count = len(_word(row, "triggered_classes").strip("[]").replace(",", " ").split())
-    classes = number(row, "number_classes")
-    if count < 1:
-        return UNKNOWN
-    # All but one is every class but the target, which relabelling leaves as it is.
-    if count >= 3 and (math.isnan(classes) or count >= classes - 1):
-        return "all"
-    return SOURCES.get(int(count), "several")
+        return tuple(CLASSES.values())[int(level)] if level in (0, 1) else UNKNOWN
+    return next(name for border, name in CLASSES.items() if count < border)
 
 
-def _fraction_bin(row: Mapping[str, object]) -> str:
-    fraction = number(row, "triggered_fraction")
-    if not fraction > 0:
+def _shared(words: Sequence[str]) -> str:
+    different = set(words)
+    return MIXED if len(different) > 1 else next(iter(different), UNKNOWN)
+
+
+def _fraction_bin(fraction: float | None) -> str:
+    if fraction is None or fraction <= 0:
         return UNKNOWN
     lows, highs = (0.0, *FRACTION_EDGES), (*FRACTION_EDGES, 1.0)
     low, high = next((pair for pair in zip(lows, highs, strict=True) if fraction <= pair[1]), (0.0, 0.0))
@@ -127,7 +105,7 @@ def _fraction_bin(row: Mapping[str, object]) -> str:
 
 def stratify(
     cv: CrossValidation,
-    rows: Sequence[Mapping[str, object]],
+    rows: Sequence[Row],
     *,
     clean: Literal["all", "same_architectures"] = "all",
     draws: int = 1000,

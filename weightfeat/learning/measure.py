@@ -6,7 +6,7 @@ Every fit happens inside the fold it is tested by, and every figure comes from t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,17 +24,19 @@ from weightfeat.evaluation import (
     plots,
     report,
 )
+from weightfeat.evaluation.architectures import with_named_architectures
 from weightfeat.evaluation.effects import effects
 from weightfeat.evaluation.intervals import Estimate
 from weightfeat.evaluation.naming import Recovery, as_lines, recover, wilson
 from weightfeat.evaluation.search import SearchPlan
+from weightfeat.evaluation.silence import Row
 from weightfeat.files import write_atomically
 from weightfeat.learning import recipes
 from weightfeat.learning.running import progress_bar, workers
 from weightfeat.learning.tuning import searching, trial_detector
 from weightfeat.metaparameters import Metaparameters
 
-Rows = Sequence[Mapping[str, object]]
+Rows = Sequence[Row]
 """METADATA's rows in the samples' order."""
 
 
@@ -71,7 +73,7 @@ class Measured:
 
     report: report.Report
     validation: crossval.CrossValidation
-    rows: tuple[Mapping[str, object], ...]
+    rows: tuple[Row, ...]
     held_out: tuple[held_out.HeldOut, ...]
     recovery: tuple[Recovery, ...]
     curve: tuple[learning_curve.Point, ...]
@@ -100,20 +102,23 @@ def measure(
     """Everything that `weightfeat cv` says. The folds depend on models and seed alone, so every rival gets the same.
 
     What stands beside a nested cross-validation (architectures left out, target classes, learning curve) has the
-    metaparameters given. Raises BadRound where there are too few models for the folds.
+    metaparameters given. Tables call networks of unknown architecture what METADATA calls them. Raises BadRound where
+    there are too few models for the folds.
     """
     drawn = stratified_folds(samples, n_folds=plan.folds, n_repeats=plan.repeats, seed=plan.seed)
     samples = samples.computed(params.blocks if plan.nested is None else features.BLOCKS)
     others = None if beside is None else beside.samples.computed(())
     bench = _Bench(samples, rows, params, others, plan.seed, workers(jobs), progress)
-    validation = bench.cross_validate(drawn, plan.nested)
-    controls = control.cross_validate_controls(samples, drawn, jobs=workers(jobs))
+    named = with_named_architectures(samples, rows)
+    found = bench.cross_validate(drawn, plan.nested)
+    validation = replace(found, architectures=named.architecture)
+    controls = control.cross_validate_controls(named, drawn, jobs=workers(jobs))
     recovery = bench.recover(validation, drawn)
     return Measured(
         report=report.summarise(validation, rows, controls, seed=plan.seed),
         validation=validation,
         rows=tuple(rows),
-        held_out=bench.leave_one_out(),
+        held_out=bench.leave_one_out({"architecture": named.architecture, "family": named.family}),
         recovery=recovery,
         curve=bench.curve(validation, drawn) if plan.curve else (),
         naming=bench.naming(recovery, drawn) if plan.curve else (),
@@ -147,10 +152,9 @@ class _Bench:
         with progress_bar("cv" if nested is None else "nested cv", "fold", self.shown) as advance:
             return crossval.cross_validate(self.samples, make, folds, jobs=self.jobs, progress=advance)
 
-    def leave_one_out(self) -> tuple[held_out.HeldOut, ...]:
+    def leave_one_out(self, levels: Mapping[str, Sequence[str]]) -> tuple[held_out.HeldOut, ...]:
         # Thirty fits more, each of which would take as long as a fold's; fewer bags can only make the figures worse.
         make = partial(trial_detector, self.params, beside=self.others)
-        levels = {"architecture": self.samples.architecture, "family": self.samples.family}
         with progress_bar("leave one architecture, one family out", "fit", self.shown) as advance:
             return held_out.leave_one_out(
                 self.samples, levels, make, jobs=self.jobs, progress=advance, seed=self.seed

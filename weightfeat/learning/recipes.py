@@ -6,7 +6,7 @@ that is what is fitted anew for every level left out: scales, selection, calibra
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -22,6 +22,7 @@ from weightfeat.detector.words import word_of
 from weightfeat.evaluation.folds import leave_one_out_folds
 from weightfeat.evaluation.intervals import Estimate, bootstrap
 from weightfeat.evaluation.recipes import recipe_levels
+from weightfeat.evaluation.silence import Row
 from weightfeat.evaluation.tables import Table
 from weightfeat.features.summaries import Array
 from weightfeat.metaparameters import Metaparameters
@@ -58,7 +59,7 @@ class Level:
 
 def leave_recipes_out(
     samples: Samples,
-    rows: Sequence[Mapping[str, object]],
+    rows: Sequence[Row],
     params: Metaparameters,
     *,
     jobs: int = 1,

@@ -5,6 +5,7 @@ Rounds 1 to 8 keep the model folders at the root, later ones under `models/`; ME
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from pathlib import Path
 import pandas as pd
 
 from weightfeat.errors import BadRound, one_line
-from weightfeat.rounds.metadata import parse_label, read_metadata, require_none
+from weightfeat.rounds.metadata import first_few, parse_label, read_metadata, require_none
+
+logger = logging.getLogger(__name__)
 
 MODEL_FILE = "model.pt"
 METADATA_FILE = "METADATA.csv"
@@ -24,13 +27,15 @@ TRUTH_FILE = "ground_truth.csv"
 class ModelEntry:
     """One model of a round. `path` is None where METADATA names a model that has no folder.
 
-    `label` is 1 for poisoned, 0 for clean, None where the round keeps it secret.
+    `label` is 1 for poisoned, 0 for clean, None where the round keeps it secret; `disagree` where METADATA, which is
+    believed, and ground_truth.csv say different things.
     """
 
     name: str
     path: Path | None
     label: int | None
     metadata: Mapping[str, str]
+    disagree: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ def read_round(root: Path | str) -> Round:
     """Read the round at `root`, which may be the round's folder or its `models/` folder.
 
     Nothing is required of the labels here (evaluation rounds have none): see :func:`labelled_entries`. A folder whose
-    name is not UTF-8 is left out, and costs a line on stderr.
+    name is not UTF-8 is left out, and costs a line on stderr; labels that disagree cost a warning.
 
     Raises
     ------
@@ -86,41 +91,64 @@ def read_round(root: Path | str) -> Round:
             remedy="point at the folder of a round",
         )
     entries = tuple(_entry(name, row, folders.get(name), table_path) for name, row in _rows(table))
+    disagreeing = [entry.name for entry in entries if entry.disagree]
+    if disagreeing:
+        logger.warning(
+            "labels of %d models differ between %s, which is believed, and %s (%s)",
+            *(len(disagreeing), table_path, TRUTH_FILE, first_few(disagreeing)),
+        )
     return Round(top, entries, table, has_metadata, left_out)
 
 
-def labelled_entries(round_: Round) -> tuple[tuple[ModelEntry, Path, int], ...]:
+def labelled_entries(
+    round_: Round, *, allow_partial: bool = False
+) -> tuple[tuple[ModelEntry, Path, int], ...]:
     """Every entry with its model path and label, for learning from.
+
+    With `allow_partial` rows of METADATA without a model on disk are left out, and counted in a warning.
 
     Raises
     ------
     BadRound : a METADATA row has no folder, a folder has no row, a model has no label, or all labels agree.
     """
+    entries = [e for e in round_.entries if e.path is not None and (e.path.is_file() or not allow_partial)]
+    if allow_partial and len(entries) < len(round_.entries):
+        logger.warning(
+            "a part of the round is learned from: %d of %d models are there",
+            len(entries),
+            len(round_.entries),
+        )
     if round_.has_metadata:
         require_none(
-            [entry.name for entry in round_.entries if entry.path is None],
+            [] if allow_partial else [entry.name for entry in round_.entries if entry.path is None],
             round_.root / METADATA_FILE,
             "rows name models that have no folder",
             f"a folder with {MODEL_FILE} for every row",
-            "restore the folders, or delete these rows",
+            "restore the folders, delete these rows, or learn from what is there with --allow-partial",
         )
         require_none(
-            [entry.name for entry in round_.entries if entry.metadata.get("model_name") is None],
+            [entry.name for entry in entries if entry.metadata.get("model_name") is None],
             round_.root / METADATA_FILE,
             "model folders have no row",
             "a row for every model folder",
             "add the rows, move the folders away, or remove METADATA.csv to use ground_truth.csv alone",
         )
     require_none(
-        [entry.name for entry in round_.entries if entry.label is None],
+        [entry.name for entry in entries if entry.label is None],
         round_.root,
         "models have no label",
         f"`poisoned` in {METADATA_FILE}, or {TRUTH_FILE} in the model's folder",
         "add the labels, or leave these models out",
     )
-    known = tuple((e, e.path, e.label) for e in round_.entries if e.path is not None and e.label is not None)
+    known = tuple((e, e.path, e.label) for e in entries if e.path is not None and e.label is not None)
     require_both_classes([label for _, _, label in known], round_.root)
     return known
+
+
+def warn_of_part(there: int, named: int) -> None:
+    """Count what is learned from where that is not all that METADATA names."""
+    if there < named:
+        logger.warning("a part of the round is learned from: %d of %d models are there", there, named)
 
 
 def require_both_classes(labels: list[int], where: Path) -> None:
@@ -172,10 +200,14 @@ def _rows(table: pd.DataFrame) -> Iterator[tuple[str, dict[str, str]]]:
 def _entry(name: str, row: dict[str, str], folder: Path | None, table_path: Path) -> ModelEntry:
     described = bool(row.get("model_name"))
     label = parse_label(row.get("poisoned", ""), f"{table_path}, {name}, poisoned")
-    if label is None and folder is not None:
-        label = _ground_truth(folder)
-    path = folder / MODEL_FILE if folder is not None else None
-    return ModelEntry(name=name, path=path, label=label, metadata=row if described else {})
+    truth = _ground_truth(folder) if folder is not None else None
+    return ModelEntry(
+        name=name,
+        path=folder / MODEL_FILE if folder is not None else None,
+        label=truth if label is None else label,
+        metadata=row if described else {},
+        disagree=None not in (label, truth) and label != truth,
+    )
 
 
 def _ground_truth(folder: Path) -> int | None:

@@ -21,10 +21,19 @@ from weightfeat.detector import Samples, Target
 from weightfeat.digest import Digest, DigestStore
 from weightfeat.errors import BadOutput, BadRound
 from weightfeat.evaluation.recipes import origin_of
+from weightfeat.evaluation.silence import said
+from weightfeat.evaluation.trojans import Trojan, trojans_of, unread_targets
 from weightfeat.files import make_folder, write_atomically
-from weightfeat.rounds.disk import METADATA_FILE, Round, labelled_entries, require_both_classes
+from weightfeat.rounds.configs import described
+from weightfeat.rounds.disk import (
+    METADATA_FILE,
+    Round,
+    labelled_entries,
+    require_both_classes,
+    warn_of_part,
+)
 from weightfeat.rounds.extraction import ExtractionReport, digest_models
-from weightfeat.rounds.metadata import SILENT, TARGET, parse_label, read_metadata, require_none, target_of
+from weightfeat.rounds.metadata import parse_label, read_metadata, require_none, target_of
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +43,8 @@ LEAST_SHARE = 0.9
 """Share of a round's models that must be readable: with fewer, what is learned is of another population."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")  # it becomes a file's name
-_GROUP_COLUMNS = ("group", "base_model", "design_pair", "master_seed")
+GROUP_COLUMNS = ("group", "base_model", "design_pair", "master_seed")
+"""Columns of METADATA that say which networks must stay in one fold; the first that tells any apart does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,23 +64,29 @@ class LabelledSet:
         return Samples.of_digests(self.digests, self.labels, recipe=recipe if any(recipe) else (), **known)
 
     @property
+    def trojans(self) -> tuple[tuple[Trojan, ...], ...]:
+        """What METADATA says of every network's triggers; nothing of a clean one's."""
+        return tuple(trojans_of(row, bool(label)) for row, label in zip(self.rows, self.labels, strict=True))
+
+    @property
     def targets(self) -> tuple[Target | None, ...]:
         """One entry a network: None for a clean one, and for a trojaned one whose target is not named.
 
         Raises BadRound where METADATA names a class that the network does not have, or what is no class.
         """
         found = []
-        for name, label, digest, row in zip(self.names, self.labels, self.digests, self.rows, strict=True):
-            target, word = target_of(row) if label else None, str(row.get(TARGET, "")).strip()
-            highest = -1 if target is None else max(target.target, *target.sources, 0)
-            if highest >= digest.num_classes:
-                raise _bad_row(name, f"names class {highest} of {digest.num_classes}")
-            if label and target is None and word.lower() not in SILENT:
-                raise _bad_row(name, f"{TARGET} is {word!r}")
-            found.append(target)
+        for name, digest, row, trojans in zip(self.names, self.digests, self.rows, self.trojans, strict=True):
+            unread = unread_targets(row) if trojans else ()
+            classes = {c for trojan in trojans for c in (trojan.target, *trojan.sources) if c is not None}
+            beyond = sorted(c for c in classes if c >= digest.num_classes)
+            if unread:
+                raise _bad_row(name, unread[0])
+            if beyond:
+                raise _bad_row(name, f"names class {beyond[-1]} of {digest.num_classes}")
+            found.append(target_of(trojans))
         return tuple(found)
 
-    @property
+    @cached_property
     def rows(self) -> tuple[dict[str, object], ...]:
         """METADATA's rows by column, in the models' order."""
         columns = self.metadata.columns
@@ -78,16 +94,17 @@ class LabelledSet:
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """Models that must stay in one fold share a group; a model METADATA says nothing of is its own.
+        """Models that must stay in one fold share a group; a model whose row names none is its own.
 
         So do the pairs of a paired design. With one of a pair held out, what is left of its kind has the other label,
         and folds would reward guessing the opposite: stratification bias (Parker, Günter and Bedo 2007,
         doi:10.1186/1471-2105-8-326).
         """
-        for column in _GROUP_COLUMNS:
-            if column in self.metadata.columns and self.metadata[column].nunique() > 1:
-                values = (str(value).strip() for value in self.metadata[column])
-                return tuple(value or name for name, value in zip(self.names, values, strict=True))
+        for column in GROUP_COLUMNS:
+            words = [said(row.get(column, "")) for row in self.rows]
+            groups = tuple(word or name for name, word in zip(self.names, words, strict=True))
+            if any(words) and len(set(groups)) > 1:
+                return groups
         return self.names
 
 
@@ -107,14 +124,17 @@ def from_round(
     jobs: int = 1,
     device: str = "auto",
     progress: bool = True,
+    allow_partial: bool = False,
 ) -> LabelledSet:
     """Digest a labelled round into `store` and return what could be read of it.
+
+    With `allow_partial` models that METADATA names and the disk lacks are left out.
 
     Raises
     ------
     BadRound : labels are missing or all alike, or fewer than nine models in ten can be read.
     """
-    entries = labelled_entries(round_)
+    entries = labelled_entries(round_, allow_partial=allow_partial)
     report = digest_models(
         [path for _, path, _ in entries], store, jobs=jobs, device=device, progress=progress
     )
@@ -127,12 +147,12 @@ def from_round(
         names=names,
         labels=tuple(label for _, _, label in readable),
         digests=tuple(store.get(report.keys[path]) for _, path, _ in readable),
-        metadata=round_.metadata.loc[list(names)],
+        metadata=described(round_).loc[list(names)],
     )
 
 
-def from_digests(folder: Path) -> LabelledSet:
-    """The labelled models of a digest folder.
+def from_digests(folder: Path, *, allow_partial: bool = False) -> LabelledSet:
+    """The labelled models of a digest folder; with `allow_partial` those of them whose digest is there.
 
     Raises
     ------
@@ -148,6 +168,10 @@ def from_digests(folder: Path) -> LabelledSet:
             remedy="add the column",
         )
     store = DigestStore(folder / DIGESTS)
+    if allow_partial:
+        held = [name for name in metadata.index if name in index and index[name] in store]
+        warn_of_part(len(held), len(metadata))
+        metadata = metadata.loc[held]
     names = tuple(str(name) for name in metadata.index)
     _require_digests(names, index, folder)
     labels = [_label(name, metadata, folder) for name in names]
@@ -178,14 +202,14 @@ def require_own_folder(folder: Path, round_: Round, keys: Mapping[str, str] | No
 def write_digest_folder(folder: Path, round_: Round, report: ExtractionReport) -> None:
     """Write index.csv and METADATA.csv beside `folder`/digests, for every digested model of the round.
 
-    METADATA.csv gets the labels that the round keeps in ground_truth.csv, so the folder stands alone. Raises BadOutput
-    where the folder lists networks of another round.
+    METADATA.csv gets the labels that the round keeps in ground_truth.csv, and what its models' config.json add, so the
+    folder stands alone. Raises BadOutput where the folder lists networks of another round.
     """
     make_folder(folder, "digest folder")
     kept = [(e, report.keys[e.path]) for e in round_.entries if e.path is not None and e.path in report.keys]
     names = [entry.name for entry, _ in kept]
     require_own_folder(folder, round_, {entry.name: key for entry, key in kept})
-    table = round_.metadata.loc[names].copy()
+    table = described(round_).loc[names].copy()
     table["model_name"] = names
     table["poisoned"] = ["" if e.label is None else str(bool(e.label)) for e, _ in kept]
     front = ["model_name", "poisoned"]
@@ -238,7 +262,7 @@ def _require_digests(names: Sequence[str], index: dict[str, str], folder: Path) 
             f"{len(absent)} models of {METADATA_FILE} are not in the index ({', '.join(absent[:3])})",
             where=folder / INDEX_FILE,
             expected="a digest for every row",
-            remedy="digest these models, or delete their rows",
+            remedy="digest these models, delete their rows, or learn from the others with --allow-partial",
         )
 
 

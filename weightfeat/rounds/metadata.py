@@ -6,18 +6,18 @@ Values are kept as the strings they are, because rounds differ in how they write
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from weightfeat.detector.classes.targets import Target
 from weightfeat.errors import BadRound
+from weightfeat.evaluation.silence import said, truth
+from weightfeat.evaluation.trojans import Trojan
 
-_TRUE, _FALSE = frozenset({"true", "1", "1.0"}), frozenset({"false", "0", "0.0"})
-SILENT = frozenset({"", "none", "nan", "null"})
 FEW_SOURCES = 2
-TARGET = "trigger_target_class"
+"""With more, a source says no more than the target: each of them looks like any other class."""
 
 
 def read_metadata(path: Path) -> pd.DataFrame:
@@ -63,24 +63,28 @@ def read_metadata(path: Path) -> pd.DataFrame:
 
 def parse_label(text: str, where: object) -> int | None:
     """1 for poisoned, 0 for clean, None for a blank or "None"; BadRound for anything else."""
-    word = text.strip().lower()
-    if word in SILENT:
-        return None
-    if word in _TRUE or word in _FALSE:
-        return int(word in _TRUE)
-    raise BadRound(
-        f"label is {text.strip()[:40]!r}",
-        where=where,
-        expected="True, False, 1 or 0",
-        remedy="mend the label or leave the model out",
-    )
+    word, label = said(text), truth(text)
+    if word and label is None:
+        raise BadRound(
+            f"label is {word[:40]!r}",
+            where=where,
+            expected="True, False, 1 or 0",
+            remedy="mend the label or leave the model out",
+        )
+    return None if label is None else int(label)
 
 
 def require_none(names: list[str], where: Path, what: str, expected: str, remedy: str) -> None:
     """Raise BadRound when `names` is not empty, showing how many there are and the first three."""
     if names:
-        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-        raise BadRound(f"{len(names)} {what} ({shown})", where=where, expected=expected, remedy=remedy)
+        raise BadRound(
+            f"{len(names)} {what} ({first_few(names)})", where=where, expected=expected, remedy=remedy
+        )
+
+
+def first_few(names: Sequence[str]) -> str:
+    """The first three of some names, for a line that must stay one."""
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _padless(width: int) -> Callable[[list[str]], list[str]]:
@@ -94,24 +98,22 @@ def _padless(width: int) -> Callable[[list[str]], list[str]]:
     return cut
 
 
-def target_of(row: Mapping[str, object]) -> Target | None:
-    """The target of one METADATA row of rounds 1 to 4; None where `trigger_target_class` is silent or no number."""
-    target = _integer(row.get(TARGET, ""))
-    if target is None:
+def target_of(trojans: Sequence[Trojan]) -> Target | None:
+    """What class evidence is taught of a network's triggers; None where none of them names its target.
+
+    Triggers that lead to one class are one target, whose sources are those of all of them.
+    """
+    by_target: dict[int, list[Trojan]] = {}
+    for trojan in trojans:
+        if trojan.target is not None:
+            by_target.setdefault(trojan.target, []).append(trojan)
+    if not by_target:
         return None
-    words = str(row.get("triggered_classes", "")).strip("[]() ").replace(",", " ").split()
-    sources = [_integer(word) for word in words]
-    named = tuple(s for s in sources if s is not None and s != target)
-    complete = len(named) == len([s for s in sources if s != target])
-    return Target(target, named if complete and 0 < len(named) <= FEW_SOURCES else ())
+    first, *others = (Target(target, _few_sources(every)) for target, every in by_target.items())
+    return Target(first.target, first.sources, tuple(others))
 
 
-def _integer(value: object) -> int | None:
-    word = str(value).strip()
-    if word.lower() in SILENT:
-        return None
-    try:
-        number = float(word)
-    except ValueError:
-        return None
-    return int(number) if number >= 0 and number.is_integer() else None
+def _few_sources(trojans: Sequence[Trojan]) -> tuple[int, ...]:
+    """The sources of triggers that share a target; none where they are many, or some are not named."""
+    sources = tuple(dict.fromkeys(source for trojan in trojans for source in trojan.sources))
+    return sources if len(sources) <= FEW_SOURCES and all(trojan.sources for trojan in trojans) else ()

@@ -11,6 +11,9 @@ network's classes exactly one is the target.
 A score is a sum over statistics and their signed squares: a class that stands out far in one statistic may be more, or
 less, than twice as suspect as one that stands out half as far.
 
+A network with several triggers may have several targets. It still is one witness: each of its targets is as large a
+part of it.
+
 One statistic speaks differently in different groups of networks. A coefficient is therefore a part that all share and a
 part of its own for every group that a network is in (partial pooling; Gelman and Hill 2007, chapter 12), each with its
 prior variance. `models` says which groups there are.
@@ -52,11 +55,11 @@ class Joint:
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """A network to learn from: rows (C, statistics), a mark for every group it is in, its target; None: clean."""
+    """A network to learn from: rows (C, statistics), a mark for every group it is in, its targets; none: clean."""
 
     classes: Array
     groups: Groups
-    target: int | None
+    targets: tuple[int, ...] = ()
 
 
 def with_squares(classes: Array) -> Array:
@@ -129,30 +132,34 @@ def target_probabilities(scores: Array) -> Array:
 @dataclass(frozen=True, eq=False)
 class _Layout:
     """How networks' classes lie one after the other: each network's first class and number of classes, whether it is
-    trojaned, and, of the trojaned ones, where the target lies."""
+    trojaned, and, of the trojaned ones, where the targets lie and how large a part of its network each is."""
 
     starts: NDArray[np.int64]
     counts: NDArray[np.int64]
     trojaned: NDArray[np.bool_]
     targets: NDArray[np.int64]
+    parts: Array
 
 
 def _layout(examples: Sequence[Example]) -> _Layout:
     counts = np.array([len(example.classes) for example in examples])
     starts = np.cumsum(counts) - counts
-    inside = [example.target for example in examples]
-    trojaned = np.array([target is not None for target in inside])
-    targets = starts[trojaned] + np.array([target for target in inside if target is not None], np.int64)
-    return _Layout(starts, counts, trojaned, targets)
+    inside = [(start, set(example.targets)) for start, example in zip(starts, examples, strict=True)]
+    targets = np.array([start + target for start, own in inside for target in sorted(own)], np.int64)
+    parts = np.array([1 / len(own) for _, own in inside for _ in own], np.float64)
+    return _Layout(starts, counts, np.array([bool(own) for _, own in inside]), targets, parts)
 
 
 def _loss(scores: Array, layout: _Layout) -> tuple[float, Array]:
-    """Minus log-likelihood of all networks, each clean or with its target, and its slope for each class's score."""
+    """Minus log-likelihood of all networks, each clean or with its target, and its slope for each class's score.
+
+    Of a network with several targets it is the mean over them.
+    """
     trojaned, clean = layout.trojaned, np.log(layout.counts)
     every = np.logaddexp(np.logaddexp.reduceat(scores, layout.starts), clean)
-    value = every.sum() - clean[~trojaned].sum() - scores[layout.targets].sum()
+    value = every.sum() - clean[~trojaned].sum() - (layout.parts * scores[layout.targets]).sum()
     slope = np.exp(scores - np.repeat(every, layout.counts))
-    slope[layout.targets] -= 1
+    slope[layout.targets] -= layout.parts
     return float(value), slope
 
 

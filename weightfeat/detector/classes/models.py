@@ -141,7 +141,7 @@ def fit_target_model(
         Example(
             measured(rows.classes, scales.of(rows)[0]),
             groups_of(rows, families),
-            None if target is None else target.target,
+            () if target is None else target.classes,
         )
         for rows, target in _examples(samples)
     ]
@@ -155,8 +155,8 @@ def fit_target_model(
 def fit_class_models(samples: Samples, params: Metaparameters) -> ClassModels | None:
     """Both models.
 
-    Pairs are learned from clean networks and from trojans with one or two sources: where all classes are sources,
-    a pair says no more than its target.
+    Pairs are learned from clean networks and from trojans with one or two sources of every target: where all classes
+    are sources, a pair says no more than its target.
     """
     from threadpoolctl import threadpool_limits
 
@@ -166,7 +166,7 @@ def fit_class_models(samples: Samples, params: Metaparameters) -> ClassModels | 
     parts = [
         _pair_examples(rows, models.scales.of(rows)[1], target)
         for rows, target in _examples(samples)
-        if target is None or target.sources
+        if target is None or all(each.sources for each in target.every)
     ]
     if not parts:
         return models
@@ -184,11 +184,13 @@ def _examples(samples: Samples) -> list[tuple[ClassRows, Target | None]]:
 
 
 def _pair_examples(rows: ClassRows, scale: Array, target: Target | None) -> tuple[Array, NDArray[np.int64]]:
+    true = () if target is None else target.every
     targets, table = spread_targets(rows.count), rows.learned_pairs
-    if target is not None and target.target not in targets:
-        targets, table = [*targets, target.target], np.concatenate([table, rows.pair_rows([target.target])])
+    beside = [each.target for each in true if each.target not in targets]
+    if beside:
+        targets, table = [*targets, *beside], np.concatenate([table, rows.pair_rows(beside)])
     found = np.zeros(table.shape[:2], dtype=np.int64)
-    if target is not None:
-        found[targets.index(target.target), list(target.sources)] = 1
+    for each in true:
+        found[targets.index(each.target), list(each.sources)] = 1
     outside = np.array(targets)[:, None] != np.arange(rows.count)
     return measured(table[outside], scale), found[outside]
