@@ -6,6 +6,7 @@ it reports. So a run that is killed, or a worker that is, loses only the models 
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,8 @@ from weightfeat.digest import VERSIONS, Digest, DigestStore, choose_place, compu
 from weightfeat.errors import BadRound, WeightfeatError, one_line
 from weightfeat.files import make_folder
 from weightfeat.rounds import cluster
+
+logger = logging.getLogger(__name__)
 
 _SUSPECTS = 16
 """How many models are tried one at a time once a worker was killed, before the rest goes on in parallel."""
@@ -189,15 +192,17 @@ def _parallel(paths: list[Path], store: DigestStore, jobs: int, device: str) -> 
     from joblib import Parallel, cpu_count, delayed
 
     workers = jobs if jobs > 0 else cpu_count()
-    on_gpu = _on_gpu(device)
+    place = choose_place(device)
+    logger.info("digests are made on %s", place.described())
     # One GPU process fed by threads; on the CPU one process a core, its share of the cores by OMP_NUM_THREADS.
     parallel = Parallel(
         n_jobs=workers,
-        backend="threading" if on_gpu else "loky",
+        backend="loky" if place.is_host else "threading",
         return_as="generator_unordered",
         batch_size=1,
     )
-    yield from parallel(delayed(digest_one)(path, store, device) for path in paths)
+    where = "cpu" if place.is_host else device  # what was tried here is not tried again in every worker
+    yield from parallel(delayed(digest_one)(path, store, where) for path in paths)
 
 
 def _cluster_outcomes(paths: list[Path], store: DigestStore, device: str, address: str) -> Iterator[Outcome]:
@@ -212,10 +217,6 @@ def _work_elsewhere(paths: tuple[Path, Path], store: DigestStore, device: str) -
     """`paths` are the path given and the same for a process that runs elsewhere."""
     given, absolute = paths
     return replace(digest_one(absolute, store, device, 1), path=given)
-
-
-def _on_gpu(device: str) -> bool:
-    return not choose_place(device).is_host
 
 
 def _bar(total: int, progress: bool) -> Any:
