@@ -16,6 +16,7 @@ from typing import Any
 
 from weightfeat import checkpoint, network
 from weightfeat.digest import VERSIONS, Digest, DigestStore, choose_place, compute
+from weightfeat.digest.processes import ending_with_this
 from weightfeat.errors import BadRound, WeightfeatError, one_line
 from weightfeat.files import make_folder
 from weightfeat.rounds import cluster
@@ -200,6 +201,7 @@ def _parallel(paths: list[Path], store: DigestStore, jobs: int, device: str) -> 
         backend="loky" if place.is_host else "threading",
         return_as="generator_unordered",
         batch_size=1,
+        **(ending_with_this() if place.is_host else {}),
     )
     where = "cpu" if place.is_host else device  # what was tried here is not tried again in every worker
     yield from parallel(delayed(digest_one)(path, store, where) for path in paths)
