@@ -99,8 +99,9 @@ def _gpu() -> Place | None:
 def _tried(name: str) -> Place:
     """Torch on a device on which it has multiplied and solved: each takes another of CUDA's libraries."""
     device = torch_device(name)
-    from array_api_compat import torch as xp
+    from array_api_compat import torch as library
 
+    xp: Any = library
     try:
         square = xp.ones((2, 2), dtype=xp.float64, device=device)
         float(xp.linalg.eigvalsh(square @ square)[0])

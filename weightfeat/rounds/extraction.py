@@ -89,6 +89,7 @@ def digest_models(
     make_folder(store.root, "digest store")
     outcomes: dict[Path, Outcome] = {}
     once, failed = list(dict.fromkeys(paths)), 0
+    device = device if scheduler else _settled(device)
     with _bar(len(paths), progress) as bar:
         for outcome in (
             _all_outcomes(once, store, jobs, device)
@@ -189,22 +190,27 @@ def _killed(path: Path) -> Outcome:
     return Outcome(path, error=f"{path}: the process that read it was killed (out of memory?)")
 
 
+def _settled(device: str) -> str:
+    """`cpu`, or a device that computes: what was tried here, and said, is not tried again in every worker."""
+    place = choose_place(device)
+    logger.info("digests are made on %s", place.described())
+    return "cpu" if place.is_host else device
+
+
 def _parallel(paths: list[Path], store: DigestStore, jobs: int, device: str) -> Iterator[Outcome]:
     from joblib import Parallel, cpu_count, delayed
 
     workers = jobs if jobs > 0 else cpu_count()
-    place = choose_place(device)
-    logger.info("digests are made on %s", place.described())
+    on_gpu = device != "cpu"
     # One GPU process fed by threads; on the CPU one process a core, its share of the cores by OMP_NUM_THREADS.
     parallel = Parallel(
         n_jobs=workers,
-        backend="loky" if place.is_host else "threading",
+        backend="threading" if on_gpu else "loky",
         return_as="generator_unordered",
         batch_size=1,
-        **(ending_with_this() if place.is_host else {}),
+        **({} if on_gpu else ending_with_this()),
     )
-    where = "cpu" if place.is_host else device  # what was tried here is not tried again in every worker
-    yield from parallel(delayed(digest_one)(path, store, where) for path in paths)
+    yield from parallel(delayed(digest_one)(path, store, device) for path in paths)
 
 
 def _cluster_outcomes(paths: list[Path], store: DigestStore, device: str, address: str) -> Iterator[Outcome]:
