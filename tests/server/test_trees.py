@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from container_round import REPOSITORY
 from weightfeat.server import trees
 
 DEPTHS = [0, 1, 50, 3000]
@@ -111,3 +114,38 @@ def test_what_is_no_folder_holds_nothing(kind: str, tmp_path: Path) -> None:
     assert trees.size(path) == 0
     trees.remove(path)
     assert kind != "a link" or (tmp_path / "elsewhere" / "file").exists()
+
+
+PROGRAM = """
+import os, sys
+sys.path.insert(0, {repository!r})
+from pathlib import Path
+from container_round import REPOSITORY
+from weightfeat.server import trees
+os.chdir({top!r})
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+print(trees.size(Path(".")))
+trees.remove(Path("mine"))
+print(os.path.exists("mine"))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="not root: another user cannot be tried")
+def test_a_folder_that_could_not_be_left_hides_no_other(tmp_path: Path) -> None:
+    """To a user without root's rights, whom a folder's bits do stop."""
+    top = tmp_path / "top"
+    for name in ("a", "b", "c"):
+        (top / "mine" / name).mkdir(parents=True)
+    (top / "mine" / "a" / "file").write_bytes(bytes(1 << 20))
+    (top / "mine" / "c" / "file").write_bytes(bytes(1 << 20))
+    for path in (top, *top.rglob("*")):
+        os.chown(path, 65534, 65534)
+    (top / "mine" / "b").chmod(0o400)
+    code = PROGRAM.format(repository=str(REPOSITORY), top=str(top))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    size, left = done.stdout.split()
+    assert int(size) >= 2 << 20
+    assert left == "False"

@@ -88,9 +88,16 @@ def walk(top: Path, *, forced: bool = False) -> Iterator[Entry]:
 
 
 def _entered(folder: int, name: str, forced: bool) -> int:
+    """The folder opened; OSError where it cannot be, or where it could not be left again."""
     if forced:
         os.chmod(name, 0o700, dir_fd=folder)
-    return os.open(name, _DOWN, dir_fd=folder)
+    below = os.open(name, _DOWN, dir_fd=folder)
+    try:
+        os.close(os.open("..", _UP, dir_fd=below))
+    except OSError:
+        os.close(below)
+        raise
+    return below
 
 
 def _listed(folder: int) -> _Level:
