@@ -26,6 +26,7 @@ from argument_types import metaparameter_change
 from weightfeat.commands.arguments import positive
 from weightfeat.commands.program import run
 from weightfeat.detector.table import TableDetector
+from weightfeat.digest.processes import ending_with_this
 from weightfeat.errors import BadRound
 from weightfeat.evaluation.metrics import cross_entropy, elementwise_cross_entropy, half_width
 from weightfeat.learning.tuning import with_search_bags
@@ -125,7 +126,7 @@ def measured(architecture: str, y: np.ndarray, params: Metaparameters, args: arg
     order = [(repeat, fold) for repeat in range(args.repeats) for fold in range(6)]
     jobs = [(args.data, architecture, *place, params, args.nested) for place in order]
     p, chosen = np.full((args.repeats, len(y)), np.nan), []
-    with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn"), **ending_with_this()) as pool:
         for (repeat, _), (held, probability, at) in zip(order, pool.map(one_fold, jobs), strict=True):
             p[repeat, held] = probability
             chosen.append(at)

@@ -27,6 +27,7 @@ import torch
 
 from weightfeat.commands.arguments import positive
 from weightfeat.commands.program import run
+from weightfeat.digest.processes import ending_with_this
 from weightfeat.evaluation.tables import Cell, Table
 from weightfeat.files import write_atomically
 from weightfeat.zoo.allocator import keep_freed_memory
@@ -67,7 +68,9 @@ def main() -> int:
     columns |= {f"images of {what}": ".0f", "seconds": ".0f", "an hour": ".1f"}
     table = Table.of(columns, ())
     print(about + table.markdown(), end="", flush=True)
-    with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        options.jobs, mp_context=multiprocessing.get_context("spawn"), **ending_with_this()
+    ) as pool:
         for name in names:
             work = [(name, options.preset, options.seconds)] * options.jobs
             rates = list(pool.map(measure, *zip(*work, strict=True)))

@@ -1,13 +1,16 @@
 """Copy the metaparameter schema with commit_id and technique_changes taken from git: `stamp.py SCHEMA DESTINATION`.
 
-Standard library only: it runs on the machine that builds the container. The schema in the repository is never written.
+It runs on the machine that builds the container, of which only an old Python may be asked: standard library, and the
+language of 3.7 (NIST's machines: Ubuntu 20.04, with 3.8). The schema in the repository is never written.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 CHANGES = 5
@@ -20,12 +23,29 @@ class NoGit(Exception):
 
 def git(folder: Path, *arguments: str) -> str:
     """What git prints, stripped; a repository of another user is read too, as in a build under fakeroot or sudo."""
-    command = ["git", "-c", "safe.directory=*", "-C", str(folder), *arguments]
+    command = ["git", "-C", str(folder), *arguments]
     try:
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+        with tempfile.TemporaryDirectory(prefix="stamp-") as home:
+            done = subprocess.run(
+                command, check=True, capture_output=True, text=True, env=_trusting(Path(home))
+            )
+        return done.stdout.strip()
     except (OSError, subprocess.CalledProcessError) as error:
         said = getattr(error, "stderr", None) or str(error)
         raise NoGit(said.strip().replace("\n", " ")) from error
+
+
+def _trusting(home: Path) -> dict[str, str]:
+    """Variables under which git trusts every repository, its other settings being the user's.
+
+    Before 2.38 git heeds safe.directory in the user's own file alone, neither after -c nor in variables, and before
+    2.32 that file is where HOME says.
+    """
+    users = Path(os.path.expanduser("~"))
+    file = json.dumps(os.environ.get("GIT_CONFIG_GLOBAL", str(users / ".gitconfig")), ensure_ascii=False)
+    (home / ".gitconfig").write_text("[include]\n\tpath = " + file + "\n[safe]\n\tdirectory = *\n")
+    beside = {"HOME": str(home), "XDG_CONFIG_HOME": os.environ.get("XDG_CONFIG_HOME", str(users / ".config"))}
+    return {**os.environ, **beside, "GIT_CONFIG_GLOBAL": str(home / ".gitconfig")}
 
 
 def commit_id(folder: Path) -> str:
@@ -47,7 +67,7 @@ def technique_changes(folder: Path) -> str:
 
 def stamped(schema: dict[str, object], folder: Path) -> dict[str, object]:
     """The schema with both values replaced, its keys in their order."""
-    return schema | {"commit_id": commit_id(folder), "technique_changes": technique_changes(folder)}
+    return {**schema, "commit_id": commit_id(folder), "technique_changes": technique_changes(folder)}
 
 
 def main(arguments: list[str]) -> int:

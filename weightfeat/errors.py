@@ -21,6 +21,11 @@ def one_line(text: str) -> str:
     return _cut("".join(shown))
 
 
+def first_line(text: str) -> str:
+    """What a library says of its own error before it goes on to explain it."""
+    return text.strip().partition("\n")[0]
+
+
 def _cut(text: str) -> str:
     half = LONGEST_LINE // 2
     return text if len(text) <= LONGEST_LINE else f"{text[: half - 3]}...{text[-half:]}"

@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all, and saying in one line why it could not be written."""
+"""Writing a file whole or not at all, reading one that is none without waiting, and one line on why neither went."""
 
 from __future__ import annotations
 
@@ -6,9 +6,32 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 from pathlib import Path
 
 from weightfeat.errors import BadOutput
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """A file's bytes, `limit` at most. A pipe, a device or a socket is refused at once: opening one may wait for ever.
+
+    Raises
+    ------
+    OSError : absent, closed to us, or no regular file (`strerror` says so).
+    ValueError : larger than `limit`.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "no regular file", str(path))
+    with open(path, "rb", opener=_at_once) as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"is larger than {limit} bytes")
+    return content
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Without waiting for what may have taken the file's place meanwhile."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def check_writable(path: Path, what: str) -> None:

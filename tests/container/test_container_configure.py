@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from container_round import Installed, run_container, write_parameters, write_round
+from weightfeat.evaluation import search
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +195,49 @@ def test_automatic_configuration_leaves_the_metaparameters_it_learned_with(
     assert again.configure(warm_scratch, learned=again.learned) == 0
     for path in again.learned.iterdir():
         assert path.read_bytes() == (learned / path.name).read_bytes()
+
+
+def test_a_search_that_was_stopped_goes_on(
+    pristine: Installed,
+    warm_scratch: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """To what it would have found unbroken; and a finished one is not made again."""
+    given = Installed(write_parameters(tmp_path / "container", train_search_trials=6), pristine.round)
+
+    def configure(scratch: Path, learned: Path) -> int:
+        shutil.copytree(warm_scratch, scratch, dirs_exist_ok=True)
+        capsys.readouterr()
+        return run_container(
+            *("configure", "--automatic_configuration", "--scratch_dirpath", scratch),
+            *("--configure_models_dirpath", given.round, *given.parameters(learned=learned)),
+            *("--jobs", 1, "--device", "cpu"),
+        )
+
+    run, batches = search._Batch.run, []
+
+    def interrupted(batch: search._Batch, size: int, jobs: int) -> None:
+        batches.append(size)
+        if len(batches) == 2:
+            raise KeyboardInterrupt
+        run(batch, size, jobs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(search._Batch, "run", interrupted)
+        assert configure(tmp_path / "scratch", tmp_path / "broken") == 130
+    assert configure(tmp_path / "scratch", tmp_path / "broken") == 0
+    assert "search: 4 of 6 trials were made before" in capsys.readouterr().err
+    assert configure(tmp_path / "unbroken-scratch", tmp_path / "unbroken") == 0
+    assert "were made before" not in capsys.readouterr().err
+    assert configure(tmp_path / "unbroken-scratch", tmp_path / "again") == 0
+    assert "search: 6 of 6 trials were made before" in capsys.readouterr().err
+    contents = [
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+        for name in ("broken", "unbroken", "again")
+    ]
+    assert contents[0] == contents[1] == contents[2]
 
 
 def test_changing_a_train_value_changes_what_is_learned(

@@ -33,6 +33,8 @@ R10 = [
     *(*R1, "--features_filepath", "f.csv", "--round_training_dataset_dirpath", "d"),
     *(*PARAMETERS, "--source_dataset_dirpath", "x"),
 ]
+CYBER = [*R1, "--round_training_dataset_dirpath", "d", *PARAMETERS, "--scale_parameters_filepath", "n.npy"]
+TEXT = [*R10, "--tokenizers_dirpath", "t"]
 LATER = ["infer", *R1, "--round_training_dataset_dirpath", "d", *PARAMETERS]
 CONFIGURE = ["--scratch_dirpath", "s", "--configure_models_dirpath", "c", *PARAMETERS]
 PATHS = {
@@ -42,7 +44,7 @@ PATHS = {
 }
 
 
-@pytest.mark.parametrize("argv", [R1, R5, R9, R10, LATER, ["infer", *R10]])
+@pytest.mark.parametrize("argv", [R1, R5, R9, R10, CYBER, TEXT, LATER, ["infer", *R10]])
 def test_every_round_s_inference_line_is_understood_without_a_warning(argv: list[str]) -> None:
     found = parse(argv)
     assert found.mode == "infer"
@@ -79,6 +81,16 @@ def test_every_configure_line_is_understood(argv: list[str]) -> None:
 def test_the_word_infer_outweighs_the_flat_switch() -> None:
     assert parse(["infer", *R1, "--configure_mode"]).mode == "infer"
     assert parse([*R1, "--configure_mode", "false"]).mode == "infer"
+
+
+@pytest.mark.parametrize("word", ["mitigate", "test", "extract", "Infer", "inferr", ""])
+def test_a_first_word_that_is_not_served_is_one_sentence(word: str) -> None:
+    with pytest.raises(BadCommandLine) as caught:
+        parse([word, *R1])
+    said = str(caught.value)
+    assert repr(word) in said
+    assert "infer or configure" in said
+    assert "\n" not in said
 
 
 @pytest.mark.parametrize("position", range(0, len(R5), 2))

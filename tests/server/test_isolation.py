@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from weightfeat.server import processes, runner
+from weightfeat.server.api import APIS
 from weightfeat.server.isolation import Isolation, find, mounts
 from weightfeat.server.places import Workspace
 from weightfeat.server.runner import Ended, Limits
@@ -31,6 +32,20 @@ FORBIDDEN = {
     "look up a name": "import socket; socket.getaddrinfo('example.org', 80)",
     "see the server's process": "import os; assert os.readlink('/proc/{pid}/exe') == os.readlink('/proc/self/exe')",
 }
+
+REMOUNT = "mount -o remount,rw,bind /"
+ROOT_ONLY = {
+    "mount the read-only root anew": f"import subprocess; subprocess.run('{REMOUNT}'.split(), check=True)",
+    "write to the round once it is mounted anew": f"import subprocess; subprocess.run('{REMOUNT}'.split())\n"
+    "open('{round}/model.pt', 'a').write('x')",
+    "mount anew in a user namespace of its own": "import subprocess\n"
+    f"subprocess.run(['unshare', '-Urm', 'sh', '-c', '{REMOUNT} && echo x >>{{round}}/model.pt'], check=True)",
+    "make a device": "import os, stat; os.mknod('{scratch}/disk', stat.S_IFBLK | 0o600, os.makedev(7, 0))",
+    "set what the kernel runs": "import os; os.open('/proc/sys/kernel/core_pattern', os.O_WRONLY)",
+    "have any of root's rights": "lines = [line for line in open('/proc/self/status') if line[:3] == 'Cap']\n"
+    "assert any(int(line.split()[1], 16) for line in lines)",
+}
+"""What only root could do."""
 
 OF_ALL = Path("/tmp")
 
@@ -54,7 +69,7 @@ def attempt(code: str, top: Path, isolation: Isolation, port: int) -> tuple[Ende
     (top / "round").mkdir()
     (top / "round" / "model.pt").write_text("model")
     space = Workspace.on_host(top / "work")
-    space.lay_out(top / "round" / "model.pt")
+    space.lay_out(top / "round" / "model.pt", APIS["1-4"])
     words = {"scratch": space.scratch, "active": space.active, "round": top / "round", "outside": top / "x"}
     words["tmp"] = OF_ALL / f"weightfeat-{os.getpid()}"
     ended = runner.run(
@@ -89,12 +104,22 @@ def test_a_detector_may_not(what: str, tmp_path: Path, isolation: Isolation, por
         assert ended.exit_code == 0, said
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="not root: what root may do cannot be tried")
+@pytest.mark.parametrize("what", ROOT_ONLY)
+def test_a_detector_run_as_root_may_not(what: str, tmp_path: Path, isolation: Isolation, port: int) -> None:
+    ended, said = attempt(ROOT_ONLY[what], tmp_path, isolation, port)
+    assert ended.exit_code == 1, said
+    assert "Traceback" in said
+    assert (tmp_path / "round" / "model.pt").read_text() == "model"
+
+
 def test_a_cage_binds_only_result_and_scratch_and_cuts_the_network(tmp_path: Path) -> None:
     space = Workspace.on_host(tmp_path)
     words = Isolation("/usr/bin/bwrap").wrap(["detector", "--flag"], space)
     assert words[-3:] == ["--", "detector", "--flag"]
     assert words[1:4] == ["--ro-bind", "/", "/"]
-    assert "--unshare-net" in words
+    assert {"--unshare-net", "--unshare-user"} <= set(words)
+    assert words[words.index("--cap-drop") + 1] == "ALL"
     bound = [words[at + 1] for at, word in enumerate(words) if word == "--bind"]
     assert bound == [str(space.active), str(space.scratch)]
 
@@ -135,12 +160,12 @@ def test_a_workspace_is_emptied_whatever_was_left_in_it(tmp_path: Path) -> None:
     model = tmp_path / "model.pt"
     model.write_text("model")
     space = Workspace.on_host(tmp_path / "work")
-    space.lay_out(model)
+    space.lay_out(model, APIS["1-4"])
     (space.scratch / "a" / "b").mkdir(parents=True)
     (space.scratch / "away").symlink_to(kept)
     (space.scratch / "a" / "b").chmod(0)
     (space.scratch / "a").chmod(0)
-    space.lay_out(model)
+    space.lay_out(model, APIS["1-4"])
     assert [path.name for path in space.root.rglob("*") if path.is_file()] == ["model.pt"]
     assert (kept.stat().st_mode & 0o777, (kept / "below").is_dir()) == (0o500, True)  # what a link led to
     space.clear()

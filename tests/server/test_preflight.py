@@ -13,8 +13,8 @@ import server_detectors
 from container_round import Installed, install, write_parameters
 from nine_rules import FAULTS, drawn_pair, passes
 from weightfeat import cli
+from weightfeat.server.api import Parameters
 from weightfeat.server.isolation import Isolation
-from weightfeat.server.places import Parameters
 from weightfeat.server.preflight.behaviour import behaviour, small_model
 from weightfeat.server.preflight.documents import container_name, files_in_place, schema_rules
 from weightfeat.server.preflight.learned import learned_parameters

@@ -18,10 +18,11 @@ from server_detectors import BROKEN, NAMED, QUICK, SOUND, write_round
 from weightfeat.container import flags
 from weightfeat.errors import BadOutput, BadRound
 from weightfeat.rounds.disk import read_round
-from weightfeat.server import folder, processes, report, server
+from weightfeat.server import folder, logs, processes, report, server
+from weightfeat.server.api import APIS, Parameters, arguments
 from weightfeat.server.folder import Outcome
 from weightfeat.server.isolation import Isolation, find
-from weightfeat.server.places import APIS, Parameters, Workspace, arguments
+from weightfeat.server.places import Workspace
 from weightfeat.server.runner import Limits
 from weightfeat.server.server import Settings, evaluate
 from weightfeat.server.trial import Program
@@ -370,3 +371,56 @@ def test_space_is_limited_wherever_a_detector_writes(place: str, tmp_path: Path)
     )  # the model's own size does not count
     (outcome,) = served(root, tmp_path / "o", settings(tmp_path, text))
     assert outcome.reason is Reason.FILLED_SCRATCH
+
+
+DEEP = """
+os.chdir(scratch)
+for _ in range(3000):
+    os.mkdir("a" * 100)
+    os.chdir("a" * 100)
+"""
+
+
+@pytest.mark.parametrize("where", ["scratch", "model.parent", "pathlib.Path.home()"])
+def test_folders_in_one_another_do_not_end_the_server(where: str, tmp_path: Path) -> None:
+    root = write_round(tmp_path / "r", sound_models(2))
+    text = SOUND + DEEP.replace("scratch", where)
+    outcomes = served(root, tmp_path / "o", settings(tmp_path, text, limits=Limits(60.0, space=1 << 30)))
+    assert [outcome.reason for outcome in outcomes] == [Reason.OK, Reason.OK]
+    assert not (tmp_path / "o" / "work").exists()
+    nothing = settings(
+        tmp_path / "second", DEEP.replace("scratch", where), limits=Limits(60.0, space=1 << 30)
+    )
+    outcomes = served(root, tmp_path / "p", nothing)  # whose result is looked for everywhere
+    assert [outcome.reason for outcome in outcomes] == [Reason.WROTE_NOTHING] * 2
+
+
+def test_what_is_written_below_the_longest_path_counts(tmp_path: Path) -> None:
+    text = DEEP + "while True:\n    with open('big', 'ab') as f:\n        f.write(bytes(1 << 20))"
+    limits = Limits(60.0, grace=1.0, space=64 << 20)
+    root = write_round(tmp_path / "r", {"id-0": "0.5"})
+    (outcome,) = served(root, tmp_path / "o", settings(tmp_path, text, limits=limits))
+    assert outcome.reason is Reason.FILLED_SCRATCH
+
+
+def test_a_result_with_a_hole_stays_small(tmp_path: Path) -> None:
+    text = "result.write_text('0.5\\n')\nos.truncate(result, 1 << 32)"
+    root = write_round(tmp_path / "r", {"id-0": "0.5"})
+    (outcome,) = served(root, tmp_path / "o", settings(tmp_path, text))
+    kept = tmp_path / "o" / "results" / "id-0.txt"
+    assert kept.stat().st_size < 1 << 20
+    assert kept.read_bytes().startswith(b"0.5\n")
+    assert outcome.score == 0.5
+
+
+def test_what_a_detector_says_is_limited_and_its_end_is_read(tmp_path: Path) -> None:
+    text = (
+        "for _ in range(40):\n    print('x' * (1 << 20), flush=True)\nraise RuntimeError('at the very end')"
+    )
+    text = text.replace("flush=True", "flush=True, file=sys.stderr")
+    root = write_round(tmp_path / "r", {"id-0": "0.5"})
+    (outcome,) = served(root, tmp_path / "o", settings(tmp_path, text, limits=Limits(60.0)))
+    log = tmp_path / "o" / "logs" / "id-0.stderr"
+    assert log.stat().st_size < 3 * logs.KEPT
+    assert (outcome.reason, outcome.score) == (Reason.CRASHED, 0.5)
+    assert "at the very end" in outcome.detail

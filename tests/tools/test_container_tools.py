@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -146,6 +149,94 @@ def test_the_schema_is_stamped_from_git_and_stays_valid(clone: Path, tmp_path: P
     assert stamp.commit_id(clone) == schema["commit_id"] + "-dirty"
     git(clone, "tag", "--delete", "v1")
     assert stamp.technique_changes(clone) == "Second thoughts; First"
+
+
+@pytest.mark.parametrize("version", ["3.7", "3.8", "3.9", "3.10"])
+def test_the_stamp_runs_under_the_python_of_an_old_machine(version: str, clone: Path, tmp_path: Path) -> None:
+    python = interpreter(version)
+    if python is None:
+        pytest.skip(f"no Python {version} here")
+    out = tmp_path / "out.json"
+    command = [python, str(REPOSITORY / "tools" / "stamp.py"), str(clone / "schema.json"), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(out.read_text())["commit_id"] == git(clone, "rev-parse", "HEAD")
+
+
+def interpreter(version: str) -> str | None:
+    """A Python of this version that runs: on the path, or where pyenv keeps them."""
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    for path in (
+        shutil.which(f"python{version}"),
+        *root.glob(f"versions/{version}.*/bin/python"),
+    ):
+        if path and subprocess.run([path, "-c", "pass"], capture_output=True).returncode == 0:
+            return str(path)
+    return None
+
+
+def test_the_stamp_is_written_in_the_language_of_3_7() -> None:
+    """Where no old interpreter is: its grammar, and none of what came later that is easily taken for older."""
+    tree = ast.parse((REPOSITORY / "tools" / "stamp.py").read_text(), feature_version=(3, 7))
+    later = {"removeprefix", "removesuffix", "is_relative_to", "readlink", "with_stem", "unlink", "cache"}
+    assert later.isdisjoint(node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+    assert not [
+        node for node in ast.walk(tree) if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr)
+    ]
+
+
+OLD_GIT = """#!/bin/sh
+# What git before 2.38 made of safe.directory: nothing, after -c or in variables.
+unset GIT_CONFIG_GLOBAL GIT_CONFIG_COUNT GIT_CONFIG_PARAMETERS
+if [ "$1" = -c ]; then shift 2; fi
+exec {git} "$@"
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="not root: no repository of another user can be made")
+@pytest.mark.parametrize("old", [False, True])
+def test_another_user_s_repository_is_read(
+    old: bool,
+    clone: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As under fakeroot or sudo, and with the user's own settings."""
+    commit = git(clone, "rev-parse", "HEAD")
+    home = tmp_path_factory.mktemp("home")
+    (home / ".gitconfig").write_text("[core]\n\tabbrev = 12\n")
+    monkeypatch.setenv("HOME", str(home))
+    if old:
+        (home / "git").write_text(OLD_GIT.format(git=shutil.which("git")))
+        (home / "git").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{home}:{os.environ['PATH']}")
+    for path in (clone, *clone.rglob("*")):
+        os.chown(path, 65534, 65534, follow_symlinks=False)
+    with pytest.raises(subprocess.CalledProcessError):
+        git(clone, "rev-parse", "HEAD")
+    assert stamp.commit_id(clone) == commit
+    assert stamp.git(clone, "rev-parse", "--short", "HEAD") == commit[:12]
+
+
+def test_the_container_takes_a_torch_for_cuda_12() -> None:
+    """The pins but for torch are those the tests ran with."""
+    post = DEFINITION.sections["post"]
+    assert "torch==2.10.0" in post
+    command = next(line for line in post.splitlines() if "grep -v" in line)
+    script = command.replace("/opt/weightfeat/constraints.txt", str(REPOSITORY / "constraints.txt"))
+    script = script.rpartition(">")[0]
+    made = subprocess.run(
+        ["/bin/sh", "-ec", script], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    pins = [line for line in made if line and not line.startswith("#")]
+    ours = [
+        line
+        for line in (REPOSITORY / "constraints.txt").read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
+    assert [pin for pin in pins if pin not in ours] == ["torch==2.10.0"]
+    assert {pin.partition("==")[0] for pin in set(ours) - set(pins)} == {"torch", "torchvision"}
+    assert "constraints-container.txt" in post.partition("pip install")[2]
 
 
 def test_a_stamp_without_git_or_on_the_schema_itself_is_refused(

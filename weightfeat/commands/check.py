@@ -23,8 +23,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a line a check; 0 without a problem, else 2."""
+    from weightfeat.server.api import Parameters
     from weightfeat.server.isolation import find
-    from weightfeat.server.places import Parameters
     from weightfeat.server.preflight.behaviour import behaviour
     from weightfeat.server.preflight.documents import container_name, files_in_place, schema_rules
     from weightfeat.server.preflight.learned import learned_parameters

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from weightfeat.commands.defaults import default, program
-from weightfeat.errors import WeightfeatError
-from weightfeat.server.places import APIS, Parameters
+from weightfeat.errors import BadRound, WeightfeatError
+from weightfeat.server.api import APIS, Parameters
 
 IN_CONTAINER = ("/bin/sh", "/.singularity.d/runscript")
 
@@ -36,6 +36,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--metaparameters", type=Path, help="passed to the detector where the flags have it")
     command.add_argument("--schema", type=Path, help="passed to the detector where the flags have it")
     command.add_argument("--learned-parameters", type=Path, help="passed where the flags have it")
+    command.add_argument("--training-data", type=Path, metavar="DIR", help="the round's training data set")
+    command.add_argument("--source-data", type=Path, metavar="DIR", help="the round's source data set")
     command.add_argument("--root", type=Path, default=Path("/"), metavar="DIR", help="an unpacked container")
     command.add_argument("--user", type=int, help="user id to run detectors as, where you may choose")
     command.epilog = "after `--`: the detector's command; paths in it that exist here are made absolute"
@@ -47,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     from weightfeat.rounds.disk import read_round
     from weightfeat.server import report, server
     from weightfeat.server.isolation import find
+    from weightfeat.server.places import Data
     from weightfeat.server.runner import Limits
     from weightfeat.server.trial import Program
     from weightfeat.server.verdicts import Reason
@@ -64,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         total=arguments.total_seconds,
         seed=arguments.seed,
         smoke_test=arguments.sts,
+        data=Data(_folder(arguments.training_data), _folder(arguments.source_data)),
     )
     round_ = read_round(arguments.round)
     isolation = find(arguments.root.absolute(), arguments.user)
@@ -96,6 +100,18 @@ def _ends_when_told() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _folder(given: Path | None) -> Path | None:
+    """A data set's folder, absolute; BadRound where it is none."""
+    if given is not None and not given.is_dir():
+        raise BadRound(
+            "not a folder" if given.exists() else "no such folder",
+            where=given,
+            expected="a data set's folder",
+            remedy="check the path",
+        )
+    return None if given is None else given.absolute()
 
 
 def _parameters(arguments: argparse.Namespace) -> Parameters:

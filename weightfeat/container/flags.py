@@ -16,10 +16,15 @@ from typing import Literal, NoReturn
 
 from weightfeat.errors import BadCommandLine
 
+WORDS = ("infer", "configure")
+"""First words of the later rounds; others' detectors also mend models (`mitigate`) and test them."""
+
 IGNORED_FLAGS = (
     "examples_dirpath",
     "tokenizer_filepath",
     "embedding_filepath",
+    "tokenizers_dirpath",
+    "scale_parameters_filepath",
     "round_training_dataset_dirpath",
     "source_dataset_dirpath",
 )
@@ -77,9 +82,16 @@ def parse(argv: Sequence[str]) -> Request:
 
     Raises
     ------
-    BadCommandLine : a flag lacks its value or has an impossible one.
+    BadCommandLine : a flag lacks its value or has an impossible one, or the first word is one that is not served.
     """
-    word = argv[0] if argv and argv[0] in ("infer", "configure") else None
+    word = argv[0] if argv and not argv[0].startswith("-") else None
+    if word not in (None, *WORDS):
+        raise BadCommandLine(
+            f"{word!r} is nothing this detector does",
+            where="command line",
+            expected=f"{' or '.join(WORDS)} as the first word, or flags alone",
+            remedy="it scores a model or learns from a round; see detect.py --help",
+        )
     known, unknown = _parser().parse_known_args(argv[1:] if word else argv)
     configure = word == "configure" or (word is None and known.configure_mode)
     given = {

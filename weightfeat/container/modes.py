@@ -48,7 +48,8 @@ def infer(request: Request) -> None:
 def configure(request: Request) -> None:
     """Learn from `--configure_models_dirpath` and save into `--learned_parameters_dirpath`.
 
-    With `--automatic_configuration` the metaparameters are searched first, and saved beside what was learned.
+    With `--automatic_configuration` the metaparameters are searched first, and saved beside what was learned. Killed
+    and run again with the same scratch folder, it goes on from the digests and the trials that are there.
 
     Raises
     ------
@@ -61,7 +62,7 @@ def configure(request: Request) -> None:
     from weightfeat.digest import DigestStore
     from weightfeat.evaluation.search import SearchPlan
     from weightfeat.learning.configure import learn
-    from weightfeat.learning.tuning import search, write_metaparameters
+    from weightfeat.learning.tuning import journal_name, search, write_metaparameters
     from weightfeat.rounds.disk import read_round
     from weightfeat.rounds.gaps import warn_of_gaps
     from weightfeat.rounds.labelled import from_round
@@ -80,7 +81,8 @@ def configure(request: Request) -> None:
     warn_of_gaps(labelled)
     samples = labelled.samples
     if request.automatic_configuration:
-        plan = SearchPlan(params.train_search_trials)
+        journal = scratch / journal_name(samples, params, schema_path)
+        plan = SearchPlan(params.train_search_trials, journal=journal)
         params = search(samples, params, schema_path, plan, jobs=request.jobs)
     beside = None if others is None else others.samples
     learn(samples, params, learned, beside=beside, jobs=request.jobs)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from weightfeat.detector.folds import Fold, check_folds
 from weightfeat.detector.samples import Samples
+from weightfeat.digest.processes import ending_with_this
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +75,7 @@ def _each(samples: Samples, fit: Fit, folds: Sequence[Fold], jobs: int) -> Itera
 
 
 def worker_options(jobs: int) -> dict[str, Any]:
-    """joblib's settings: loky, because LightGBM hangs in forked children, and one thread a worker.
+    """joblib's settings: loky, because LightGBM hangs in forked children, one thread a worker, no worker without us.
 
     Fewer than one job means one a core. Callers also pass Parallel `max_nbytes=None`, so that nothing is mapped to
     files: /tmp may not be writable where this runs.
@@ -84,4 +85,4 @@ def worker_options(jobs: int) -> dict[str, Any]:
     jobs = jobs if jobs > 0 else cpu_count()
     if jobs == 1:
         return {"backend": "sequential", "n_jobs": 1}
-    return {"backend": "loky", "n_jobs": jobs, "inner_max_num_threads": 1}
+    return {"backend": "loky", "n_jobs": jobs, "inner_max_num_threads": 1, **ending_with_this()}

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from weightfeat.detector.codec import FORMAT, SCHEMA_VERSION, from_parts, to_document, to_tables
 from weightfeat.detector.learned import Learned
 from weightfeat.errors import BadLearnedParameters, WeightfeatError
-from weightfeat.files import make_folder, write_atomically
+from weightfeat.files import make_folder, read_regular, write_atomically
 
 __all__ = ["FILE", "identity", "load", "save"]
 
@@ -57,7 +57,7 @@ def load(directory: Path) -> Learned:
     """
     path = directory / FILE
     try:
-        document = json.loads(_read(path, LARGEST))
+        document = json.loads(read_regular(path, LARGEST))
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise ValueError("is not a weightfeat detector")
         if document.get("schema_version") != SCHEMA_VERSION:
@@ -119,17 +119,9 @@ def _companion(document: dict[str, Any]) -> str:
 
 
 def _verified(path: Path, expected: dict[str, Any]) -> bytes:
-    content = _read(path, LARGEST_TABLES)
+    content = read_regular(path, LARGEST_TABLES)
     if hashlib.sha256(content).hexdigest() != expected["sha256"]:
         raise ValueError(f"its sha256 is not the one in {FILE}")
-    return content
-
-
-def _read(path: Path, limit: int) -> bytes:
-    with path.open("rb") as file:
-        content = file.read(limit + 1)
-    if len(content) > limit:
-        raise ValueError(f"is larger than {limit} bytes")
     return content
 
 

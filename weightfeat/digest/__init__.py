@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
@@ -17,14 +18,17 @@ from weightfeat.digest import (
     places,
     spectrum,
 )
-from weightfeat.digest.place import Place, choose_place
+from weightfeat.digest.place import HOST, Place, choose_place
 from weightfeat.digest.store import DigestStore
 from weightfeat.digest.tensors import LayerTensors, at_place
 from weightfeat.digest.types import Block, Digest
 from weightfeat.digest.workers import workers
+from weightfeat.errors import WeightfeatError, first_line
 from weightfeat.network.types import Layer, Network
 
 __all__ = ["VERSIONS", "Digest", "DigestStore", "choose_place", "compute"]
+
+logger = logging.getLogger(__name__)
 
 LAYERS_VERSION = 1
 VERSIONS = {
@@ -54,6 +58,8 @@ def compute(
 
     `device` is what `choose_place` takes, `threads` how many to use on a processor (0: one a core). The same network
     gives the same numbers to 1e-5 (of each array's own scale) on any device, the same bytes on any thread count.
+    Without a block that a GPU makes faster `auto` is the processor, and torch is not imported. A GPU that fails (too
+    little memory, say) costs a warning, and the digest is made on the processor.
 
     `blocks` names what is wanted of `VERSIONS`; None: everything. What a block holds does not depend on which others
     are made with it, but for `left` of `head`.
@@ -61,7 +67,42 @@ def compute(
     wanted = frozenset(VERSIONS if blocks is None else {"layers", *blocks})
     if unknown := sorted(wanted - VERSIONS.keys()):
         raise ValueError(f"unknown block {unknown[0]!r}; there are {', '.join(VERSIONS)}")
-    place = choose_place(device)
+    gains = not layers.BLOCKS.isdisjoint(wanted)
+    place = choose_place(device) if gains or device != "auto" else HOST
+    made = None if place.is_host else _made_on_gpu(network, wanted, place, key)
+    if made is None:
+        place, made = HOST, _made(network, wanted, HOST, threads)
+    logger.debug("digest %s made on %s", key[:16], place.described())
+    return Digest(
+        key=key,
+        architecture=network.architecture,
+        family=network.family,
+        fingerprint=network.fingerprint,
+        num_classes=network.num_classes,
+        blocks=made,
+        versions={name: version for name, version in VERSIONS.items() if name in made},
+        findings=tuple(findings),
+    )
+
+
+def _made_on_gpu(
+    network: Network, wanted: Collection[str], place: Place, key: str
+) -> dict[str, Block] | None:
+    """The blocks wanted; None, with a warning, where the GPU failed: a fault of the file a processor finds too."""
+    try:
+        return _made(network, wanted, place)
+    except WeightfeatError:
+        raise
+    except Exception as error:
+        why = f"{type(error).__name__}: {first_line(str(error))}"
+        logger.warning(
+            "digest %s: %s failed (%s); it is made on the processor", key[:16], place.described(), why
+        )
+        return None
+
+
+def _made(network: Network, wanted: Collection[str], place: Place, threads: int = 0) -> dict[str, Block]:
+    """The blocks wanted, in the order of `VERSIONS`."""
     every = range(len(network.layers))
     feeding = {feed.layer for feed in network.head_feeds} if "head" in wanted else set()
     at_work = feeding if layers.BLOCKS.isdisjoint(wanted) else every
@@ -82,16 +123,7 @@ def compute(
         work.begin(rest)
         made = {name: put(network, work) for name, put in _OF_LAYERS.items() if name in wanted}
     made |= {name: block.result() for name, block in others.items()}
-    return Digest(
-        key=key,
-        architecture=network.architecture,
-        family=network.family,
-        fingerprint=network.fingerprint,
-        num_classes=network.num_classes,
-        blocks={name: made[name] for name in VERSIONS if name in made},
-        versions={name: version for name, version in VERSIONS.items() if name in made},
-        findings=tuple(findings),
-    )
+    return {name: made[name] for name in VERSIONS if name in made}
 
 
 def _order(tensors: Mapping[int, LayerTensors], feeding: Collection[int]) -> tuple[list[int], list[int]]:

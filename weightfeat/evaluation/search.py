@@ -84,6 +84,8 @@ def tune(
     study = open_study(plan.journal, plan.seed)
     claim(study, fingerprint(samples, folds), plan.journal)
     offer(study, plan.start)
+    if made := finished(study):
+        logger.info("search: %d of %d trials were made before", min(made, plan.trials), plan.trials)
     batch = _Batch(study, space, partial(_task, samples, make), samples.y, folds)
     while (missing := plan.trials - finished(study)) > 0:
         batch.run(min(BATCH, missing), jobs)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +73,23 @@ def search(
     changed = [name for name, value in found.as_dict().items() if value != getattr(params, name)]
     logger.info("search: %d trials changed %s", plan.trials, ", ".join(changed) or "nothing")
     return found
+
+
+def journal_name(samples: Samples, params: Metaparameters, schema_path: Path) -> str:
+    """A file name for this search's journal, another one for whatever else decides what it finds.
+
+    So a folder that earlier searches left their journals in never gives one of them for another.
+    """
+    decisive = [
+        version("weightfeat"),
+        [network.digest.key for network in samples.networks],
+        samples.y.tolist(),
+        [repr(target) for target in samples.targets],
+        list(samples.group),
+        params.as_dict(),
+        read_json(schema_path)["properties"],
+    ]
+    return f"weightfeat-search-{hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]}.journal"
 
 
 def searching(

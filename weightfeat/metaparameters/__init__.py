@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from weightfeat.errors import BadMetaparameters
+from weightfeat.files import read_regular
 from weightfeat.metaparameters.rules import check_schema, some_names, violations
 
 if TYPE_CHECKING:
@@ -194,12 +195,8 @@ def read_json(path: Path) -> Any:
             raise ValueError(f"a key is given twice among {some_names(key for key, _ in pairs)}")
         return dict(pairs)
 
-    with path.open("rb") as file:
-        data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise ValueError(f"larger than {MAX_BYTES} bytes")
     try:
-        return json.loads(data, parse_constant=refuse, object_pairs_hook=unique)
+        return json.loads(read_regular(path, MAX_BYTES), parse_constant=refuse, object_pairs_hook=unique)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 

@@ -6,6 +6,7 @@ it reports. So a run that is killed, or a worker that is, loses only the models 
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,9 +16,12 @@ from typing import Any
 
 from weightfeat import checkpoint, network
 from weightfeat.digest import VERSIONS, Digest, DigestStore, choose_place, compute
+from weightfeat.digest.processes import ending_with_this
 from weightfeat.errors import BadRound, WeightfeatError, one_line
 from weightfeat.files import make_folder
 from weightfeat.rounds import cluster
+
+logger = logging.getLogger(__name__)
 
 _SUSPECTS = 16
 """How many models are tried one at a time once a worker was killed, before the rest goes on in parallel."""
@@ -85,6 +89,7 @@ def digest_models(
     make_folder(store.root, "digest store")
     outcomes: dict[Path, Outcome] = {}
     once, failed = list(dict.fromkeys(paths)), 0
+    device = device if scheduler else _settled(device)
     with _bar(len(paths), progress) as bar:
         for outcome in (
             _all_outcomes(once, store, jobs, device)
@@ -185,17 +190,25 @@ def _killed(path: Path) -> Outcome:
     return Outcome(path, error=f"{path}: the process that read it was killed (out of memory?)")
 
 
+def _settled(device: str) -> str:
+    """`cpu`, or a device that computes: what was tried here, and said, is not tried again in every worker."""
+    place = choose_place(device)
+    logger.info("digests are made on %s", place.described())
+    return "cpu" if place.is_host else device
+
+
 def _parallel(paths: list[Path], store: DigestStore, jobs: int, device: str) -> Iterator[Outcome]:
     from joblib import Parallel, cpu_count, delayed
 
     workers = jobs if jobs > 0 else cpu_count()
-    on_gpu = _on_gpu(device)
+    on_gpu = device != "cpu"
     # One GPU process fed by threads; on the CPU one process a core, its share of the cores by OMP_NUM_THREADS.
     parallel = Parallel(
         n_jobs=workers,
         backend="threading" if on_gpu else "loky",
         return_as="generator_unordered",
         batch_size=1,
+        **({} if on_gpu else ending_with_this()),
     )
     yield from parallel(delayed(digest_one)(path, store, device) for path in paths)
 
@@ -212,10 +225,6 @@ def _work_elsewhere(paths: tuple[Path, Path], store: DigestStore, device: str) -
     """`paths` are the path given and the same for a process that runs elsewhere."""
     given, absolute = paths
     return replace(digest_one(absolute, store, device, 1), path=given)
-
-
-def _on_gpu(device: str) -> bool:
-    return not choose_place(device).is_host
 
 
 def _bar(total: int, progress: bool) -> Any:

@@ -19,6 +19,13 @@ from weightfeat.server.places import Workspace
 __all__ = ["CannotIsolate", "Isolation", "as_user", "find", "mounts"]
 
 NVIDIA = "nvidia"
+CAGED = (
+    *("--unshare-user", "--cap-drop", "ALL"),
+    *("--unshare-net", "--unshare-pid", "--unshare-ipc", "--unshare-uts"),
+    *("--ro-bind", "/proc/sys", "/proc/sys"),
+)
+"""After the mounts: no namespace of this machine's, and none of root's rights. With them root inside mounts anew what
+is read-only, or makes devices; without them it still owns the files by which the kernel is told what to run."""
 
 
 def mounts(
@@ -89,8 +96,9 @@ class Isolation:
             cage += ["--dev-bind-try", str(device), str(device)]
         for seen, folder in ((space.seen_active, space.active), (space.seen_scratch, space.scratch)):
             cage += ["--bind", str(folder), str(seen)]
-        cage += ["--unshare-net", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
-        cage += ["--chdir", "/" if rooted else str(space.cwd)]
+        for folder, seen in space.bound:
+            cage += ["--ro-bind", str(folder), str(seen)]
+        cage += [*CAGED, "--chdir", "/" if rooted else str(space.cwd)]
         chosen = as_user(self.user) if self.user is not None and os.geteuid() == 0 else []
         return [*chosen, *cage, "--", *command]
 
@@ -134,7 +142,7 @@ def find(root: Path = Path("/"), user: int | None = None) -> Isolation:
 
 
 def _tried(program: str) -> str:
-    cage = [*mounts(Path("/"), program=program), "--unshare-net", "--unshare-pid"]
+    cage = [*mounts(Path("/"), program=program), *CAGED]
     try:
         done = subprocess.run([*cage, "--", "true"], capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -1,4 +1,4 @@
-"""Where a model is laid out for the detector, always at the same paths, and the flags that name them.
+"""Where a model is laid out for the detector, always at the same paths.
 
 Every model is copied to one path, result and scratch are emptied before it: a detector can key nothing by name.
 """
@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
-from weightfeat.errors import UnreadableFile
+from weightfeat.errors import BadOutput, UnreadableFile
 from weightfeat.files import make_folder
+from weightfeat.server import trees
+from weightfeat.server.api import SECRET, Api
 
-__all__ = ["APIS", "Parameters", "Workspace", "arguments"]
+__all__ = ["NO_DATA", "Data", "Workspace"]
 
-EXAMPLES = ("example_data", "clean-example-data", "clean_example_data")
+EXAMPLES = ("clean-example-data", "clean_example_data", "example_data")
 """Names of a model's examples over the rounds; the first that exists is copied."""
 
 CONTAINER_ACTIVE = Path("/home/trojai/active")
@@ -24,12 +26,14 @@ CONTAINER_SCRATCH = Path("/mnt/scratch/scratch")
 
 
 @dataclass(frozen=True)
-class Parameters:
-    """Paths of the files that a team ships, as the detector sees them."""
+class Data:
+    """Folders a round has beside its models, None where there is none: an empty one is then named."""
 
-    metaparameters: Path = Path("/metaparameters.json")
-    schema: Path = Path("/metaparameters_schema.json")
-    learned: Path = Path("/learned_parameters")
+    training: Path | None = None
+    source: Path | None = None
+
+
+NO_DATA = Data()
 
 
 @dataclass(frozen=True)
@@ -43,17 +47,18 @@ class Workspace:
     seen_active: Path
     seen_scratch: Path
     owner: int | None = None
+    data: Data = NO_DATA
 
     @classmethod
-    def on_host(cls, root: Path) -> Workspace:
+    def on_host(cls, root: Path, data: Data = NO_DATA) -> Workspace:
         """A workspace whose paths the detector sees as they are."""
         root = root.absolute()
-        return cls(root, root / "active", root / "scratch")
+        return cls(root, root / "active", root / "scratch", data=data)
 
     @classmethod
-    def in_container(cls, root: Path, owner: int | None) -> Workspace:
+    def in_container(cls, root: Path, owner: int | None, data: Data = NO_DATA) -> Workspace:
         """A workspace bound into a container's root at the paths NIST uses, written to by user `owner`."""
-        return cls(root.absolute(), CONTAINER_ACTIVE, CONTAINER_SCRATCH, owner)
+        return cls(root.absolute(), CONTAINER_ACTIVE, CONTAINER_SCRATCH, owner, data)
 
     @property
     def active(self) -> Path:
@@ -85,23 +90,57 @@ class Workspace:
         """Where the result file is awaited."""
         return self.active / "result.txt"
 
-    def lay_out(self, model: Path) -> None:
-        """Empty all four folders and copy the model and its examples to their constant paths.
+    @property
+    def seen_training(self) -> Path:
+        """The training data set's folder by the detector's name for it."""
+        return self._seen("round_training_dataset", self.data.training)
+
+    @property
+    def seen_source(self) -> Path:
+        """The source data set's folder by the detector's name for it."""
+        return self._seen("source_dataset", self.data.source)
+
+    @property
+    def bound(self) -> tuple[tuple[Path, Path], ...]:
+        """(folder here, folder inside) of the data sets that a container has to be lent, to be read only."""
+        if self._on_host:
+            return ()
+        pairs = ((self.data.training, self.seen_training), (self.data.source, self.seen_source))
+        return tuple((given.absolute(), seen) for given, seen in pairs if given is not None)
+
+    @property
+    def _on_host(self) -> bool:
+        return self.seen_active == self.active
+
+    def _seen(self, name: str, given: Path | None) -> Path:
+        return given.absolute() if given is not None and self._on_host else self.seen_active / name
+
+    def lay_out(self, model: Path, api: Api, *, alone: bool = False) -> None:
+        """Empty all four folders and copy the model and what `api` lays out beside it to their constant paths.
+
+        Parameters
+        ----------
+        alone : whether the model's folder is not one of a round's, so that nothing else in it is to be copied.
 
         Raises
         ------
-        UnreadableFile : the model or its examples cannot be copied.
+        UnreadableFile : the model or what is beside it cannot be copied.
+        BadOutput : what was there before cannot be removed.
         """
         self.clear()
+        if self.root.exists():
+            raise BadOutput(
+                "cannot be emptied",
+                where=self.root,
+                expected="a folder whose content may be removed",
+                remedy="remove it, as another user where that is what it takes",
+            )
         for folder in self.writable:
             make_folder(folder, "workspace")
         try:
             shutil.copyfile(model, self.active / "model.pt")
-            examples = next((p for p in (model.parent / name for name in EXAMPLES) if p.is_dir()), None)
-            if examples is None:
-                (self.active / "example_data").mkdir()
-            else:
-                shutil.copytree(examples, self.active / "example_data")
+            if not alone:
+                self._beside(model.parent, api)
         except (OSError, shutil.Error) as error:
             raise UnreadableFile(
                 f"could not be copied ({error})",
@@ -109,74 +148,35 @@ class Workspace:
                 expected="a readable model file",
                 remedy="mend the round or the disk",
             ) from error
+        (self.active / api.examples).mkdir(exist_ok=True)
+        for seen in (self.seen_training, self.seen_source):
+            if seen.is_relative_to(self.seen_active):
+                (self.active / seen.name).mkdir(exist_ok=True)
         if self.owner is not None:
             for folder in (self.active, self.scratch):
                 os.chown(folder, self.owner, self.owner)
 
+    def _beside(self, folder: Path, api: Api) -> None:
+        examples = next((path for name in EXAMPLES if (path := folder / name).is_dir()), None)
+        if examples is not None:
+            shutil.copytree(examples, self.active / api.examples)
+        if not api.whole:
+            return
+        ignored = shutil.ignore_patterns(*SECRET, *EXAMPLES, "model.pt", ".*")
+        shutil.copytree(
+            folder,
+            self.active,
+            ignore=lambda at, names: ignored(at, names) if Path(at) == folder else set(),
+            dirs_exist_ok=True,
+        )
+        if (reduced := folder / "reduced-config.json").is_file():
+            shutil.copyfile(reduced, self.active / "config.json")
+
     def clear(self) -> None:
-        """Remove everything, whatever permissions a detector left on it."""
-        for folder, names, _ in os.walk(self.root):
-            for path in (Path(folder, name) for name in names):
-                if not path.is_symlink():  # it may lead out of here
-                    path.chmod(0o755)
-        shutil.rmtree(self.root, ignore_errors=True)
+        """Remove everything, whatever permissions a detector left on it; what cannot be removed stays."""
+        trees.remove(self.root)
 
-    def strays(self) -> list[Path]:
-        """Files outside scratch that are neither what was laid out nor the result."""
-        expected = {self.active / "model.pt", self.result}
-        found = (path for folder in (self.active, self.home, self.cwd) for path in sorted(folder.rglob("*")))
-        return [
-            path
-            for path in found
-            if path.is_file() and path not in expected and self.active / "example_data" not in path.parents
-        ]
-
-
-def _basic(space: Workspace, parameters: Parameters) -> list[object]:
-    active = space.seen_active
-    return [
-        *("--model_filepath", active / "model.pt", "--result_filepath", active / "result.txt"),
-        *("--scratch_dirpath", space.seen_scratch, "--examples_dirpath", active / "example_data"),
-    ]
-
-
-def _text(space: Workspace) -> list[object]:
-    active = space.seen_active
-    return [
-        "--cls_token_is_first",
-        *("--tokenizer_filepath", active / "tokenizer.pt", "--embedding_filepath", active / "embedding.pt"),
-    ]
-
-
-def _shipped(space: Workspace, parameters: Parameters) -> list[object]:
-    return [
-        *("--round_training_dataset_dirpath", space.seen_active / "round_training_dataset"),
-        *("--metaparameters_filepath", parameters.metaparameters),
-        *("--schema_filepath", parameters.schema),
-        *("--learned_parameters_dirpath", parameters.learned),
-    ]
-
-
-def _round_9(space: Workspace, parameters: Parameters) -> list[object]:
-    return [*_basic(space, parameters), *_text(space), *_shipped(space, parameters)]
-
-
-def _round_10(space: Workspace, parameters: Parameters) -> list[object]:
-    source = ("--source_dataset_dirpath", space.seen_active / "source_dataset")
-    return [*_basic(space, parameters), *_shipped(space, parameters), *source]
-
-
-APIS: Mapping[str, Callable[[Workspace, Parameters], list[object]]] = {
-    "1-4": _basic,
-    "5-8": lambda space, parameters: [*_basic(space, parameters), *_text(space)],
-    "9": _round_9,
-    "10": _round_10,
-    "11": _round_10,
-    "infer": lambda space, parameters: ["infer", *_basic(space, parameters), *_shipped(space, parameters)],
-}
-"""The flags the rounds' harness passes, by round. It never passed --features_filepath or --configure_mode."""
-
-
-def arguments(api: str, space: Workspace, parameters: Parameters) -> list[str]:
-    """The detector's arguments under the flags of round `api`, a key of APIS."""
-    return [str(argument) for argument in APIS[api](space, parameters)]
+    def files(self) -> frozenset[Path]:
+        """Files outside scratch, the result left out."""
+        found = chain.from_iterable(trees.files(folder) for folder in (self.active, self.home, self.cwd))
+        return frozenset(path for path in found if path.is_file() and path != self.result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import subprocess
@@ -12,7 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from weightfeat.server import processes
+from weightfeat.server import processes, trees
+from weightfeat.server.logs import Log
 from weightfeat.server.processes import MARK
 
 __all__ = ["Ended", "Limits", "Stop", "run"]
@@ -67,27 +69,29 @@ def run(
 ) -> Ended:
     """Run `command` in a session of its own and wait for it; whatever happens, none of its processes survives.
 
-    Its stdout and stderr go to `logs` as they are. `mark` is put into the environment to know its processes by.
-    `places` are the folders it may write to: what they and the logs grow by counts against the limit.
+    The beginning and the end of its stdout and stderr go to `logs`. `mark` is put into the environment to know its
+    processes by. `places` are the folders it may write to: what they grow by counts against the limit.
     """
     start = time.monotonic()
     with ExitStack() as stack:
-        out, err = (stack.enter_context(path.open("wb")) for path in logs)
-        watch = _Watch((*places, *logs), limits, start)
+        out, err = (stack.enter_context(contextlib.closing(Log(path))) for path in logs)
+        watch = _Watch(places, limits, start)
         try:
             child = subprocess.Popen(
                 command,
                 cwd=cwd,
                 env={**environment, MARK: mark},
                 stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
+                stdout=out.descriptor,
+                stderr=err.descriptor,
                 start_new_session=True,
             )
         except OSError as error:
             return Ended(
                 None, time.monotonic() - start, 0, failure=f"{command[0]}: {error.strerror or error}"
             )
+        for log in (out, err):
+            log.started()
         try:
             stop = watch.until_it_ends(child.pid, mark)
             seconds = time.monotonic() - start
@@ -141,22 +145,4 @@ class _Watch:
         return self._used() - self.before > self.limits.space
 
     def _used(self) -> int:
-        return sum(map(_size, self.places))
-
-
-def _size(path: Path) -> int:
-    """Bytes on disk of a file or of everything below a folder; what vanishes meanwhile counts nothing."""
-    total, folders = 0, [path] if path.is_dir() else []
-    if not folders:
-        return path.stat().st_blocks * 512 if path.exists() else 0
-    while folders:
-        try:
-            with os.scandir(folders.pop()) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(Path(entry.path))
-                    else:
-                        total += entry.stat(follow_symlinks=False).st_blocks * 512
-        except OSError:
-            continue
-    return total
+        return sum(map(trees.size, self.places))

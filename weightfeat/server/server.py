@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import random
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -18,12 +17,13 @@ from weightfeat.evaluation.metrics import MISSING
 from weightfeat.files import make_folder
 from weightfeat.rounds.disk import ModelEntry, Round
 from weightfeat.server import processes
+from weightfeat.server.api import APIS
 from weightfeat.server.folder import Outcome, alone, continue_with, hashes, keep, kept
 from weightfeat.server.isolation import Isolation
-from weightfeat.server.places import Workspace
+from weightfeat.server.places import NO_DATA, Data, Workspace
 from weightfeat.server.runner import Limits
 from weightfeat.server.trial import Program, trial
-from weightfeat.server.verdicts import Reason
+from weightfeat.server.verdicts import RESULT_BYTES, Reason
 
 __all__ = ["Settings", "evaluate"]
 
@@ -35,10 +35,14 @@ SMOKE_TEST = 2
 
 @dataclass(frozen=True)
 class Settings:
-    """What is run, and its limits. `total` bounds the detector's seconds on all models together; None does not."""
+    """What is run, and its limits. `total` bounds the detector's seconds on all models together; None does not.
+
+    `data` are the data sets that its flags name.
+    """
 
     program: Program
     limits: Limits
+    data: Data = NO_DATA
     total: float | None = None
     seed: int = 0
     smoke_test: bool = False
@@ -74,7 +78,7 @@ def evaluate(round_: Round, output: Path, settings: Settings, isolation: Isolati
         random.Random(settings.seed).shuffle(waiting)
         used = sum(outcome.seconds for outcome in done.values())
         lap = _stopwatch()
-        with _workspace(output, isolation) as space:
+        with _workspace(output, settings.data, isolation) as space:
             for entry in waiting:
                 left = None if settings.total is None else settings.total - used
                 outcome = _run(entry, output, space, settings, isolation, mark, left, lap)
@@ -113,17 +117,14 @@ def _run(
         return Outcome(entry.name, entry.label, Reason.NO_TIME_LEFT, "", None, MISSING)
     assert entry.path is not None
     try:
-        space.lay_out(entry.path)
+        space.lay_out(entry.path, APIS[settings.program.api])
     except UnreadableFile as error:  # not kept either: the round may be mended
         return Outcome(entry.name, entry.label, Reason.NO_MODEL, error.what, None, MISSING)
     limits = settings.limits
     limits = limits if left is None else replace(limits, seconds=min(limits.seconds, left))
     logs = (output / "logs" / f"{entry.name}.stdout", output / "logs" / f"{entry.name}.stderr")
     ended, verdict = trial(settings.program, space, isolation, limits, mark=mark, logs=logs)
-    result = output / "results" / f"{entry.name}.txt"
-    result.unlink(missing_ok=True)
-    if space.result.is_file() and not space.result.is_symlink():
-        shutil.copyfile(space.result, result)
+    _keep_result(space.result, output / "results" / f"{entry.name}.txt")
     space.clear()
     outcome = Outcome(
         name=entry.name,
@@ -136,6 +137,14 @@ def _run(
     )
     keep(output, outcome)
     return outcome
+
+
+def _keep_result(left: Path, kept: Path) -> None:
+    """Copy the result file, as much of it as is read."""
+    kept.unlink(missing_ok=True)
+    if left.is_file() and not left.is_symlink():
+        with contextlib.suppress(PermissionError), left.open("rb") as stream:
+            kept.write_bytes(stream.read(RESULT_BYTES))
 
 
 def _stopwatch() -> Callable[[], float]:
@@ -160,17 +169,18 @@ def _identity(settings: Settings, isolation: Isolation) -> dict[str, Any]:
         "api": program.api,
         "root": str(isolation.root),
         "isolated": isolation.active,
+        "data": [str(folder) for folder in (settings.data.training, settings.data.source)],
         "parameters": hashes(isolation.root / path.relative_to("/") for path in shipped),
     }
 
 
 @contextlib.contextmanager
-def _workspace(output: Path, isolation: Isolation) -> Iterator[Workspace]:
+def _workspace(output: Path, data: Data, isolation: Isolation) -> Iterator[Workspace]:
     if isolation.root == Path("/"):
-        space = Workspace.on_host(output / "work")
+        space = Workspace.on_host(output / "work", data)
     else:
         owner = isolation.user if os.geteuid() == 0 else None
-        space = Workspace.in_container(output / "work", owner)
+        space = Workspace.in_container(output / "work", owner, data)
     try:
         yield space
     finally:

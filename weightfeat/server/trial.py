@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from weightfeat.server import runner
+from weightfeat.server.api import Parameters, arguments
 from weightfeat.server.isolation import Isolation
-from weightfeat.server.places import Parameters, Workspace, arguments
+from weightfeat.server.places import Workspace
 from weightfeat.server.runner import Ended, Limits
 from weightfeat.server.verdicts import Verdict, judge
 
@@ -43,7 +44,7 @@ def trial(
     mark : by which the processes of this run are known; no other run's at the same time may have it.
     logs : where stdout and stderr go.
     """
-    since = time.time() - 1.0  # file systems keep coarse times
+    since, before = time.time() - 1.0, space.files()  # file systems keep coarse times
     ended = runner.run(
         isolation.wrap([*program.command, *arguments(program.api, space, program.parameters)], space),
         cwd=space.cwd,
@@ -54,4 +55,4 @@ def trial(
         limits=limits,
     )
     outside = () if isolation.active else (Path(tempfile.gettempdir()),)
-    return ended, judge(ended, space, logs[1], since, outside)
+    return ended, judge(ended, space, logs[1], since, sorted(space.files() - before), outside)

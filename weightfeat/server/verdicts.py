@@ -5,19 +5,21 @@ from __future__ import annotations
 import math
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain, islice
 from pathlib import Path
 
 from weightfeat.evaluation.metrics import MISSING
+from weightfeat.server import trees
 from weightfeat.server.places import Workspace
 from weightfeat.server.runner import Ended, Stop
 
-__all__ = ["REMEDIES", "Reason", "Verdict", "judge"]
+__all__ = ["REMEDIES", "RESULT_BYTES", "Reason", "Verdict", "judge"]
 
 RESULT_BYTES = 1 << 16
+"""What is read, and kept, of a result file: a number needs a few, and a hole in a file may claim any length."""
 TAIL_BYTES = 1 << 16
 SEARCHED = 2000
 """Files looked at, at most, for a result that went astray."""
@@ -94,7 +96,14 @@ class _Result:
     value: float | None = None
 
 
-def judge(ended: Ended, space: Workspace, stderr: Path, since: float, places: Iterable[Path]) -> Verdict:
+def judge(
+    ended: Ended,
+    space: Workspace,
+    stderr: Path,
+    since: float,
+    strays: Sequence[Path],
+    places: Iterable[Path],
+) -> Verdict:
     """Name what happened in a run that has ended.
 
     A number in the result file counts however the run ended, as it does for a harness that looks there afterwards.
@@ -102,12 +111,13 @@ def judge(ended: Ended, space: Workspace, stderr: Path, since: float, places: It
     Parameters
     ----------
     since : time (seconds since the epoch) at which the run began.
+    strays : files it left outside the paths it was given.
     places : folders beyond the workspace where a stray result may lie.
     """
     said = _tail(stderr)
     result = _read_result(space.result)
-    reason, detail = _of_run(ended, said, result) or _of_result(ended, said, result, space, since, places)
-    strays = space.strays()
+    candidates = chain(strays, trees.files(space.scratch), *map(_directly_in, places))
+    reason, detail = _of_run(ended, said, result) or _of_result(ended, said, result, since, candidates)
     warnings = [f"files outside the given paths: {', '.join(map(str, strays[:3]))}"] if strays else []
     score = MISSING if result.value is None else min(max(result.value, 0.0), 1.0)
     return Verdict(reason, detail, result.value, score, tuple(warnings))
@@ -128,7 +138,7 @@ def _of_run(ended: Ended, said: str, result: _Result) -> tuple[Reason, str] | No
 
 
 def _of_result(
-    ended: Ended, said: str, result: _Result, space: Workspace, since: float, places: Iterable[Path]
+    ended: Ended, said: str, result: _Result, since: float, candidates: Iterable[Path]
 ) -> tuple[Reason, str]:
     failed = f"exit code {ended.exit_code}" if ended.exit_code else ""
     if (ended.exit_code or 0) < 0 or (ended.exit_code or 0) > 128:
@@ -137,7 +147,7 @@ def _of_result(
     if result.reason is Reason.WROTE_NOTHING:
         if (network := NO_NETWORK.search(said)) is not None:
             return Reason.NEEDS_NETWORK, _line_of(said, network)
-        if (astray := _astray(space, since, places)) is not None:
+        if (astray := _astray(candidates, since)) is not None:
             return Reason.WROTE_ELSEWHERE, f"a number lies in {astray}"
         if (refused := NO_WRITING.search(said)) is not None:
             return Reason.WROTE_ELSEWHERE, _line_of(said, refused)
@@ -181,10 +191,13 @@ def _read_result(path: Path) -> _Result:
     return _Result(Reason.OK, "", value)
 
 
-def _astray(space: Workspace, since: float, places: Iterable[Path]) -> Path | None:
-    """A small new file that holds a number, outside the result path."""
-    outside = (path for place in places if place.is_dir() for path in place.iterdir())
-    candidates = chain(space.strays(), space.scratch.rglob("*"), outside)
+def _directly_in(place: Path) -> Iterator[Path]:
+    if place.is_dir():
+        yield from place.iterdir()
+
+
+def _astray(candidates: Iterable[Path], since: float) -> Path | None:
+    """A small new file among them that holds a number."""
     return next((path for path in islice(candidates, SEARCHED) if _holds_a_number(path, since)), None)
 
 

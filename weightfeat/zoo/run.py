@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -16,6 +15,7 @@ from tqdm import tqdm
 
 from weightfeat import errors
 from weightfeat.digest.place import torch_device
+from weightfeat.digest.processes import ending_with_this
 from weightfeat.errors import BadRound, WeightfeatError
 from weightfeat.zoo.design import network_spec, select_ids
 from weightfeat.zoo.folder import RoundFolder
@@ -128,7 +128,7 @@ def _outcomes(options: Options, todo: list[int], bar: Any) -> Iterator[Outcome]:
         return
     # Spawned, not forked: torch's threads do not survive a fork.
     spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=end_with_parent)
+    pool = ProcessPoolExecutor(jobs, mp_context=spawn, **ending_with_this())
     try:
         futures: list[Future[Outcome]] = [pool.submit(produce, task) for task in tasks]
         for future in as_completed(futures):
@@ -143,18 +143,6 @@ def _outcomes(options: Options, todo: list[int], bar: Any) -> Iterator[Outcome]:
     finally:
         # What is under way finishes and is kept; what has not begun is left for another run.
         pool.shutdown(cancel_futures=True)
-
-
-def end_with_parent() -> None:
-    """Called in every worker: where the run itself was killed, nobody waits for a network that trains for minutes."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _raise(error: tuple[str, dict[str, str]]) -> None:

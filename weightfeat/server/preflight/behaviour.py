@@ -10,8 +10,9 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from weightfeat.errors import UnreadableFile
+from weightfeat.server.api import APIS, Parameters
 from weightfeat.server.isolation import Isolation
-from weightfeat.server.places import Parameters, Workspace
+from weightfeat.server.places import Workspace
 from weightfeat.server.preflight.lines import Line, State, line
 from weightfeat.server.runner import Limits
 from weightfeat.server.trial import Program, trial
@@ -60,7 +61,7 @@ def behaviour(
         verdicts = []
         for api, variables in (("10", {}), ("infer", {}), ("10", {"OMP_NUM_THREADS": "1"})):
             try:
-                space.lay_out(chosen)
+                space.lay_out(chosen, APIS[api], alone=True)
             except UnreadableFile as error:
                 return [
                     line("the model can be read", [f"{chosen}: {error.what}"], "give another with --model")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from weightfeat.digest.processes import ending_with_this
 from weightfeat.zoo.recipes.produce import Outcome, Task, pair_folder, produce
-from weightfeat.zoo.run import end_with_parent
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def _outcomes(options: Options, todo: list[int]) -> Iterator[Outcome]:
     tasks = [Task(options.out, options.images, options.seed, pair) for pair in todo]
     # Spawned, not forked: torch's threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max(1, options.jobs), mp_context=context, initializer=end_with_parent) as pool:
+    with ProcessPoolExecutor(max(1, options.jobs), mp_context=context, **ending_with_this()) as pool:
         for future in as_completed([pool.submit(produce, task) for task in tasks]):
             yield future.result()
 
