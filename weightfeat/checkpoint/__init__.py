@@ -9,14 +9,15 @@ import stat
 from pathlib import Path
 
 from weightfeat.checkpoint.faults import Abuse, Malformed, Unsupported
-from weightfeat.checkpoint.formats import HEAD_BYTES, Contents, format_of
+from weightfeat.checkpoint.formats import Contents
 from weightfeat.checkpoint.types import Checkpoint, Finding, StoredTensor
+from weightfeat.checkpoint.wrappings import contents_of
 from weightfeat.errors import HostileFile, UnreadableFile, UnsupportedLayout
 
 __all__ = ["Checkpoint", "Finding", "StoredTensor", "read"]
 
 _LARGEST_FILE = 1 << 36
-_EXPECTED = "a network saved by torch.save, torch.jit.save, safetensors or Keras (.h5)"
+_EXPECTED = "a network saved by torch (save, jit, export), safetensors, Keras, ONNX or numpy (.npz)"
 
 
 def read(path: Path) -> Checkpoint:
@@ -34,7 +35,7 @@ def read(path: Path) -> Checkpoint:
     return Checkpoint(
         path=path,
         format=contents.format,
-        sha256=digest,
+        sha256=_with_others(digest, contents.beside),
         tensors=contents.tensors,
         ordered=contents.ordered,
         module_types=contents.module_types,
@@ -44,7 +45,7 @@ def read(path: Path) -> Checkpoint:
 
 def _contents(path: Path, data: memoryview) -> Contents:
     try:
-        return format_of(bytes(data[:HEAD_BYTES]), len(data)).read(path, data)
+        return contents_of(path, data)
     except Malformed as fault:
         raise UnreadableFile(
             str(fault), where=path, expected=_EXPECTED, remedy="save it again or fetch a whole copy"
@@ -60,6 +61,14 @@ def _contents(path: Path, data: memoryview) -> Contents:
             expected=_EXPECTED,
             remedy="do not load this file; get it from a source you trust",
         ) from None
+
+
+def _with_others(digest: str, others: tuple[memoryview, ...]) -> str:
+    """The file's own digest, or where it has its weights in other files one that changes with any of them."""
+    if not others:
+        return digest
+    parts = [digest, *(hashlib.sha256(other).hexdigest() for other in others)]
+    return hashlib.sha256(" ".join(parts).encode("ascii")).hexdigest()
 
 
 def _mapped(path: Path) -> tuple[memoryview, str]:

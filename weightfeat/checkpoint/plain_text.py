@@ -1,0 +1,95 @@
+"""What a text is that lies where a model should: a pointer, a web page, a server's error, another tool's text."""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+_CONTROL_CODES = frozenset(range(32)) - frozenset(b"\t\n\r\f\x1b")
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_SHOWN = 60
+
+_WRONG = "the download went wrong"
+_CONVERTED = "which is not read: give the network it was converted from"
+_XML = r"(<\?xml[^>]*>\s*)?"
+# Beginnings in lower case, behind whatever white space, mark of byte order and comment a tool or proxy put there.
+_BEGINNINGS = (
+    (
+        r"version https?://(git-lfs|hawser|git-media)\b",
+        "it is a git-lfs pointer, not the file itself: run git lfs pull",
+    ),
+    (
+        r"# xet version\b",
+        "it is a Xet pointer, not the file itself: fetch it with git xet or the hub's own client",
+    ),
+    (
+        _XML + r"<!doctype\s+(html|svg)\b|" + _XML + r"<(html|head|body|title|script)\b",
+        f"it is a web page, not a model: {_WRONG}",
+    ),
+    (_XML + r"<(error|errorresponse)\b", f"it is a server's error message in XML, not a model: {_WRONG}"),
+    (_XML + r"<net\s[^>]*\bname=", f"it is the text half of an OpenVINO network, {_CONVERTED}"),
+    (_XML + r"<pmml\b", "it is a PMML file, which holds no image classifier's weights"),
+    (r"<\?xml\b", "it is an XML file, not a model"),
+    (r"model_checkpoint_path\s*:", f"it is the table of contents of a TensorFlow checkpoint, {_CONVERTED}"),
+    (r"7767517\s", f"it is the text half of an ncnn network, {_CONVERTED}"),
+    (
+        r"(name|layer|input|input_param)\s*[:{].*\blayers?\s*\{",
+        "it describes a Caffe network and has no weights",
+    ),
+    (
+        r"(found|moved permanently|see other)\b.{0,20}\bredirect",
+        f"it is a server's redirection, not a model: {_WRONG}",
+    ),
+    (
+        r"(entry|file|repository|model) not found|not found$|40[134]\b|access( is)? denied|forbidden|unauthorized"
+        r"|invalid (user|credentials)|too many requests",
+        f"it is a server's error message, not a model: {_WRONG}",
+    ),
+)
+_JSON = (
+    (r'"weight_map"\s*:', "it is the index of a model in several files: give the folder they lie in"),
+    (
+        r'"format"\s*:\s*"(layers|graph)-model"',
+        f"it is the text half of a TensorFlow.js network, {_CONVERTED}",
+    ),
+    (
+        r'"(errors?|error_?message|errortype|detail|message|status_?code)"\s*:',
+        f"it is a server's error message in JSON, not a model: {_WRONG}",
+    ),
+    (r'"(class_name|architectures|model_type)"\s*:', "it describes a network and has no weights"),
+)
+_COMMENT = re.compile(r"\s*<!--.*?-->", re.DOTALL)
+
+
+def meaning(head: bytes) -> str | None:
+    """One phrase on what the text is that begins with `head`; None where the bytes are no text.
+
+    >>> meaning(b"\\xef\\xbb\\xbf\\n <!DOCTYPE HTML>")
+    'it is a web page, not a model: the download went wrong'
+    """
+    text = _decoded(head)
+    if text is None:
+        return None
+    begins = _COMMENT.sub("", text).strip().lower()
+    for pattern, what in _BEGINNINGS:
+        if re.match(pattern, begins, re.DOTALL):
+            return what
+    if begins[:1] in ("{", "["):
+        found = (what for pattern, what in _JSON if re.search(pattern, begins))
+        return next(found, "it is a JSON file, not a model")
+    line = text.strip().partition("\n")[0].strip()
+    shown = line if len(line) <= _SHOWN else line[: _SHOWN - 3] + "..."
+    return f"it is a text file ({shown!r})" if shown else "it is a text file of white space"
+
+
+def _decoded(head: bytes) -> str | None:
+    for mark, encoding in _MARKS:
+        if head.startswith(mark):
+            return head[len(mark) :].decode(encoding, "replace")
+    # The last character may be cut in two.
+    is_utf8 = len(head.decode("utf-8", "ignore").encode()) > len(head) - 4
+    return head.decode("utf-8", "ignore") if is_utf8 and not set(head) & _CONTROL_CODES else None
