@@ -208,7 +208,10 @@ def _pickles(archive: Records, trace: Trace) -> Iterator[Finding]:
         raw = archive.packed(record)
         if name.endswith(_STATE) or bytes(raw[:4]) != LOCAL_SIGNATURE:
             continue
+        inner = Trace(steps=trace.steps)
         try:
-            open_zip(ZipArchive(raw), trace)
+            open_zip(ZipArchive(raw), inner)
         except (Malformed, Unsupported, Unreadable) as fault:
             yield Finding("note", f"its record {name} cannot be read: {fault}")
+        finally:
+            trace.absorb(inner)

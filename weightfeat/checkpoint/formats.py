@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
 from weightfeat.checkpoint import numpy_file, strangers
 from weightfeat.checkpoint.audit import foreign_callables, reported
+from weightfeat.checkpoint.distributed import PART
 from weightfeat.checkpoint.export_archive import read_export, read_old_export
 from weightfeat.checkpoint.faults import Abuse, Malformed, Unsupported
 from weightfeat.checkpoint.hdf5_file import SIGNATURE, read_hdf5
@@ -63,14 +64,16 @@ class Format:
 
 
 def _read_zip(path: Path, data: memoryview) -> Contents | Wrapped:
+    if path.name.endswith(PART):  # archives end to end, which no reader of one archive makes sense of
+        raise Unsupported("it is a part of a distributed checkpoint", "give the folder it lies in")
     records = records_of(data)
     kind = kind_of(records)
     if kind == "torch":
         return _read_torch_zip(data)
     if kind == "keras":
-        return _found("keras-zip", read_keras(data, records))
+        return found_contents("keras-zip", read_keras(data, records))
     if kind == "numpy":
-        return _found("numpy-zip", read_npz(data, records))
+        return found_contents("numpy-zip", read_npz(data, records))
     if kind == "other":
         return Wrapped.of("zip", chosen(of_zip(data, records, HEAD_BYTES), _is_model))
     trace = Trace()
@@ -146,18 +149,19 @@ def _runs(data: memoryview) -> bool:
 
 
 def _read_hdf5(path: Path, data: memoryview) -> Contents:
-    return _found("keras-hdf5", read_hdf5(path, data))
+    return found_contents("keras-hdf5", read_hdf5(path, data))
 
 
 def _read_onnx(path: Path, data: memoryview) -> Contents:
     found, beside = read_onnx(path, data)
     _refuse_shared(found.tensors, len(data) + sum(map(len, beside)))
-    return replace(_found("onnx", found), beside=beside)
+    return found_contents("onnx", found, beside)
 
 
-def _found(name: str, found: Found) -> Contents:
+def found_contents(name: str, found: Found, beside: tuple[memoryview, ...] = ()) -> Contents:
+    """What a reader found, as contents of a format; ordered unless a finding says otherwise."""
     ordered = not any(finding.kind == "ambiguous-order" for finding in found.findings)
-    return Contents(name, found.tensors, found.findings, found.module_types, ordered)
+    return Contents(name, found.tensors, found.findings, found.module_types, ordered, beside)
 
 
 def _read_npy(path: Path, data: memoryview) -> Contents:
@@ -231,12 +235,12 @@ FORMATS = (
 
 
 def format_of(data: memoryview) -> Format:
-    """The format of a file of these bytes; raises Malformed when it is none of them, saying what it is instead."""
+    """The format of a file of these bytes; where it is none of them, raises what it is instead."""
     head = bytes(data[:HEAD_BYTES])
     for known in FORMATS:
         if known.sniff(head, len(data)):
             return known
-    raise Malformed(strangers.meaning(head, data))
+    raise strangers.fault_of(head, data)
 
 
 def _is_model(head: bytes, size: int) -> bool:

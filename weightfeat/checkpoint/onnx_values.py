@@ -160,7 +160,9 @@ class Constants:
         if factor == 1:
             return array
         self._spend(8 * array.data.size)
-        return StoredArray("float32", _frozen(np.multiply(_floats(array), np.float32(factor), dtype=np.float32)))
+        return StoredArray(
+            "float32", _frozen(np.multiply(_floats(array), np.float32(factor), dtype=np.float32))
+        )
 
     def _spend(self, size: int) -> None:
         self._computed += size
