@@ -71,7 +71,9 @@ def read_folder(path: Path) -> Folder:
     """
     names = _names(path)
     if METADATA not in names or not any(name.endswith(PART) for name in names):
-        raise _fault_of(names)
+        # Browsers unpack into a folder within the one they make.
+        inner = path / names[0] if len(names) == 1 else path
+        raise _fault_of(_names(inner) if inner.is_dir() else names)
     beside = Beside(path)
     try:
         described = beside.whole(METADATA)

@@ -8,11 +8,7 @@ import re
 from weightfeat.checkpoint.faults import Fault, Malformed
 
 _CONTROL_CODES = frozenset(range(32)) - frozenset(b"\t\n\r\f\x1b")
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
+_WIDE = ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _SHOWN = 60
 
 _XML = r"(<\?xml[^>]*>\s*)?"
@@ -97,9 +93,11 @@ def fault_of(head: bytes) -> Fault | None:
 
 
 def _decoded(head: bytes) -> str | None:
-    for mark, encoding in _MARKS:
+    for mark, encoding in _WIDE:
         if head.startswith(mark):
-            return head[len(mark) :].decode(encoding, "replace")
+            text = head[len(mark) : len(head) & ~1].decode(encoding, "replace")
+            return None if "\ufffd" in text[:-1] or _CONTROL_CODES & set(map(ord, text)) else text
+    head = head.removeprefix(codecs.BOM_UTF8)
     # The last character may be cut in two.
     is_utf8 = len(head.decode("utf-8", "ignore").encode()) > len(head) - 4
     return head.decode("utf-8", "ignore") if is_utf8 and not set(head) & _CONTROL_CODES else None

@@ -33,6 +33,7 @@ _SIZES_FOLLOW = 0x0008
 _ZIP64_EXTRA = 0x0001
 _MOST_RECORDS = 100_000
 _LONGEST_NAME = 1024
+_MACOS = "__MACOSX"
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +256,10 @@ def _below_top_folder(records: list[Record]) -> dict[str, Record]:
         folder, slash, name = record.name.partition("/")
         if not slash:
             raise Unsupported("the archive is none of torch's: it has records outside a top folder")
+        if folder == _MACOS:
+            raise Unsupported(
+                "the archive was packed again by macOS", "save it again with torch.save, or zip -0 -r"
+            )
         if folder != top:
             raise Abuse("the archive has more than one top folder")
         # torch looks names up without regard to case; only TorchScript's sources may differ by case alone.
