@@ -132,7 +132,7 @@ REFUSED: dict[str, tuple[type[Exception], str, dict[str, bytes | None]]] = {
         UnreadableFile,
         "class or a name",
         {
-            "config.json": b'{"class_name": "Functional", "config": {"layers": [{"class_name": "Dense", "config": {}}]}}'
+            "config.json": b'{"class_name": "F", "config": {"layers": [{"class_name": "Dense", "config": {}}]}}'
         },
     ),
     "weights of numpy": (UnsupportedLayout, "npz", {"model.weights.h5": None, "model.weights.npz": b"PK"}),

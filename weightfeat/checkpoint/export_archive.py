@@ -24,7 +24,7 @@ from weightfeat.checkpoint.zip_kinds import Records
 
 _STATE = "serialized_state_dict.pt"
 _WEIGHTS, _MANIFEST = "data/weights/", "_weights_config.json"
-_LARGEST_JSON = 64 << 20
+_LARGEST_JSON = 16 << 20
 _MOST_WEIGHTS = 100_000
 _STRIDED = 7
 _LAST = 1 << 62

@@ -19,7 +19,7 @@ from typing import Any
 from weightfeat.checkpoint.faults import Abuse, Malformed, Unreadable, Unsupported
 from weightfeat.checkpoint.hdf5_file import check, listing_of, variables_of
 from weightfeat.checkpoint.hdf5_values import ValueReader
-from weightfeat.checkpoint.keras_config import description
+from weightfeat.checkpoint.keras_config import Description, description
 from weightfeat.checkpoint.keras_names import Variable, positional, renamed
 from weightfeat.checkpoint.modules import Found
 from weightfeat.checkpoint.types import StoredTensor
@@ -27,9 +27,10 @@ from weightfeat.checkpoint.zip_archive import Record
 from weightfeat.checkpoint.zip_kinds import KERAS_CONFIG, KERAS_WEIGHTS, Records
 
 _ALLOWED = frozenset({"metadata.json", KERAS_CONFIG, KERAS_WEIGHTS})
-_LARGEST_CONFIG = 8 << 20
+_LARGEST_CONFIG = 4 << 20
 _MOST_LAYERS = 20_000
 _DEEPEST = 50
+_SHOWN = 80
 # The variables Keras's layers keep, in the order they make them; those an option leaves out are named with it.
 _VARIABLES = {
     "BatchNormalization": (("gamma", "scale"), ("beta", "center"), ("moving_mean", ""), ("moving_variance", "")),
@@ -65,23 +66,22 @@ def read_keras(data: memoryview, records: Sequence[Record]) -> Found:
     archive = Records(data, records)
     strange = [n for n in archive.by_name if n not in _ALLOWED and not n.startswith("assets/")]
     if KERAS_WEIGHTS not in archive:
-        raise Unsupported(
-            "it is a .keras archive whose weights are an .npz file: save it where h5py is installed"
-        )
+        raise Unsupported("it is a .keras archive of weights as .npz", "save it where h5py is installed")
     if strange:
         raise Abuse(f"it is a .keras archive that holds {strange[0]!r} too")
     try:
         config, weights = bytes(archive.read(KERAS_CONFIG)), archive.read(KERAS_WEIGHTS)
     except Unreadable as fault:
         raise Unsupported(
-            f"it is a .keras archive that was packed again ({fault}): save it with Keras"
+            f"it is a .keras archive that was packed again ({fault})", "save it with Keras"
         ) from None
-    return _network(_parsed(config), config.decode("utf-8", "replace"), weights)
+    if len(config) > _LARGEST_CONFIG:
+        raise Abuse(f"its description has {len(config):,} bytes")
+    described = description(config.decode("utf-8", "replace"))
+    return _network(_parsed(config), described, weights)
 
 
 def _parsed(config: bytes) -> dict[str, Any]:
-    if len(config) > _LARGEST_CONFIG:
-        raise Abuse(f"its description has {len(config):,} bytes")
     try:
         parsed = json.loads(config)
     except (ValueError, RecursionError):
@@ -91,16 +91,19 @@ def _parsed(config: bytes) -> dict[str, Any]:
     return parsed
 
 
-def _network(config: dict[str, Any], text: str, weights: memoryview) -> Found:
+def _network(config: dict[str, Any], described: Description, weights: memoryview) -> Found:
     layers = list(_layers(config))
     if not layers:
         kind = str(config.get("registered_name") or config.get("class_name"))
         raise Unsupported(
-            f"its network {kind!r} is made by its own code: save it as a Functional or Sequential model"
+            f"its network {kind[:_SHOWN]!r} is made by its own code",
+            "save it as a Functional or Sequential model",
         )
     places = {layer.place: layer for layer in layers}
+    if len(places) < len(layers):
+        raise Abuse("its description has two layers for one place of the weights")
     stored: dict[str, list[dict[str, Any]]] = {place: [] for place in places}
-    described, values = description(text), ValueReader(weights)
+    values = ValueReader(weights)
     findings, tensors = list(described.findings), list[StoredTensor]()
     for entry in _listing(weights):
         owner = _owner(entry["name"], places)

@@ -21,7 +21,7 @@ from weightfeat.checkpoint.protobuf import (
     signed,
 )
 
-_MOST_FIELDS = 400_000
+_MOST_FIELDS = 200_000
 _LONGEST_TEXT = 1024
 _MOST_DIMENSIONS = 64
 # Fields of a ModelProto up to its graph: number and wire type.

@@ -29,10 +29,10 @@ _TORCH_TAR = frozenset({"sys_info", "pickle", "tensors", "storages"})
 
 @dataclass(frozen=True)
 class Member:
-    """A file in an archive: its path there, its first bytes and what writes it out."""
+    """A file in an archive: its path there, and what gives its first bytes and what writes it out."""
 
     name: str
-    head: bytes
+    head: Callable[[], bytes]
     size: int
     copy: Callable[[IO[bytes], Budget], None]
 
@@ -80,29 +80,40 @@ def unpacked(copy: Callable[[IO[bytes], Budget], None], budget: Budget) -> Itera
 def chosen(members: Sequence[Member], is_model: Callable[[bytes, int], bool]) -> Member:
     """The one file that is a model; raises Unsupported, with their names, where none is or several are."""
     models = [
-        member for member in members if not _is_litter(member.name) and is_model(member.head, member.size)
+        member for member in members if not _is_litter(member.name) and is_model(member.head(), member.size)
     ]
     if len(models) == 1:
         return models[0]
     if models:
-        names = ", ".join(repr(member.name) for member in models[:_SHOWN])
-        more = f" and {len(models) - _SHOWN} more" if len(models) > _SHOWN else ""
-        raise Unsupported(f"it holds several models ({names}{more}): unpack it and give one of them")
+        raise Unsupported(f"it holds several models ({_shown(models)})", "unpack it and give one of them")
+    raise Unsupported(
+        f"none of the {len(members)} files in it is a model ({_shown(members)})", "give a model file"
+    )
+
+
+def _shown(members: Sequence[Member]) -> str:
+    """The first few names."""
     names = ", ".join(repr(member.name) for member in members[:_SHOWN]) or "nothing"
-    raise Unsupported(f"none of the {len(members)} files in it is a model ({names})")
+    return f"{names} and {len(members) - _SHOWN} more" if len(members) > _SHOWN else names
 
 
 def of_zip(data: memoryview, records: Sequence[Record], head_bytes: int) -> list[Member]:
-    """The files of a zip archive; those packed otherwise than Python packs them have no first bytes."""
+    """The files of a zip archive; those packed otherwise than Python packs them have no first bytes.
+
+    Raises Abuse where there are too many.
+    """
+    if len(records) > _MOST_MEMBERS:
+        raise Abuse(f"it has more than {_MOST_MEMBERS:,} members")
     return [_record(data, record, head_bytes) for record in records if not record.name.endswith("/")]
 
 
 def _record(data: memoryview, record: Record, head_bytes: int) -> Member:
     raw = data[record.start : record.start + record.size]
-    if record.method == STORED:
-        head = bytes(raw[:head_bytes])
-    else:
-        head = streams.beginning(raw, head_bytes) if record.method == DEFLATED else b""
+
+    def head() -> bytes:
+        if record.method == STORED:
+            return bytes(raw[:head_bytes])
+        return streams.beginning(raw, head_bytes) if record.method == DEFLATED else b""
 
     def copy(out: IO[bytes], budget: Budget) -> None:
         budget.spend(0 if record.method == DEFLATED else record.size)
@@ -157,7 +168,7 @@ def _entry(data: memoryview, entry: tarfile.TarInfo, head_bytes: int) -> Member:
         budget.spend(len(raw))
         out.write(raw)
 
-    return Member(entry.name, bytes(raw[:head_bytes]), entry.size, copy)
+    return Member(entry.name, lambda: bytes(raw[:head_bytes]), entry.size, copy)
 
 
 class _View(RawIOBase):

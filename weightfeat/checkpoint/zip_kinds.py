@@ -5,32 +5,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from weightfeat.checkpoint.faults import Abuse, Unreadable
+from weightfeat.checkpoint.faults import Abuse, Unreadable, Unsupported
 from weightfeat.checkpoint.zip_archive import STORED, Record
 
 Kind = Literal["torch", "torchscript", "keras", "numpy", "export", "old-export", "other"]
 
 KERAS_CONFIG, KERAS_WEIGHTS = "config.json", "model.weights.h5"
 KERAS_ARRAYS = "model.weights.npz"  # what Keras writes in its place where h5py is absent
-OLD_PROGRAM = "serialized_exported_program.json"
+EXPORT_MARK, OLD_PROGRAM = "archive_format", "serialized_exported_program.json"
+_PACKAGE_MARK = ".data/extern_modules"
+_STATE_DICT = "load it where it is trusted and save its state_dict with torch.save"
+_EXPORTED = frozenset({EXPORT_MARK, OLD_PROGRAM})
 _TORCH_PICKLES = frozenset({"data.pkl", "constants.pkl"})
 
 
 def kind_of(records: Sequence[Record]) -> Kind:
     """The kind of an archive; "other" is none of the formats: an archive of files.
 
-    What torch.load might take for its own is torch's, whatever else lies in it: its reader refuses the rest.
+    What torch.load might take for its own is torch's, whatever else lies in it: its reader refuses the rest. Raises
+    Abuse for one that torch.export.load would take too, Unsupported for torch.package's.
     """
     names = {record.name for record in records}
     below = {record.name.partition("/")[2] for record in records} | names
     if _TORCH_PICKLES & {name.lower() for name in below}:
+        if _EXPORTED & below:
+            raise Abuse("it is an archive of torch.save's and of torch.export's at once")
         return "torch"
     if KERAS_CONFIG in names and names & {KERAS_WEIGHTS, KERAS_ARRAYS}:
         return "keras"
     if names and all(name.endswith(".npy") for name in names):
         return "numpy"
-    if "archive_format" in below:
+    if EXPORT_MARK in below:
         return "export"
+    if _PACKAGE_MARK in below:
+        raise Unsupported("it is a torch.package archive, whose code would be run to load it", _STATE_DICT)
     return "old-export" if OLD_PROGRAM in names else "other"
 
 
