@@ -12,7 +12,7 @@ from math import prod
 
 import numpy as np
 
-from weightfeat.checkpoint.audit import foreign_callables
+from weightfeat.checkpoint.audit import foreign_callables, reported
 from weightfeat.checkpoint.beside import Beside
 from weightfeat.checkpoint.faults import Abuse, Malformed, Unreadable, Unsupported
 from weightfeat.checkpoint.machine import Trace
@@ -64,6 +64,11 @@ def read_distributed(data: memoryview, beside: Beside) -> Found:
     Abuse : a limit exceeded, a part that lies outside the folder.
     """
     trace = Trace()
+    with reported(trace):
+        return _network(data, beside, trace)
+
+
+def _network(data: memoryview, beside: Beside, trace: Trace) -> Found:
     root, _ = run(data, 0, trace)
     trace.calls = [call for call in trace.calls if call_path(call) != _ENUMERATION]
     if not _is(root, f"{_CLASSES}Metadata"):

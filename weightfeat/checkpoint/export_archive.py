@@ -7,7 +7,9 @@ torch/_export/serde/schema.py.
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from types import MappingProxyType
 from typing import Any
 
@@ -144,19 +146,30 @@ def _ordered(entries: Mapping[str, Any], used: Mapping[str, int]) -> list[str]:
     """
     modules: dict[str, list[str]] = {}
     alone: dict[str, list[str]] = {}
-    for name, entry in entries.items():
-        module = name.rpartition(".")[0]
-        is_parameter = isinstance(entry, dict) and entry.get("is_param") is True
-        held = modules if is_parameter or module in modules else alone
-        held.setdefault(module, []).append(name)
+    parameters = [
+        n for n, entry in entries.items() if isinstance(entry, dict) and entry.get("is_param") is True
+    ]
+    for name in parameters:
+        modules.setdefault(_module(name), []).append(name)
+    taken = set(parameters)
+    for name in (name for name in entries if name not in taken):
+        (modules if _module(name) in modules else alone).setdefault(_module(name), []).append(name)
     order = list(modules)
-    for module, names in alone.items():
-        first = _first(names, used)
-        order.insert(
-            next((n for n, m in enumerate(order) if _first(modules[m], used) > first), len(order)), module
-        )
-        modules[module] = names
-    return [name for module in order for name in modules[module]]
+    reached = list(accumulate((_first(modules[module], used) for module in order), max))
+    placed: dict[int, list[str]] = {}
+    for module in sorted(alone, key=lambda module: _first(alone[module], used)):
+        placed.setdefault(bisect_right(reached, _first(alone[module], used)), []).append(module)
+    mixed = [
+        module
+        for place in range(len(order) + 1)
+        for module in (*placed.get(place, ()), *order[place : place + 1])
+    ]
+    held = modules | alone
+    return [name for module in mixed for name in held[module]]
+
+
+def _module(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def _first(names: Sequence[str], used: Mapping[str, int]) -> int:
