@@ -21,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 CLASSES = 5
+SIDE = 33  # pixels; as few as the largest network here takes
 Writer = Callable[[nn.Module, Path], Path]
 
 
@@ -68,7 +69,7 @@ def torch_zip(net: nn.Module, path: Path) -> Path:
 def export(net: nn.Module, path: Path) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.export.save(torch.export.export(net, (torch.zeros(1, 3, 9, 9),)), path)
+        torch.export.save(torch.export.export(net, (torch.zeros(1, 3, SIDE, SIDE),)), path)
     return path
 
 
@@ -76,7 +77,7 @@ def old_export(net: nn.Module, path: Path) -> Path:
     """As torch 2.2 to 2.7 laid it out: torch.save's archives within one."""
     state, samples = io.BytesIO(), io.BytesIO()
     torch.save(net.state_dict(), state)
-    torch.save(((torch.zeros(1, 3, 9, 9),), {}), samples)
+    torch.save(((torch.zeros(1, 3, SIDE, SIDE),), {}), samples)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("serialized_exported_program.json", json.dumps({"graph_module": {}}))
         archive.writestr("serialized_state_dict.pt", state.getvalue())
@@ -109,7 +110,7 @@ def torch_onnx(net: nn.Module, path: Path) -> Path:
         warnings.simplefilter("ignore")
         torch.onnx.export(
             net,
-            (torch.zeros(1, 3, 9, 9),),
+            (torch.zeros(1, 3, SIDE, SIDE),),
             str(path),
             dynamo=False,
             do_constant_folding=False,
@@ -166,7 +167,7 @@ def model(
     graph = helper.make_graph(
         nodes,
         "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 9, 9])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, SIDE, SIDE])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, CLASSES])],
         [write(name, value) for name, value in held.items()],
     )

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from format_files import CLASSES, EXACT, GRAPHS, arrays, network, onnx_writer, torch_zip
+from networks import randomise_norms
 from weightfeat import digest, features
 from weightfeat.checkpoint import read
 from weightfeat.digest.types import Digest
 from weightfeat.network import build
 from weightfeat.network.types import Network
+from weightfeat.zoo.vision import build_network
 
 COUNTER = "training_length.log_batches"
 
@@ -63,3 +66,20 @@ def test_graph_without_a_name_gives_the_same_features(tmp_path: Path) -> None:
     assert features.row(digested(nameless)) == pytest.approx(
         features.row(digested(named)), abs=0, nan_ok=True
     )
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("layout", ["torch.onnx", "torch.export", "npz"])
+def test_known_architecture_is_recognised_in_every_format(tmp_path: Path, layout: str) -> None:
+    torch.manual_seed(0)
+    net = randomise_norms(build_network("shufflenet_v2_x1_0", 7)).eval()
+    plain = build(read(torch_zip(net, tmp_path / "plain.pt")))
+    name, write = (EXACT | GRAPHS)[layout]
+    found = read(write(net, tmp_path / "model.npz"))
+    other = build(found)
+    assert found.format == name
+    assert (other.architecture, other.num_classes) == ("shufflenet_v2_x1_0", 7)
+    expected, row = features.row(digested(plain)), features.row(digested(other))
+    if layout in GRAPHS:
+        del row[COUNTER], expected[COUNTER]
+    assert row == pytest.approx(expected, abs=0, nan_ok=True)

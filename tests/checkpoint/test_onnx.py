@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper
 
 from format_files import arrays, model, network, raw
@@ -114,6 +116,19 @@ def test_what_reaches_no_output_is_a_note_and_not_the_head(proto: onnx.ModelProt
     assert "decoy.weight" not in tensors(found)
     assert [finding.kind for finding in found.findings] == ["note"]
     assert "reach no output" in found.findings[0].detail
+
+
+def test_folded_norms_are_said(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(network(), (torch.zeros(1, 3, 9, 9),), str(path), dynamo=False)
+    found = read(path)
+    assert [finding.detail for finding in found.findings][0].startswith("batch norms are folded into")
+    assert list(tensors(found)) == [
+        *("stem.0.weight", "stem.0.bias", "depth.weight", "depth.bias"),
+        *("wide.weight", "wide.bias", "fc.weight", "fc.bias"),
+    ]
 
 
 def test_role_is_the_operations_and_not_the_names(proto: onnx.ModelProto, tmp_path: Path) -> None:

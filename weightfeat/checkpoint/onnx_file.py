@@ -6,6 +6,7 @@ that torch's exporter kept is kept. What reaches no output of the network is not
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -49,6 +50,8 @@ _LINEAR = frozenset({"Gemm", "FusedGemm", "MatMul"})
 _MAKERS = frozenset({"Identity", "Cast", "Transpose", "DequantizeLinear", "Constant"})
 _ORDER = ("weight", "bias", "running_mean", "running_var")
 _SHOWN = 4
+# What torch's exporter calls a kernel that it computed of a convolution's and its norm's.
+_FOLDED = re.compile(r"onnx::Conv_[0-9]+")
 _ELEMENTWISE = frozenset({"Add", "Sub", "Mul", "Div"})
 
 
@@ -125,6 +128,11 @@ def _notes(graph: Graph, nodes: Sequence[Node]) -> Iterator[Finding]:
     idle = [tensor for name, tensor in graph.tensors.items() if name not in used and prod(tensor.shape) > 1]
     if idle:
         yield Finding("note", f"{len(idle)} initialisers reach no output and were not analysed")
+    folded = sum(_FOLDED.fullmatch(name) is not None for name in used)
+    if folded:
+        yield Finding(
+            "note", f"batch norms are folded into {folded} of its layers: export it without constant folding"
+        )
     if len(graph.outputs) > 1:
         yield Finding("note", f"its graph has {len(graph.outputs)} outputs")
     strange = sorted({f"{node.domain}.{node.operator}" for node in nodes if node.domain not in OWN_DOMAINS})
