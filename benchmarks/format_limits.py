@@ -20,8 +20,10 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from weightfeat.checkpoint import read
 from weightfeat.errors import WeightfeatError
@@ -80,7 +82,7 @@ def archive(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> byte
     return out.getvalue()
 
 
-def array(value: np.ndarray) -> bytes:  # type: ignore[type-arg]
+def array(value: NDArray[Any]) -> bytes:
     out = io.BytesIO()
     np.lib.format.write_array(out, value)
     return out.getvalue()

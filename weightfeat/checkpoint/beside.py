@@ -13,6 +13,7 @@ from weightfeat.checkpoint.faults import Abuse, Unreadable
 
 _MOST_FILES = 1000
 _DEEPEST = 8
+_COPY = "copy the files it needs into its folder, without links"
 
 
 @dataclass
@@ -74,7 +75,9 @@ def _mapped(folder: Path, parts: Sequence[str]) -> memoryview:
         raise Unreadable(f"its values lie in {shown!r}, which is not beside the file") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise Abuse(f"its weights are to be read from {shown!r}: a link, or no file ({reason})") from None
+        raise Abuse(
+            f"its weights are to be read from {shown!r}: a link, or no file ({reason})", _COPY
+        ) from None
     finally:
         if descriptor >= 0:
             os.close(descriptor)

@@ -6,14 +6,12 @@ however deep its wrappings.
 
 from __future__ import annotations
 
-import bz2
-import lzma
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Protocol
 
-from weightfeat.checkpoint.faults import Abuse, Malformed
+from weightfeat.checkpoint.faults import Abuse, Malformed, Unsupported
 
 # Trained weights hardly compress; these leave room for pruned and rounded ones and for small files of anything.
 _EXPANSION = 10
@@ -84,11 +82,22 @@ class Budget:
             )
 
 
-_OPENERS: dict[bytes, Callable[[], _Stream]] = {
-    GZIP: lambda: _Inflater(31),
-    BZ2: bz2.BZ2Decompressor,
-    XZ: lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_DICTIONARY),
-}
+def _opened(kind: bytes) -> _Stream:
+    """A new stream of a kind; some builds of Python lack some of them."""
+    try:
+        if kind == BZ2:
+            import bz2
+
+            return bz2.BZ2Decompressor()
+        if kind == XZ:
+            import lzma
+
+            return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_DICTIONARY)
+    except ImportError as error:
+        raise Unsupported(
+            f"it is compressed, and this Python has no {error.name}", "decompress it first"
+        ) from None
+    return _Inflater(31)
 
 
 def unpack(data: memoryview, kind: bytes, out: IO[bytes], budget: Budget) -> None:
@@ -105,7 +114,7 @@ def unpack(data: memoryview, kind: bytes, out: IO[bytes], budget: Budget) -> Non
             raise Abuse(f"it is made of more than {streams - 1:,} compressed streams")
         if bytes(data[at : at + len(kind)]) != kind:
             raise Malformed(f"after its compressed stream come {len(data) - at:,} bytes of something else")
-        at += _copy(_OPENERS[kind](), data[at:], out, budget)
+        at += _copy(_opened(kind), data[at:], out, budget)
 
 
 def inflate(data: memoryview, out: IO[bytes], budget: Budget) -> None:
@@ -140,7 +149,7 @@ def _pieces(stream: _Stream, data: memoryview) -> Iterator[tuple[int, bytes]]:
         at += len(chunk)
         try:
             given = stream.decompress(chunk, _OUTPUT)
-        except (OSError, lzma.LZMAError, zlib.error) as error:
+        except Exception as error:  # each of the three has a class of its own
             raise Malformed(f"its compressed stream is damaged ({error})") from None
         if not given and not chunk and not stream.eof and at >= len(data):
             raise Malformed("its compressed stream is truncated")
