@@ -124,7 +124,7 @@ def test_folded_norms_are_said(tmp_path: Path) -> None:
         warnings.simplefilter("ignore")
         torch.onnx.export(network(), (torch.zeros(1, 3, 9, 9),), str(path), dynamo=False)
     found = read(path)
-    assert next(finding.detail for finding in found.findings).startswith("batch norms are folded into")
+    assert next(finding.detail for finding in found.findings).startswith("batch norms are folded into 3 of")
     assert list(tensors(found)) == [
         *("stem.0.weight", "stem.0.bias", "depth.weight", "depth.bias"),
         *("wide.weight", "wide.bias", "fc.weight", "fc.bias"),

@@ -128,7 +128,8 @@ def _notes(graph: Graph, nodes: Sequence[Node]) -> Iterator[Finding]:
     idle = [tensor for name, tensor in graph.tensors.items() if name not in used and prod(tensor.shape) > 1]
     if idle:
         yield Finding("note", f"{len(idle)} initialisers reach no output and were not analysed")
-    folded = sum(_FOLDED.fullmatch(name) is not None for name in used)
+    kernels = (name for name, tensor in graph.tensors.items() if name in used and len(tensor.shape) > 2)
+    folded = sum(_FOLDED.fullmatch(name) is not None for name in kernels)
     if folded:
         yield Finding(
             "note", f"batch norms are folded into {folded} of its layers: export it without constant folding"
