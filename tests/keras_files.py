@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,6 +95,11 @@ def write_keras_2(
     return path
 
 
+def snake_case(kind: str) -> str:
+    """A class's name as Keras 3 has it in paths: Conv2D is conv2d, BatchNormalization is batch_normalization."""
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", kind)).lower()
+
+
 def write_keras_3(path: Path, layers: Layers) -> Path:
     """A .weights.h5 of Keras 3: numbered variables below groups named after the layers' classes."""
     seen: dict[str, int] = {}
@@ -100,10 +107,44 @@ def write_keras_3(path: Path, layers: Layers) -> Path:
         file.create_group("vars")
         file.create_group("optimizer/vars").create_dataset("0", data=np.int64(7))
         for _, kind, variables in layers:
-            snake = kind.lower()
+            snake = snake_case(kind)
             number = seen.get(snake, 0)
             seen[snake] = number + 1
             group = file.create_group(f"layers/{snake}_{number}/vars" if number else f"layers/{snake}/vars")
             for place, data in enumerate(variables.values()):
                 group.create_dataset(str(place), data=data)
     return path
+
+
+def write_keras_archive(
+    path: Path, layers: Layers, *, configuration: object = None, **records: bytes | None
+) -> Path:
+    """A .keras archive of Keras 3, its layers described and stored as `write_keras_3` stores them.
+
+    `records` are further or other records of the archive by name; None leaves one out.
+    """
+    held: dict[str, bytes | None] = {
+        "metadata.json": b'{"keras_version": "3.15.1"}',
+        "config.json": json.dumps(
+            archive_config(layers) if configuration is None else configuration
+        ).encode(),
+        "model.weights.h5": write_keras_3(path.with_suffix(".weights.h5"), layers).read_bytes(),
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in (held | records).items():
+            if content is not None:
+                archive.writestr(name, content)
+    return path
+
+
+def archive_config(layers: Layers) -> dict[str, Any]:
+    """A `config.json` of these layers, with the options their variables imply."""
+    entries = [
+        {
+            "module": "keras.layers",
+            "class_name": kind,
+            "config": {"name": name, "scale": "gamma" in variables, "center": "beta" in variables},
+        }
+        for name, kind, variables in layers
+    ]
+    return {"module": "keras", "class_name": "Functional", "config": {"name": "model_1", "layers": entries}}

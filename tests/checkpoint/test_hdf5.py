@@ -153,7 +153,7 @@ def test_keras_3_weights_have_no_order_but_a_head(tmp_path: Path) -> None:
     assert not found.ordered
     assert set(named) == {
         *("conv2d.weight", "conv2d.bias", "conv2d_1.weight", "conv2d_1.bias", "dense.weight", "dense.bias"),
-        *(f"batchnormalization.{leaf}" for leaf in ("weight", "bias", "running_mean", "running_var")),
+        *(f"batch_normalization.{leaf}" for leaf in ("weight", "bias", "running_mean", "running_var")),
     }
     np.testing.assert_array_equal(named["conv2d_1.weight"], LAYERS[3][2]["kernel"].transpose(3, 2, 0, 1))
     network = build(found)

@@ -6,17 +6,27 @@ import hashlib
 import mmap
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from weightfeat.checkpoint.faults import Abuse, Malformed, Unsupported
-from weightfeat.checkpoint.formats import HEAD_BYTES, Contents, format_of
+from weightfeat.checkpoint.faults import Abuse, Fault, Malformed, Unsupported
+from weightfeat.checkpoint.folders import read_folder
+from weightfeat.checkpoint.formats import Contents
 from weightfeat.checkpoint.types import Checkpoint, Finding, StoredTensor
-from weightfeat.errors import HostileFile, UnreadableFile, UnsupportedLayout
+from weightfeat.checkpoint.wrappings import contents_of
+from weightfeat.errors import HostileFile, UnreadableFile, UnsupportedLayout, WeightfeatError
 
 __all__ = ["Checkpoint", "Finding", "StoredTensor", "read"]
 
 _LARGEST_FILE = 1 << 36
-_EXPECTED = "a network saved by torch.save, torch.jit.save, safetensors or Keras (.h5)"
+_EXPECTED = "a network saved by torch (save, jit, export), safetensors, Keras, ONNX or numpy (.npz)"
+
+_ERRORS: dict[type[Fault], tuple[type[WeightfeatError], str]] = {
+    Malformed: (UnreadableFile, "save it again or fetch a whole copy"),
+    Unsupported: (UnsupportedLayout, "save its state_dict with torch.save"),
+    Abuse: (HostileFile, "do not load this file; get it from a source you trust"),
+}
 
 
 def read(path: str | os.PathLike[str]) -> Checkpoint:
@@ -24,7 +34,7 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
 
     Raises
     ------
-    UnreadableFile : absent, empty, truncated, a directory, no model format at all.
+    UnreadableFile : absent, empty, truncated, a directory without a model, no model format at all.
     UnsupportedLayout : a known format without a tensor that can be read.
     HostileFile : ambiguous or built to exhaust a reader.
 
@@ -33,12 +43,11 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     ('safetensors', ['8.weight'])
     """
     path = Path(path)
-    data, digest = _mapped(path)
-    contents = _contents(path, data)
+    contents, digest = _folder(path) if path.is_dir() else _file(path)
     return Checkpoint(
         path=path,
         format=contents.format,
-        sha256=digest,
+        sha256=_with_others(digest, contents.beside),
         tensors=contents.tensors,
         ordered=contents.ordered,
         module_types=contents.module_types,
@@ -46,24 +55,34 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     )
 
 
-def _contents(path: Path, data: memoryview) -> Contents:
+def _file(path: Path) -> tuple[Contents, str]:
+    data, digest = _mapped(path)
+    with _named(path):
+        return contents_of(path, data), digest
+
+
+def _folder(path: Path) -> tuple[Contents, str]:
+    with _named(path):
+        folder = read_folder(path)
+        return folder.contents, hashlib.sha256(folder.described).hexdigest()
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Faults as the errors a user sees, with the path in them."""
     try:
-        return format_of(bytes(data[:HEAD_BYTES]), len(data)).read(path, data)
-    except Malformed as fault:
-        raise UnreadableFile(
-            str(fault), where=path, expected=_EXPECTED, remedy="save it again or fetch a whole copy"
-        ) from None
-    except Unsupported as fault:
-        raise UnsupportedLayout(
-            str(fault), where=path, expected=_EXPECTED, remedy="save its state_dict with torch.save"
-        ) from None
-    except Abuse as fault:
-        raise HostileFile(
-            str(fault),
-            where=path,
-            expected=_EXPECTED,
-            remedy="do not load this file; get it from a source you trust",
-        ) from None
+        yield
+    except Fault as fault:
+        error, remedy = next(_ERRORS[kind] for kind in _ERRORS if isinstance(fault, kind))
+        raise error(str(fault), where=path, expected=_EXPECTED, remedy=fault.remedy or remedy) from None
+
+
+def _with_others(digest: str, others: tuple[memoryview, ...]) -> str:
+    """The file's own digest, or where it has its weights in other files one that changes with any of them."""
+    if not others:
+        return digest
+    parts = [digest, *(hashlib.sha256(other).hexdigest() for other in others)]
+    return hashlib.sha256(" ".join(parts).encode("ascii")).hexdigest()
 
 
 def _mapped(path: Path) -> tuple[memoryview, str]:
@@ -87,9 +106,7 @@ def _checked_size(path: Path) -> int:
     """Bytes of a regular file, known before it is opened: opening a pipe would wait for ever."""
     status = os.stat(path)
     what = None
-    if stat.S_ISDIR(status.st_mode):
-        what = "is a directory"
-    elif not stat.S_ISREG(status.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         what = "is no regular file"
     elif status.st_size == 0:
         what = "is an empty file"

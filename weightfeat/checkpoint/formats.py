@@ -5,50 +5,84 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
+from weightfeat.checkpoint import numpy_file, strangers
 from weightfeat.checkpoint.audit import foreign_callables, reported
+from weightfeat.checkpoint.distributed import PART
+from weightfeat.checkpoint.export_archive import read_export, read_old_export
 from weightfeat.checkpoint.faults import Abuse, Malformed, Unsupported
 from weightfeat.checkpoint.hdf5_file import SIGNATURE, read_hdf5
+from weightfeat.checkpoint.keras_archive import read_keras
 from weightfeat.checkpoint.legacy import MAGIC, Opened, open_bare, open_legacy
 from weightfeat.checkpoint.machine import Trace
 from weightfeat.checkpoint.modules import Found, find_network
+from weightfeat.checkpoint.numpy_file import read_npz, refuse_npy
+from weightfeat.checkpoint.onnx_file import read_onnx
+from weightfeat.checkpoint.onnx_graph import is_onnx
+from weightfeat.checkpoint.packed import Wrapped, chosen, of_tar, of_zip
 from weightfeat.checkpoint.pickle_machine import run
 from weightfeat.checkpoint.prefixes import without_wrappers
 from weightfeat.checkpoint.safetensors_file import read_safetensors
+from weightfeat.checkpoint.streams import BZ2, GZIP, XZ, unpack
 from weightfeat.checkpoint.torch_zip import open_zip
 from weightfeat.checkpoint.torchscript import CONSTANTS, read_torchscript
 from weightfeat.checkpoint.types import Finding, StoredTensor
-from weightfeat.checkpoint.zip_archive import LOCAL_SIGNATURE, ZipArchive
+from weightfeat.checkpoint.zip_archive import LOCAL_SIGNATURE, ZipArchive, records_of
+from weightfeat.checkpoint.zip_kinds import kind_of
 
-# Long enough for a tar header.
-HEAD_BYTES = 512
+# Long enough for a web page's leading comments; a tar archive's header has 512.
+HEAD_BYTES = 4096
 _MOST_SHARED = 4
 """How many times the file's own size its tensors may have together: those of tied layers have several names."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a format's reader makes of a file."""
+    """What a format's reader makes of a file; `beside` are the other files that it had to read."""
 
     format: str
     tensors: tuple[StoredTensor, ...]
     findings: tuple[Finding, ...]
     module_types: MappingProxyType[str, str] = field(default_factory=lambda: MappingProxyType({}))
     ordered: bool = True
+    beside: tuple[memoryview, ...] = ()
 
 
 @dataclass(frozen=True)
 class Format:
-    """A way of recognising a format by its first bytes (given with the file's size), and of reading it."""
+    """A way of recognising a format by its first bytes (given with the file's size), and of reading it.
+
+    What is read may be another file, which the bytes are a wrapping of.
+    """
 
     name: str
     sniff: Callable[[bytes, int], bool]
-    read: Callable[[Path, memoryview], Contents]
+    read: Callable[[Path, memoryview], Contents | Wrapped]
 
 
-def _read_zip(path: Path, data: memoryview) -> Contents:
+def _read_zip(path: Path, data: memoryview) -> Contents | Wrapped:
+    if path.name.endswith(PART):  # archives end to end, which no reader of one archive makes sense of
+        raise Unsupported("it is a part of a distributed checkpoint", "give the folder it lies in")
+    records = records_of(data)
+    kind = kind_of(records)
+    if kind == "torch":
+        return _read_torch_zip(data)
+    if kind == "keras":
+        return found_contents("keras-zip", read_keras(data, records))
+    if kind == "numpy":
+        return found_contents("numpy-zip", read_npz(data, records))
+    if kind == "other":
+        return Wrapped.of("zip", chosen(of_zip(data, records, HEAD_BYTES), _is_model))
+    trace = Trace()
+    with reported(trace):
+        found, notes = (read_export if kind == "export" else read_old_export)(data, records, trace)
+        return _contents("torch-export", found, trace, notes, data)
+
+
+def _read_torch_zip(data: memoryview) -> Contents:
     archive, trace = ZipArchive(data), Trace()
     with reported(trace):
         if CONSTANTS in archive:  # the test torch.load makes
@@ -63,7 +97,8 @@ def _read_legacy(path: Path, data: memoryview) -> Contents:
 
 
 def _read_pickle(path: Path, data: memoryview) -> Contents:
-    return _read_stream("pickle", open_bare, data)
+    with strangers.pickled_by(data):
+        return _read_stream("pickle", open_bare, data)
 
 
 def _read_stream(name: str, opener: Callable[[memoryview, Trace], Opened], data: memoryview) -> Contents:
@@ -114,14 +149,32 @@ def _runs(data: memoryview) -> bool:
 
 
 def _read_hdf5(path: Path, data: memoryview) -> Contents:
-    found = read_hdf5(path, data)
+    return found_contents("keras-hdf5", read_hdf5(path, data))
+
+
+def _read_onnx(path: Path, data: memoryview) -> Contents:
+    found, beside = read_onnx(path, data)
+    _refuse_shared(found.tensors, len(data) + sum(map(len, beside)))
+    return found_contents("onnx", found, beside)
+
+
+def found_contents(name: str, found: Found, beside: tuple[memoryview, ...] = ()) -> Contents:
+    """What a reader found, as contents of a format; ordered unless a finding says otherwise."""
     ordered = not any(finding.kind == "ambiguous-order" for finding in found.findings)
-    return Contents("keras-hdf5", found.tensors, found.findings, found.module_types, ordered)
+    return Contents(name, found.tensors, found.findings, found.module_types, ordered, beside)
 
 
-def _refused(reason: str) -> Callable[[Path, memoryview], Contents]:
-    def read(path: Path, data: memoryview) -> Contents:
-        raise Unsupported(reason)
+def _read_npy(path: Path, data: memoryview) -> Contents:
+    refuse_npy(data)
+
+
+def _read_tar(path: Path, data: memoryview) -> Wrapped:
+    return Wrapped.of("tar", chosen(of_tar(data, HEAD_BYTES), _is_model))
+
+
+def _read_compressed(name: str, kind: bytes) -> Callable[[Path, memoryview], Wrapped]:
+    def read(path: Path, data: memoryview) -> Wrapped:
+        return Wrapped(name, "", lambda out, budget: unpack(data, kind, out, budget))
 
     return read
 
@@ -139,7 +192,7 @@ def _is_legacy(head: bytes, size: int) -> bool:
 
 def _is_tar(head: bytes, size: int) -> bool:
     try:
-        tarfile.TarInfo.frombuf(head.ljust(HEAD_BYTES, b"\0")[:HEAD_BYTES], "utf-8", "surrogateescape")
+        tarfile.TarInfo.frombuf(head[: tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
     except (tarfile.HeaderError, ValueError):
         return False
     return True
@@ -154,6 +207,10 @@ def _read_both(path: Path, data: memoryview) -> Contents:
     raise Abuse("it is a tar archive and a pickle at once")
 
 
+def _begins_with(signature: bytes, head: bytes, size: int) -> bool:
+    return head.startswith(signature)
+
+
 def _is_safetensors(head: bytes, size: int) -> bool:
     return len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8
 
@@ -166,34 +223,26 @@ FORMATS = (
     Format("torch-legacy", _is_legacy, _read_legacy),
     Format("pickle", _is_pickle, _read_pickle),
     Format("hdf5", lambda head, size: head.startswith(SIGNATURE), _read_hdf5),
-    Format("torch-tar", _is_tar, _refused("it is a tar archive, as torch 0.1 wrote, which is not read")),
+    Format("npy", lambda head, size: head.startswith(numpy_file.MAGIC), _read_npy),
+    Format("tar", _is_tar, _read_tar),
+    *(
+        Format(name, partial(_begins_with, kind), _read_compressed(name, kind))
+        for name, kind in (("gzip", GZIP), ("bz2", BZ2), ("xz", XZ))
+    ),
+    # The only one without a signature.
+    Format("onnx", is_onnx, _read_onnx),
 )
 
-# What else a path may turn out to hold, with what its owner should know about it.
-_KNOWN_STRANGERS = (
-    (b"version https://git-lfs", "it is a git-lfs pointer, not the file itself: run git lfs pull"),
-    (b"<!DOCTYPE", "it is a web page, not a model: the download went wrong"),
-    (b"<html", "it is a web page, not a model: the download went wrong"),
-    (b"\x1f\x8b", "it is gzip-compressed: decompress it first"),
-    (b"PK\x05\x06", "it is an empty archive"),
-)
 
-
-def format_of(head: bytes, size: int) -> Format:
-    """The format of a file that begins with `head`; raises Malformed when it is none of them."""
+def format_of(data: memoryview) -> Format:
+    """The format of a file of these bytes; where it is none of them, raises what it is instead."""
+    head = bytes(data[:HEAD_BYTES])
     for known in FORMATS:
-        if known.sniff(head, size):
+        if known.sniff(head, len(data)):
             return known
-    for beginning, meaning in _KNOWN_STRANGERS:
-        if head.startswith(beginning):
-            raise Malformed(meaning)
-    raise Malformed("it is a text file" if _is_text(head) else "its first bytes are those of no model format")
+    raise strangers.fault_of(head, data)
 
 
-_CONTROL_CODES = frozenset(range(32)) - frozenset(b"\t\n\r\f\x1b")
-
-
-def _is_text(head: bytes) -> bool:
-    # The last character may be cut in two.
-    is_utf8 = len(head.decode("utf-8", "ignore").encode()) > len(head) - 4
-    return is_utf8 and not set(head) & _CONTROL_CODES
+def _is_model(head: bytes, size: int) -> bool:
+    """Whether a file within an archive is of a format that is read."""
+    return any(known.sniff(head, size) for known in FORMATS)

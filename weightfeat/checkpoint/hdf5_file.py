@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -36,25 +36,25 @@ def read_hdf5(path: Path, data: memoryview) -> Found:
     Raises Malformed for what the HDF5 library refuses or dies of, Unsupported where no Keras network is in the file,
     Abuse where links or datasets lead out of it or claim far more than it holds.
     """
-    listing = _listing(path)
+    listing = listing_of(path)
     described = description(*listing["texts"])
     values = ValueReader(data)
     tensors: list[StoredTensor] = []
     findings = list(described.findings)
     for layer in listing["layers"]:
-        variables = list(_variables(layer, values, findings))
+        variables = list(variables_of(layer, values, findings))
         name, kind = layer["name"], described.classes.get(layer["name"], "")
         if not listing["ordered"]:
             variables = positional(variables)
         tensors += renamed(name, variables, kind=kind, theano_order=described.theano_order)
     if not listing["ordered"]:
         findings.append(Finding("ambiguous-order", "Keras 3's weights files keep no order of layers"))
-    _check(tensors)
+    check(tensors)
     types = {name: f"keras.layers.{kind}" for name, kind in described.classes.items()}
     return Found(tuple(tensors), MappingProxyType(types), tuple(findings))
 
 
-def _listing(path: Path) -> dict[str, Any]:
+def listing_of(path: Path) -> dict[str, Any]:
     """What `hdf5_listing` says of the file; its fault raised as ours."""
     # Isolated: the program needs h5py and nothing of the folder it is started in.
     command = [sys.executable, "-I", str(_LISTING), os.fspath(path), str(_CPU_SECONDS), str(_MEMORY)]
@@ -82,7 +82,9 @@ def _died(status: int, stderr: str) -> str:
     return f"the HDF5 library cannot be run on it ({last})"
 
 
-def _variables(layer: Mapping[str, Any], values: ValueReader, findings: list[Finding]) -> Iterator[Variable]:
+def variables_of(
+    layer: Mapping[str, Any], values: ValueReader, findings: list[Finding]
+) -> Iterator[Variable]:
     """A layer's variables that can be read, a finding for each other."""
     for variable in layer["variables"]:
         try:
@@ -97,7 +99,8 @@ def _value(variable: Mapping[str, Any], values: ValueReader) -> StoredArray:
     return values.read(variable["place"])
 
 
-def _check(tensors: list[StoredTensor]) -> None:
+def check(tensors: Sequence[StoredTensor]) -> None:
+    """Raises Unsupported where there is no tensor, Abuse where two have one name."""
     if not tensors:
         raise Unsupported("it has no tensor that can be read")
     name, times = Counter(tensor.name for tensor in tensors).most_common(1)[0]

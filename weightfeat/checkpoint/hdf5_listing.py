@@ -102,7 +102,9 @@ def numbered_layers(file: Any) -> Iterator[dict[str, Any]]:
             raise Refused("Abuse", "its groups have too many members or are nested too deep")
         if name == _NUMBERED:
             ordered = sorted(inside, key=lambda number: (len(number), number))
-            yield {"name": ".".join(path), "variables": [variable(group, number) for number in ordered]}
+            title = text(group, "name")  # the layer's own, since Keras 3.5
+            found = [variable(group, number) for number in ordered]
+            yield {"name": ".".join(path), "title": title, "variables": found}
             continue
         own = () if name in _CONTAINERS else (name,)
         stack.extend((group, child, (*path, *own)) for child in reversed(inside))

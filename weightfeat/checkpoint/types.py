@@ -56,7 +56,8 @@ class Checkpoint:
     `tensors` are in module order (parameters, then buffers, then children, as `state_dict()` has them), under
     names without a DataParallel or compile prefix. `ordered` is False when the format does not keep
     an order of its own (safetensors sorts names). `module_types` maps a module's dotted path ("" is the root) to
-    its class path, where the file names it.
+    its class path, where the file names it. `format` names what the network is wrapped in too ("torch-zip in gzip").
+    `sha256` is of the file given, whatever it wraps; where files beside it hold weights, of all their digests.
     """
 
     path: Path

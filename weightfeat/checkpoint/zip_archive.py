@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from weightfeat.checkpoint.faults import Abuse, Malformed, Unreadable, Unsupported
 
 LOCAL_SIGNATURE = b"PK\x03\x04"
+STORED, DEFLATED = 0, 8
 _CENTRAL_SIGNATURE = b"PK\x01\x02"
 _END_SIGNATURE = b"PK\x05\x06"
 _END64_SIGNATURE = b"PK\x06\x06"
@@ -32,17 +33,23 @@ _SIZES_FOLLOW = 0x0008
 _ZIP64_EXTRA = 0x0001
 _MOST_RECORDS = 100_000
 _LONGEST_NAME = 1024
+_MACOS = "__MACOSX"
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One file of the archive; `start` is where its content begins."""
+    """One file of the archive; `start` is where its content begins, which has `unpacked` bytes once inflated."""
 
     name: str
-    stored: bool
+    method: int
     crc: int
     start: int
     size: int
+    unpacked: int
+
+    @property
+    def stored(self) -> bool:
+        return self.method == STORED
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +74,7 @@ class ZipArchive:
 
     def __init__(self, data: memoryview) -> None:
         self._data = data
-        start, end, count = _directory(data)
-        self.records = _below_top_folder(_records(data, _entries(data, start, end, count), start))
+        self.records = _below_top_folder(records_of(data))
 
     def __contains__(self, name: str) -> bool:
         return name in self.records
@@ -84,6 +90,12 @@ class ZipArchive:
 
     def crc_agrees(self, name: str) -> bool:
         return zlib.crc32(self.read(name)) == self.records[name].crc
+
+
+def records_of(data: memoryview) -> list[Record]:
+    """Every record of an archive under its whole path, in the directory's order; raises as `ZipArchive` does."""
+    start, end, count = _directory(data)
+    return _records(data, _entries(data, start, end, count), start)
 
 
 def _directory(data: memoryview) -> tuple[int, int, int]:
@@ -166,7 +178,7 @@ def _records(data: memoryview, entries: list[_Entry], directory: int) -> list[Re
             raise Abuse("a record of the archive reaches into its directory")
         contents[entry.header] = content
     return [
-        Record(_name(entry.name), entry.method == 0, entry.crc, contents[entry.header], entry.packed)
+        Record(_name(entry.name), entry.method, entry.crc, contents[entry.header], entry.packed, entry.size)
         for entry in entries
     ]
 
@@ -244,6 +256,10 @@ def _below_top_folder(records: list[Record]) -> dict[str, Record]:
         folder, slash, name = record.name.partition("/")
         if not slash:
             raise Unsupported("the archive is none of torch's: it has records outside a top folder")
+        if folder == _MACOS:
+            raise Unsupported(
+                "the archive was packed again by macOS", "save it again with torch.save, or zip -0 -r"
+            )
         if folder != top:
             raise Abuse("the archive has more than one top folder")
         # torch looks names up without regard to case; only TorchScript's sources may differ by case alone.
