@@ -30,9 +30,9 @@ import torch
 from weightfeat.commands.arguments import positive
 from weightfeat.commands.program import run
 from weightfeat.digest import DigestStore
+from weightfeat.execution.vision import build_network
 from weightfeat.rounds.extraction import digest_models
 from weightfeat.zoo.architectures import architecture
-from weightfeat.zoo.vision import build_network
 
 RUN = """
 import sys

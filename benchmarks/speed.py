@@ -35,9 +35,9 @@ from speed_floor import Rates, measure
 from weightfeat.commands.arguments import positive
 from weightfeat.commands.program import run
 from weightfeat.evaluation.tables import Cell, Table
+from weightfeat.execution.vision import build_network
 from weightfeat.files import write_atomically
 from weightfeat.zoo.architectures import NAMES, architecture
-from weightfeat.zoo.vision import build_network
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = 10

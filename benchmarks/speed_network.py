@@ -126,7 +126,7 @@ def spectra(found: Network) -> None:
 
 def rivals(architecture: str, file: Path, found: Network) -> Steps:
     """WeightWatcher's default analysis and numpy's SVD of every layer's matrix."""
-    from weightfeat.zoo.vision import build_network
+    from weightfeat.execution.vision import build_network
 
     module = build_network(architecture, found.num_classes).eval()
     module.load_state_dict(torch.load(file, weights_only=True))

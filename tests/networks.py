@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from weightfeat.checkpoint.types import Checkpoint, StoredTensor
+from weightfeat.execution.vision import build_network
 from weightfeat.network import build
 from weightfeat.network.types import Network
-from weightfeat.zoo.vision import build_network
 
 
 def plain_cnn(classes: int = 7, seed: int = 0) -> nn.Module:

@@ -27,7 +27,7 @@ from weightfeat.detector.classes.pairs import PAIR_COLUMNS, spread_targets
 from weightfeat.detector.classes.rows import CLASS_COLUMNS, ClassRows, class_rows, full_pair_scale
 from weightfeat.detector.training import _learn_classes
 from weightfeat.evaluation.naming import recoveries, wilson
-from weightfeat.zoo.vision import build_network
+from weightfeat.execution.vision import build_network
 
 PARAMS = quick()
 

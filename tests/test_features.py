@@ -10,10 +10,10 @@ import torch
 
 from networks import network_of, plain_cnn, randomise_norms
 from weightfeat import digest, features
+from weightfeat.execution.vision import build_network
 from weightfeat.features.classes import COLUMNS, centred_cosines, class_table
 from weightfeat.features.registry import feature_block
 from weightfeat.features.summaries import BINS, expected_largest, outlier, pooled, robust_z
-from weightfeat.zoo.vision import build_network
 
 KEY = "b" * 64
 

@@ -13,7 +13,7 @@ from torch import nn
 from networks import randomise_norms
 from weightfeat import checkpoint, digest, features, network
 from weightfeat.digest.types import Digest
-from weightfeat.zoo.vision import build_network
+from weightfeat.execution.vision import build_network
 
 pytestmark = pytest.mark.e2e
 

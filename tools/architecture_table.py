@@ -16,8 +16,8 @@ from torch import nn
 
 from channel_flow import Wiring, is_depthwise, trace
 from weightfeat import network
+from weightfeat.execution.vision import build_network
 from weightfeat.network.names import ARCHITECTURES, family_of
-from weightfeat.zoo.vision import build_network
 
 PATH = Path(network.__file__).with_name("architectures.json")
 AUX_HEADS = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}

@@ -13,9 +13,9 @@ from networks import randomise_norms
 from weightfeat import digest, features
 from weightfeat.checkpoint import read
 from weightfeat.digest.types import Digest
+from weightfeat.execution.vision import build_network
 from weightfeat.network import build
 from weightfeat.network.types import Network
-from weightfeat.zoo.vision import build_network
 
 COUNTER = "training_length.log_batches"
 

@@ -30,7 +30,7 @@ from checkpoint_files import (
 )
 from weightfeat.checkpoint import Checkpoint, read
 from weightfeat.errors import HostileFile
-from weightfeat.zoo.vision import build_network
+from weightfeat.execution.vision import build_network
 
 Writer = Callable[[nn.Module, Path], None]
 

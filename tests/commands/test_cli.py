@@ -16,7 +16,7 @@ import torch
 import weightfeat
 from container_round import Installed, install, small_network, write_parameters
 from weightfeat import cli
-from weightfeat.zoo.vision import build_network
+from weightfeat.execution.vision import build_network
 
 
 @pytest.fixture(scope="module")

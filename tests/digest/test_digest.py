@@ -25,7 +25,7 @@ from weightfeat.digest.head import _largest_of_others
 from weightfeat.digest.latent_law import LatentLaw
 from weightfeat.digest.place import Place, choose_place, host
 from weightfeat.errors import BadRound, UnsupportedLayout
-from weightfeat.zoo.vision import build_network
+from weightfeat.execution.vision import build_network
 
 KEY = "a" * 64
 

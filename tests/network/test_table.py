@@ -12,9 +12,9 @@ from torch import nn
 
 import architecture_table
 from channel_flow import trace
+from weightfeat.execution.vision import build_network
 from weightfeat.network.names import ARCHITECTURES, family_of
 from weightfeat.network.table import ANY, CLASSES, entries
-from weightfeat.zoo.vision import build_network
 
 WRITTEN = json.loads(architecture_table.PATH.read_text())
 

@@ -13,14 +13,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from weightfeat.digest.place import Array, host, namespace
+from weightfeat.digest.place import AnyArray, host, namespace
 from weightfeat.digest.types import Block
 
 VERSION = 1
 KEPT = 4
 
 
-def overlap(previous_left: Array | None, right: Array | None, channels: int) -> NDArray[np.float32]:
+def overlap(previous_left: AnyArray | None, right: AnyArray | None, channels: int) -> NDArray[np.float32]:
     """(8, 8) overlaps of `previous_left` (c, a) with `right` (c * taps, b); NaN where they do not fit."""
     out = np.full((8, 8), np.nan, np.float32)
     if previous_left is None or right is None or len(previous_left) != channels or len(right) % channels:

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weightfeat.digest.linalg import spectral_norms
-from weightfeat.digest.place import Array, host, namespace
+from weightfeat.digest.place import AnyArray, host, namespace
 from weightfeat.digest.tensors import LayerTensors
 from weightfeat.digest.types import Block
 from weightfeat.network.types import Norm
@@ -74,7 +74,7 @@ def _by_channel(tensors: LayerTensors) -> tuple[NDArray[np.float64], NDArray[np.
     Block by block, in float32: a block of squares fits a processor's cache, and each sum is short.
     """
     weight, xp = tensors.weight, namespace(tensors.weight)
-    rows: list[Array] = []
+    rows: list[AnyArray] = []
     columns = 0.0
     height = max(1, _BLOCK // max(1, weight.shape[1] * weight.shape[2]))
     for start in range(0, len(weight), height):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from weightfeat.digest.place import Array, Place, host, namespace
+from weightfeat.digest.place import AnyArray, Place, host, namespace
 from weightfeat.digest.tensors import LayerTensors
 
 _PANEL = 256  # rows of a block made at once where it is not kept
@@ -25,11 +25,11 @@ class Part:
     `tall`, more rows than columns, F itself in double precision, with which products are cheaper and more exact."""
 
     segment: slice
-    matrix: Array
+    matrix: AnyArray
     tall: bool
 
 
-def part(segment: slice, tensors: LayerTensors, plain: Array | None) -> Part | None:
+def part(segment: slice, tensors: LayerTensors, plain: AnyArray | None) -> Part | None:
     """A feed's part; None where the layer's channels are not the segment's. `plain` is the Gram matrix of the layer's
     `matrix`, where it is at hand."""
     if len(tensors.weight) != segment.stop - segment.start:
@@ -80,14 +80,14 @@ def _in_units(rows: Matrix) -> tuple[Matrix, Matrix]:
     return rows / np.where(unit > 0, unit, 1.0)[:, None], unit
 
 
-def _traces_of_gram(gram: Array, weight: Array) -> tuple[Array, Array]:
+def _traces_of_gram(gram: AnyArray, weight: AnyArray) -> tuple[AnyArray, AnyArray]:
     """tr(M) and tr(M^2) of diag(w_c)^(1/2) K diag(w_c)^(1/2) for weights (C, d). (C,) each."""
     xp = namespace(gram)
     w = xp.astype(weight, gram.dtype)
     return w @ xp.linalg.diagonal(gram), xp.sum((w @ xp.square(gram)) * w, axis=1)
 
 
-def _traces_of_rows(rows: Array, weight: Array) -> tuple[Array, Array]:
+def _traces_of_rows(rows: AnyArray, weight: AnyArray) -> tuple[AnyArray, AnyArray]:
     """The same from F (d, n): K in single precision, which a sum of squares bears, and only what is on and above its
     diagonal, a panel at a time."""
     xp = namespace(rows)

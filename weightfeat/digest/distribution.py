@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weightfeat.digest.order import count_below, order_statistics
-from weightfeat.digest.place import Array, Place, host, namespace
+from weightfeat.digest.place import AnyArray, Place, host, namespace
 from weightfeat.digest.tensors import LayerTensors
 from weightfeat.digest.types import Block
 
@@ -58,7 +58,7 @@ def block(pairs: list[tuple[Distribution, Distribution]]) -> Block:
     return {"moments": np.stack([r.moments for r in rows]), "grid": np.stack([r.grid for r in rows])}
 
 
-def _summary(values: Array, place: Place) -> Distribution:
+def _summary(values: AnyArray, place: Place) -> Distribution:
     count = len(values)
     ranks = np.rint(QUANTILES * (count - 1)).astype(np.int64)
     ordered = _Large(values) if place.is_host and count > SORTED else _Sorted(place.xp.sort(values), place)
@@ -88,7 +88,7 @@ def _summary(values: Array, place: Place) -> Distribution:
 class _Sorted:
     """Values sorted once; everything is read off them, so that their order cannot matter even in rounding."""
 
-    values: Array
+    values: AnyArray
     place: Place
 
     def at(self, ranks: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -111,7 +111,7 @@ class _Large:
         return count_below(self.values, bounds)
 
 
-def _sums(values: Array, mean: float) -> tuple[float, float, float, float]:
+def _sums(values: AnyArray, mean: float) -> tuple[float, float, float, float]:
     """Sums of (x - mean)^2, ^3, ^4 and of |x|, chunk by chunk: VGG's largest layer alone is 411 MB."""
     totals = np.zeros(4)
     for chunk in _chunks(values):
@@ -122,12 +122,12 @@ def _sums(values: Array, mean: float) -> tuple[float, float, float, float]:
     return second, third, fourth, magnitude
 
 
-def _chunks(values: Array) -> Iterator[Array]:
+def _chunks(values: AnyArray) -> Iterator[AnyArray]:
     """Views that fit a processor's cache."""
     return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))
 
 
-def _total(values: Array) -> float:
+def _total(values: AnyArray) -> float:
     """Sum in float32 over short rows, in float64 over rows: as exact as needed, and several times faster."""
     xp, whole = namespace(values), len(values) // _ROW * _ROW
     rows = xp.sum(xp.sum(values[:whole].reshape(-1, _ROW), axis=1), dtype=xp.float64)

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from weightfeat.digest.composition import Part, compose, effective_rank, part
 from weightfeat.digest.latent_law import LatentLaw, head_matrix, latent_law
 from weightfeat.digest.layers import Feeding
-from weightfeat.digest.place import Array, Place, host
+from weightfeat.digest.place import AnyArray, Place, host
 from weightfeat.digest.tensors import LayerTensors, at_place
 from weightfeat.digest.types import Block
 from weightfeat.network.types import Network
@@ -83,8 +83,14 @@ def _parts(network: Network, feeding: Mapping[int, Feeding], feeds: Sequence[Lay
 
 
 def _table(
-    h: Array, bias: Array, law: LatentLaw, evidence: Array, rank: Array, composed: Array, active: Array
-) -> Array:
+    h: AnyArray,
+    bias: AnyArray,
+    law: LatentLaw,
+    evidence: AnyArray,
+    rank: AnyArray,
+    composed: AnyArray,
+    active: AnyArray,
+) -> AnyArray:
     """(C, len(STATISTICS)), the columns in that order."""
     centred = h - h.mean(axis=0)
     std = h.std(axis=1)
@@ -118,24 +124,24 @@ def _table(
     return np.stack(columns, axis=1)
 
 
-def _participation(rows: Array) -> Array:
+def _participation(rows: AnyArray) -> AnyArray:
     """Number of channels that carry a row: (sum a)^2 / sum a^2. (C,)"""
     return np.asarray(rows.sum(axis=1) ** 2 / np.maximum((rows**2).sum(axis=1), _TINY))
 
 
-def _top_share(rows: Array) -> Array:
+def _top_share(rows: AnyArray) -> AnyArray:
     """Share of a non-negative row held by its largest hundredth of entries (at least one). (C,)"""
     count = max(1, rows.shape[1] // 100)
     top = np.sort(rows, axis=1)[:, -count:].sum(axis=1)
     return np.asarray(top / np.maximum(rows.sum(axis=1), _TINY))
 
 
-def _cosines(rows: Array) -> Array:
+def _cosines(rows: AnyArray) -> AnyArray:
     unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), _TINY)
     return np.asarray(unit @ unit.T)
 
 
-def _carriers(network: Network, feeding: Mapping[int, Feeding], width: int) -> Array:
+def _carriers(network: Network, feeding: Mapping[int, Feeding], width: int) -> AnyArray:
     """(D, 2): row norm and Lipschitz constant of the channel of a feeding layer behind each head input."""
     out = np.full((width, 2), np.nan)
     for feed in network.head_feeds:
@@ -145,7 +151,7 @@ def _carriers(network: Network, feeding: Mapping[int, Feeding], width: int) -> A
     return out
 
 
-def _top(h: Array, evidence: Array, law: LatentLaw, lipschitz: Array) -> NDArray[np.float32]:
+def _top(h: AnyArray, evidence: AnyArray, law: LatentLaw, lipschitz: AnyArray) -> NDArray[np.float32]:
     count = min(TOP, h.shape[1])
     classes = np.arange(len(h))[:, None]
     channels = np.argsort(-evidence, axis=1, kind="stable")[:, :count]
@@ -163,7 +169,7 @@ def _top(h: Array, evidence: Array, law: LatentLaw, lipschitz: Array) -> NDArray
     return np.pad(joint, ((0, 0), (0, TOP - count), (0, 0)), constant_values=np.nan).astype(np.float32)
 
 
-def _largest_of_others(h: Array) -> Array:
+def _largest_of_others(h: AnyArray) -> AnyArray:
     """Of each class and channel the largest weight that another class has there, (C, D); NaN with no other."""
     if len(h) == 1:
         return np.full_like(h, np.nan)
@@ -171,19 +177,19 @@ def _largest_of_others(h: Array) -> Array:
     return np.where(np.arange(len(h))[:, None] == h.argmax(axis=0), second, first)
 
 
-def _through(h: Array, feeds: list[LayerTensors]) -> NDArray[np.float16]:
+def _through(h: AnyArray, feeds: list[LayerTensors]) -> NDArray[np.float16]:
     if len(feeds) != 1 or len(feeds[0].weight) != h.shape[1]:
         return np.zeros((len(h), 0), np.float16)
     place = feeds[0].place
     return host(place.xp.asarray(h, device=place.device) @ feeds[0].summed()).astype(np.float16)
 
 
-def _feed_norms(network: Network, evidence: Array) -> NDArray[np.float32]:
+def _feed_norms(network: Network, evidence: AnyArray) -> NDArray[np.float32]:
     norms = [np.linalg.norm(evidence[:, feed.start : feed.stop], axis=1) for feed in network.head_feeds]
     return np.stack(norms, axis=1).astype(np.float32) if norms else np.zeros((len(evidence), 0), np.float32)
 
 
-def _alignment(h: Array, left: Array | None) -> NDArray[np.float32]:
+def _alignment(h: AnyArray, left: AnyArray | None) -> NDArray[np.float32]:
     if left is None or len(left) != h.shape[1]:
         return np.zeros((len(h), 0), np.float32)
     unit = h / np.maximum(np.linalg.norm(h, axis=1, keepdims=True), _TINY)

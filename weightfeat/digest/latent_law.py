@@ -13,9 +13,8 @@ from math import erfc, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from weightfeat.digest.types import Array
 from weightfeat.network.types import Layer, Network, Norm
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from weightfeat.digest.channels import Channels, channels
 from weightfeat.digest.distribution import Distribution, distribution
 from weightfeat.digest.linalg import DOUBLE_SIDE, gram, gram_pieces
-from weightfeat.digest.place import Array
+from weightfeat.digest.place import AnyArray
 from weightfeat.digest.spectrum import Spectrum, spectrum
 from weightfeat.digest.tensors import LayerTensors
 
@@ -21,7 +21,7 @@ DECOMPOSED = frozenset({"spectrum", "alignment"})
 BLOCKS = DECOMPOSED | {"distribution", "channels"}
 """Blocks of the digest that every layer has a share of; `DECOMPOSED` need its singular values."""
 
-Decomposed = tuple[Spectrum | None, Array | None]
+Decomposed = tuple[Spectrum | None, AnyArray | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +29,9 @@ class Feeding:
     """What the block `head` asks of a layer that feeds the head: the Gram matrix of its rows, where they are no more
     than its columns, its channels, and its leading left directions, where it is decomposed."""
 
-    gram: Array | None
+    gram: AnyArray | None
     channels: Channels
-    left: Array | None
+    left: AnyArray | None
 
 
 class LayerWork:

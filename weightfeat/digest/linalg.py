@@ -18,7 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from weightfeat.digest.place import Array, namespace
+from weightfeat.digest.place import AnyArray, namespace
 
 DOUBLE_SIDE = 2048
 ITERATIONS = 16
@@ -34,7 +34,7 @@ def gram_dtype(side: int, xp: Any) -> Any:
     return xp.float64 if side <= DOUBLE_SIDE else xp.float32
 
 
-def gram(matrix: Array) -> Array:
+def gram(matrix: AnyArray) -> AnyArray:
     """Gram matrix of the smaller side of (..., m, n)."""
     out, pieces = gram_pieces(matrix)
     for piece in pieces:
@@ -42,7 +42,7 @@ def gram(matrix: Array) -> Array:
     return out
 
 
-def gram_pieces(matrix: Array) -> tuple[Array, list[Callable[[], None]]]:
+def gram_pieces(matrix: AnyArray) -> tuple[AnyArray, list[Callable[[], None]]]:
     """A Gram matrix (..., k, k) still empty, and the work that fills it: pieces for any thread, in any order.
 
     Only blocks on and above the diagonal are multiplied. Double precision is made of a few columns at a time: a copy
@@ -59,14 +59,14 @@ def gram_pieces(matrix: Array) -> tuple[Array, list[Callable[[], None]]]:
     return out, [partial(_accumulate, out, a)]
 
 
-def _fill(out: Array, a: Array, panel: slice) -> None:
+def _fill(out: AnyArray, a: AnyArray, panel: slice) -> None:
     """One panel of `out`, and its mirror image, from `a` as it is."""
     block = a[..., panel, :] @ a[..., panel.start :, :].mT
     out[..., panel, panel.start :] = block
     out[..., panel.start :, panel] = block.mT
 
 
-def _accumulate(out: Array, a: Array) -> None:
+def _accumulate(out: AnyArray, a: AnyArray) -> None:
     """All of `out`, from `a` in the precision of `out`."""
     xp, side = namespace(out), out.shape[-1]
     panels = [slice(low, low + _PANEL) for low in range(0, side, _PANEL)]
@@ -78,13 +78,13 @@ def _accumulate(out: Array, a: Array) -> None:
         out[..., panel.stop :, panel] = out[..., panel, panel.stop :].mT
 
 
-def singular_values(gram_matrix: Array) -> Array:
+def singular_values(gram_matrix: AnyArray) -> AnyArray:
     """Singular values, descending, from a Gram matrix (..., k, k). numpy solves single precision in double."""
     xp = namespace(gram_matrix)
     return xp.flip(xp.sqrt(xp.clip(xp.linalg.eigvalsh(gram_matrix), 0, None)), axis=-1)
 
 
-def leading_directions(gram_matrix: Array, count: int) -> tuple[Array, Array]:
+def leading_directions(gram_matrix: AnyArray, count: int) -> tuple[AnyArray, AnyArray]:
     """Leading `count` eigenvectors (k, count) and square-rooted Ritz values (count,) of a Gram matrix (k, k).
 
     Block subspace iteration (Halko, Martinsson, Tropp 2011, algorithm 4.4) with twice the block, started from the
@@ -104,7 +104,7 @@ def leading_directions(gram_matrix: Array, count: int) -> tuple[Array, Array]:
     return xp.flip(basis @ rotation, axis=-1)[:, :keep], strength
 
 
-def spectral_norms(filters: Array) -> Array:
+def spectral_norms(filters: AnyArray) -> AnyArray:
     """Largest singular value of each of (b, m, n) small matrices, n a kernel's few taps. Shape (b,), float64.
 
     Squaring tiny Gram matrices in a batch beats b eigensolvers. After `_SQUARINGS` squarings the eigenvalues' mean,

@@ -23,7 +23,7 @@ from weightfeat.errors import UnsupportedLayout, first_line, needs
 if TYPE_CHECKING:
     import torch
 
-Array: TypeAlias = Any
+AnyArray: TypeAlias = Any
 """A numpy array, or a torch tensor on the place's device."""
 _DRIVERS = ("libcuda.so.1", "nvcuda.dll")
 _HIDDEN = ("", "-1")
@@ -51,7 +51,7 @@ class Place:
         named = f" ({self.xp.cuda.get_device_name(self.device)})" if self.device.type == "cuda" else ""
         return f"{self.device}{named}"
 
-    def upload(self, array: NDArray[Any]) -> Array:
+    def upload(self, array: NDArray[Any]) -> AnyArray:
         """The array there, in C order; on the processor a mapped, read-only array's own memory.
 
         Nothing in the digest writes in place into what was uploaded.
@@ -139,7 +139,7 @@ def _unavailable(name: str, error: Exception) -> UnsupportedLayout:
     )
 
 
-def namespace(array: Array) -> Any:
+def namespace(array: AnyArray) -> Any:
     """The namespace of the library an array belongs to."""
     if isinstance(array, np.ndarray):
         return np
@@ -148,7 +148,7 @@ def namespace(array: Array) -> Any:
     return xp
 
 
-def host(array: Array) -> NDArray[Any]:
+def host(array: AnyArray) -> NDArray[Any]:
     """The array as numpy's, copied from a GPU."""
     return array if isinstance(array, np.ndarray) else np.asarray(array.cpu().numpy())
 

@@ -18,9 +18,8 @@ from __future__ import annotations
 from math import isqrt
 
 import numpy as np
-from numpy.typing import NDArray
 
-from weightfeat.digest.types import Block
+from weightfeat.digest.types import Array, Block
 from weightfeat.network.types import Network
 
 VERSION = 1
@@ -29,7 +28,6 @@ LARGEST = 1 << 22
 """Entries of L; where there are more (a thousand classes over a VGG's map), there is no block."""
 _COLOURS = 3
 _CONVOLUTIONS = ("conv", "grouped", "depthwise")
-Matrix = NDArray[np.float64]
 
 
 def places(network: Network) -> Block:
@@ -82,7 +80,7 @@ def _grid(network: Network, first: int) -> tuple[int, int] | None:
     return (channels, side) if side > 1 and channels * side**2 == width else None
 
 
-def _product(network: Network, chain: list[int]) -> Matrix:
+def _product(network: Network, chain: list[int]) -> Array:
     """L before its mean is taken off, (C, inputs of the first)."""
     product = network.layers[chain[-1]].weight.astype(np.float64)
     for index in chain[-2::-1]:
@@ -95,7 +93,7 @@ def _product(network: Network, chain: list[int]) -> Matrix:
     return product
 
 
-def _pooled(values: Matrix) -> Matrix:
+def _pooled(values: Array) -> Array:
     """(C, side, side) with blocks of neighbours summed until at most `SIDE` are left a side."""
     side = values.shape[1]
     block = -(-side // SIDE)

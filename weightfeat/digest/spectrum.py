@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weightfeat.digest.linalg import gram, leading_directions, singular_values
-from weightfeat.digest.place import Array, host, namespace
+from weightfeat.digest.place import AnyArray, host, namespace
 from weightfeat.digest.tensors import LayerTensors
 from weightfeat.digest.types import Block
 
@@ -42,11 +42,11 @@ class Spectrum:
     folded: NDArray[np.float32]
     powers: NDArray[np.float32]
     sides: NDArray[np.int32]
-    left: Array | None
-    right: Array | None
+    left: AnyArray | None
+    right: AnyArray | None
 
 
-def spectrum(tensors: LayerTensors, plain: Array) -> Spectrum:
+def spectrum(tensors: LayerTensors, plain: AnyArray) -> Spectrum:
     """Decompose one layer, from the Gram matrix of its `matrix`."""
     matrix = tensors.matrix
     rows, columns = matrix.shape[-2:]
@@ -79,8 +79,8 @@ def block(spectra: list[Spectrum]) -> Block:
 
 
 def _folded_directions(
-    matrix: Array, plain: Array, fold: Array | None
-) -> tuple[Array, Array, NDArray[np.float32]]:
+    matrix: AnyArray, plain: AnyArray, fold: AnyArray | None
+) -> tuple[AnyArray, AnyArray, NDArray[np.float32]]:
     """Leading directions of diag(fold) @ matrix. A row-side Gram is rescaled; a column-side one is formed anew."""
     xp, (rows, columns) = namespace(matrix), matrix.shape
     if fold is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from weightfeat.digest.place import Array, Place
+from weightfeat.digest.place import AnyArray, Place
 from weightfeat.network.types import Layer
 
 
@@ -18,21 +18,21 @@ class LayerTensors:
     """
 
     layer: Layer
-    weight: Array
+    weight: AnyArray
     place: Place
 
     @property
-    def matrix(self) -> Array:
+    def matrix(self) -> AnyArray:
         groups = 1 if self.layer.kind == "depthwise" else self.layer.groups
         return self.weight.reshape(groups, self.weight.shape[0] // groups, -1)
 
-    def fold(self) -> Array | None:
+    def fold(self) -> AnyArray | None:
         """The factor gamma / sqrt(var + eps) BatchNorm scales each output channel by, float64 (out,), or None."""
         norm = self.layer.norm_after
         factor = None if norm is None else norm.factor
         return None if factor is None else self.place.upload(factor)
 
-    def summed(self) -> Array:
+    def summed(self) -> AnyArray:
         """The weight summed over taps, times the factor of `fold`: float64 (out, in/groups)."""
         rows, fold = self.place.xp.sum(self.weight, axis=2, dtype=self.place.xp.float64), self.fold()
         return rows if fold is None else rows * fold[:, None]

@@ -24,6 +24,7 @@ _NAME = 8
 # Rows that a layer of the network has in every array of these blocks.
 _ROWS_A_LAYER = {"layers": 1, "spectrum": 1, "distribution": 2, "channels": 1, "alignment": 1}
 
+Array = NDArray[np.float64]
 Block = dict[str, NDArray[Any]]
 
 

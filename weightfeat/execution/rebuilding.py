@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from weightfeat import checkpoint, network
 from weightfeat.checkpoint.types import Checkpoint, StoredTensor
 from weightfeat.errors import UnsupportedLayout
+from weightfeat.execution.vision import build_network
 from weightfeat.network.recognition import Match, recognise
 from weightfeat.network.tensors import numeric
-from weightfeat.zoo.vision import build_network
 
 
 @dataclass(frozen=True, eq=False)

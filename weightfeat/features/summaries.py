@@ -8,9 +8,9 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from weightfeat.digest.types import Array as Array  # every room says it of what features give
 from weightfeat.digest.types import Digest
 
-Array = NDArray[np.float64]
 BINS = ("early", "lower", "upper", "late")
 POOLED = (*BINS, "largest", "smallest")
 OUTLIER = ("dixon", "excess", "fall")

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from weightfeat.execution.vision import build_network
 from weightfeat.zoo.few_positions import FewPositions
 from weightfeat.zoo.render import Renderer
 from weightfeat.zoo.specification import NetworkSpec, Stream
-from weightfeat.zoo.vision import build_network
 
 MEAN, STD = 0.5, 0.25  # of every channel
 _WARM_UP = 0.15  # of the schedule

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from weightfeat.zoo.vision import torchvision
+from weightfeat.execution.vision import torchvision
 
 
 @dataclass(frozen=True)
