@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from weightfeat.zoo import vision
+from weightfeat.execution import vision
 
 
 def test_torchvision_imports_whatever_build_it_is() -> None:

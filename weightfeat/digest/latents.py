@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from weightfeat.digest.latent_law import Array, head_matrix, latent_law
-from weightfeat.digest.types import Block
+from weightfeat.digest.latent_law import head_matrix, latent_law
+from weightfeat.digest.types import Array, Block
 from weightfeat.network.types import Feed, Network
 
 VERSION = 1
