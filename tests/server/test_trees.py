@@ -120,7 +120,6 @@ PROGRAM = """
 import os, sys
 sys.path.insert(0, {repository!r})
 from pathlib import Path
-from container_round import REPOSITORY
 from weightfeat.server import trees
 os.chdir({top!r})
 os.setgroups([])
