@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import weightfeat
-from container_round import Installed, install, small_network, write_parameters
+from container_round import REPOSITORY, Installed, install, small_network, write_parameters
 from weightfeat import cli
 from weightfeat.execution.vision import build_network
 
@@ -85,15 +85,27 @@ def test_digests_teach_what_the_round_teaches(installed: Installed, digests: Pat
         assert (tmp_path / "learned" / path.name).read_bytes() == path.read_bytes()
 
 
+def few_recipes(folder: Path) -> Path:
+    """Six pairs of the committed recipes: with all of them a test would take minutes."""
+    folder.mkdir()
+    (folder / "digests").symlink_to(REPOSITORY / "recipes" / "digests")
+    for name in ("METADATA.csv", "index.csv"):
+        lines = (REPOSITORY / "recipes" / name).read_text().splitlines(keepends=True)
+        (folder / name).write_text("".join(lines[:13]))
+    return folder
+
+
 def test_cv_writes_and_prints_its_figures(
     installed: Installed, digests: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ["--folds", 3, "--repeats", 2, "--jobs", 1, *parameter_flags(installed)]
+    flags += ["--recipes", few_recipes(tmp_path / "recipes")]
     assert run("cv", "--digests", digests, *flags, "--output", tmp_path / "out") == 0
     said = capsys.readouterr()
     assert "warning: 0 of 6 trojaned networks name their target: class evidence cannot be learned" in said.err
     assert "cross-entropy" in said.out
     assert "control" in said.out
+    assert "leave one level of a recipe out" in said.out
     figures = json.loads((tmp_path / "out" / "cv.json").read_text())
     keys = {"cross_entropy", "cross_entropy_ci95", "brier", "roc_auc", "models", "strata", "control"}
     assert keys <= set(figures)
