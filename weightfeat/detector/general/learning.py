@@ -60,7 +60,8 @@ def _raw(views: tuple[Alternatives, Linear], samples: Samples) -> Array:
 
 
 def _fit(samples: Samples) -> tuple[Alternatives, Linear]:
-    targets = [None if target is None else target.target for target in samples.targets]
+    # Of several targets none is "the" one: the sum over classes says it.
+    targets = [None if each is None or each.others else each.target for each in samples.targets]
     weight, table = balanced(samples), np.stack([numbers(rows) for rows in samples.class_rows])
     alternatives = fit_alternatives(samples.class_rows, samples.y, targets, weight)
     return alternatives, fit_linear(table, samples.y, PRIOR_VARIANCE, weight)
