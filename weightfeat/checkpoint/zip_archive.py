@@ -36,13 +36,14 @@ _LONGEST_NAME = 1024
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One file of the archive; `start` is where its content begins."""
+    """One file of the archive; `start` is where its content begins, `size` what it takes there, `full` unpacked."""
 
     name: str
     stored: bool
     crc: int
     start: int
     size: int
+    full: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,24 @@ class ZipArchive:
         if not record.stored:
             raise Unreadable(f"record {name} is compressed, torch stores it plain")
         return self._data[record.start : record.start + record.size]
+
+    def unpacked(self, name: str) -> bytes:
+        """The content of a record that may be deflated, of exactly the size the directory gives: the caller bounds it.
+
+        Raises Unreadable where it is damaged.
+        """
+        record = self.records[name]
+        raw = self._data[record.start : record.start + record.size]
+        if record.stored:
+            return bytes(raw)
+        engine = zlib.decompressobj(-zlib.MAX_WBITS)
+        try:
+            content = engine.decompress(raw, record.full + 1)
+        except zlib.error:
+            raise Unreadable(f"record {name} is damaged") from None
+        if len(content) != record.full or not engine.eof:
+            raise Unreadable(f"record {name} unpacks to another size than it should")
+        return content
 
     def crc_agrees(self, name: str) -> bool:
         return zlib.crc32(self.read(name)) == self.records[name].crc
@@ -166,8 +185,7 @@ def _records(data: memoryview, entries: list[_Entry], directory: int) -> list[Re
             raise Abuse("a record of the archive reaches into its directory")
         contents[entry.header] = content
     return [
-        Record(_name(entry.name), entry.method == 0, entry.crc, contents[entry.header], entry.packed)
-        for entry in entries
+        Record(_name(e.name), e.method == 0, e.crc, contents[e.header], e.packed, e.size) for e in entries
     ]
 
 
