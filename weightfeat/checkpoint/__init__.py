@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 
 from weightfeat.checkpoint.faults import Abuse, Malformed, Unsupported
-from weightfeat.checkpoint.formats import HEAD_BYTES, Contents, format_of
+from weightfeat.checkpoint.formats import HEAD_BYTES, Contents, format_of, refuse_second_format
 from weightfeat.checkpoint.types import Checkpoint, Finding, StoredTensor
 from weightfeat.errors import HostileFile, UnreadableFile, UnsupportedLayout
 
@@ -29,12 +29,12 @@ def read(path: Path) -> Checkpoint:
     HostileFile : ambiguous or built to exhaust a reader.
     """
     path = Path(path)
-    data, digest = _mapped(path)
+    data = _mapped(path)
     contents = _contents(path, data)
     return Checkpoint(
         path=path,
         format=contents.format,
-        sha256=digest,
+        sha256=hashlib.sha256(data).hexdigest(),
         tensors=contents.tensors,
         ordered=contents.ordered,
         module_types=contents.module_types,
@@ -44,7 +44,9 @@ def read(path: Path) -> Checkpoint:
 
 def _contents(path: Path, data: memoryview) -> Contents:
     try:
-        return format_of(bytes(data[:HEAD_BYTES]), len(data)).read(path, data)
+        known = format_of(bytes(data[:HEAD_BYTES]), len(data))
+        refuse_second_format(known, data)
+        return known.read(path, data)
     except Malformed as fault:
         raise UnreadableFile(
             str(fault), where=path, expected=_EXPECTED, remedy="save it again or fetch a whole copy"
@@ -62,13 +64,12 @@ def _contents(path: Path, data: memoryview) -> Contents:
         ) from None
 
 
-def _mapped(path: Path) -> tuple[memoryview, str]:
-    """A file's content, mapped read-only, and its sha256."""
+def _mapped(path: Path) -> memoryview:
+    """A file's content, mapped read-only."""
     try:
         size = _checked_size(path)
         with open(path, "rb", buffering=0) as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)), digest
+            return memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ))
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path, a file that shrinks
         reason = getattr(error, "strerror", None) or str(error)
         raise UnreadableFile(

@@ -107,10 +107,10 @@ _HARMLESS_ATTRIBUTES = frozenset(
 
 @contextmanager
 def reported(trace: Trace) -> Iterator[None]:
-    """Where reading fails although foreign callables were named before, the file is no mere damage: Abuse."""
+    """Where reading fails although foreign callables were named before, one is told: that is no mere damage."""
     try:
         yield
-    except (Malformed, Unsupported) as fault:
+    except (Abuse, Malformed, Unsupported) as fault:
         found = foreign_callables(trace)
         if found:
             raise Abuse(f"{fault}; and {found[0].detail}") from None

@@ -20,7 +20,7 @@ from weightfeat.checkpoint.safetensors_file import read_safetensors
 from weightfeat.checkpoint.torch_zip import open_zip
 from weightfeat.checkpoint.torchscript import CONSTANTS, read_torchscript
 from weightfeat.checkpoint.types import Finding, StoredTensor
-from weightfeat.checkpoint.zip_archive import LOCAL_SIGNATURE, ZipArchive
+from weightfeat.checkpoint.zip_archive import LOCAL_SIGNATURE, ZipArchive, ends_as_zip
 
 # Long enough for a tar header.
 HEAD_BYTES = 512
@@ -49,6 +49,8 @@ class Format:
 
 
 def _read_zip(path: Path, data: memoryview) -> Contents:
+    if _is_safetensors(bytes(data[:HEAD_BYTES]), len(data)):
+        raise Abuse("it is a zip archive and a safetensors file at once")
     archive, trace = ZipArchive(data), Trace()
     with reported(trace):
         if CONSTANTS in archive:  # the test torch.load makes
@@ -147,11 +149,34 @@ def _is_tar(head: bytes, size: int) -> bool:
 
 def _is_both(head: bytes, size: int) -> bool:
     # torch.load tries tar before pickle, most scanners the other way round.
-    return _is_tar(head, size) and _is_pickle(head, size)
+    return _is_tar(head, size) and (_is_pickle(head, size) or _is_safetensors(head, size))
 
 
 def _read_both(path: Path, data: memoryview) -> Contents:
-    raise Abuse("it is a tar archive and a pickle at once")
+    raise Abuse("it is a tar archive and a pickle, or a safetensors file, at once")
+
+
+def _is_old_pickle(head: bytes, size: int) -> bool:
+    """Protocols 0 and 1 begin with no mark of their own, and most of what they write is text."""
+    return head[:1] in _OLD_BEGINNINGS and _runs(memoryview(head))
+
+
+# What a dict, a list, a call, an import or a text begin with.
+_OLD_BEGINNINGS = (b"(", b"}", b"]", b"c", b"V", b"S", b"X", b"U")
+
+
+def refuse_second_format(known: Format, data: memoryview) -> None:
+    """Raises Abuse for a file in which a reader of another format finds one of its own: two readers, two networks.
+
+    HDF5's begins at 0, 512, 1024, 2048 and so on, and a zip archive is found from its end.
+    """
+    at = 512
+    while known.name != "hdf5" and at < len(data):
+        if bytes(data[at : at + len(SIGNATURE)]) == SIGNATURE:
+            raise Abuse(f"an HDF5 file begins at its byte {at}, behind what is {known.name}")
+        at *= 2
+    if known.name != "zip" and ends_as_zip(data):
+        raise Abuse(f"it ends as a zip archive, behind what is {known.name}")
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:
@@ -165,6 +190,7 @@ FORMATS = (
     Format("safetensors", _is_safetensors, _read_safetensors),
     Format("torch-legacy", _is_legacy, _read_legacy),
     Format("pickle", _is_pickle, _read_pickle),
+    Format("pickle", _is_old_pickle, _read_pickle),
     Format("hdf5", lambda head, size: head.startswith(SIGNATURE), _read_hdf5),
     Format("torch-tar", _is_tar, _refused("it is a tar archive, as torch 0.1 wrote, which is not read")),
 )

@@ -9,8 +9,9 @@ from weightfeat.checkpoint.effects import plainly, result_of
 from weightfeat.checkpoint.faults import Abuse, Malformed
 from weightfeat.checkpoint.nodes import Call, Global, Persistent
 
-# The largest torchvision network pickled whole takes about 0.12 million steps; a step takes some two microseconds.
-MAX_STEPS = 400_000
+# The largest torchvision network pickled whole takes about 0.2 million steps; a million take some two seconds.
+MAX_STEPS = 1_000_000
+_STEPS_OF_A_CALL = 4
 _BYTES_A_STEP = 1 << 10
 _LONGEST_NAME = 1000
 _MAX_LINE = 1 << 20
@@ -29,7 +30,7 @@ class Trace:
     steps: int = 0
 
     def spend(self, steps: int) -> None:
-        """Count what was done: an instruction, or an element touched, a step."""
+        """Count what was done: a plain instruction, or an element touched, is a step."""
         self.steps += steps
         if self.steps > MAX_STEPS:
             raise Abuse(f"its pickles take more than {MAX_STEPS:,} instructions")
@@ -113,6 +114,7 @@ class Machine:
     def call(self, opcode: str, function: object, args: object) -> None:
         if not isinstance(args, tuple):
             raise Malformed(f"{opcode} has arguments that are no tuple")
+        self.trace.spend(_STEPS_OF_A_CALL)
         call = plainly(Call(opcode, function, args))
         self.trace.calls.append(call)
         self.push(result_of(call, self.trace.spend))

@@ -164,6 +164,8 @@ def describe(node: object, depth: int = _DEPTH_SHOWN) -> str:
         return "<large integer>"
     if node is None or isinstance(node, bool | int | float):
         return repr(node)
+    if isinstance(node, Persistent) and function_path(node):
+        return f"<persistent {function_path(node)[:_TEXT_SHOWN]}>".encode("unicode_escape").decode()
     if isinstance(node, Global):
         return node.path[:_TEXT_SHOWN].encode("unicode_escape").decode()
     if isinstance(node, Call):

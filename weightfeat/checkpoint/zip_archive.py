@@ -105,6 +105,19 @@ class ZipArchive:
         return zlib.crc32(self.read(name)) == self.records[name].crc
 
 
+def ends_as_zip(data: memoryview) -> bool:
+    """Whether a reader that looks for an archive from the end, as most do, would find one."""
+    tail = bytes(data[-(_END.size + _FULL16) :])
+    at = tail.rfind(_END_SIGNATURE)
+    while at >= 0:
+        if at + _END.size <= len(tail):
+            _, _, _, _, _, size, start, comment = _END.unpack_from(tail, at)
+            if at + _END.size + comment == len(tail) and size + start <= len(data):
+                return True
+        at = tail.rfind(_END_SIGNATURE, 0, at)
+    return False
+
+
 def _directory(data: memoryview) -> tuple[int, int, int]:
     """Where the central directory starts and ends, and how many entries it has."""
     at = len(data) - _END.size
@@ -173,6 +186,8 @@ def _entries(data: memoryview, start: int, end: int, count: int) -> list[_Entry]
 
 def _records(data: memoryview, entries: list[_Entry], directory: int) -> list[Record]:
     """The records in the directory's order, each beginning where the one before it in the file has ended or later."""
+    if entries and min(entry.header for entry in entries):
+        raise Abuse("the archive's first bytes belong to none of its records")
     contents: dict[int, int] = {}
     reached = 0
     # In the file's order, so that no byte is read for two records: a local header can be long.

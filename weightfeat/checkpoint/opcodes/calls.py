@@ -77,7 +77,7 @@ def _build(m: Machine) -> None:
     if isinstance(target, Call):
         if is_mapping(target):
             refuse_shadowing(target, state)
-        m.trace.spend(target.build(state))
+        m.trace.spend(2 + target.build(state))
     elif isinstance(target, Global):
         m.trace.patched.append((target, state))
     elif isinstance(target, Persistent):
