@@ -161,7 +161,7 @@ def _foreign(node: dict[str, Any]) -> Iterator[str]:
     shown = f"{kind} {name!s:.{_SHOWN}}"
     if kind in _CODE:
         yield f"{shown}: Python code in the file"
-    elif isinstance(module, str) and not _is_own(module):
+    elif isinstance(kind, str) and isinstance(module, str) and not _is_own(module):
         named = kind if kind != "function" else name
         yield f"{module:.{_SHOWN}}.{named!s:.{_SHOWN}}: imported from outside Keras's layers"
     elif kind == "function" and isinstance(config, str) and module in (None, "builtins"):
