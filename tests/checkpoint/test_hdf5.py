@@ -14,7 +14,18 @@ import torch
 from torch.nn import functional
 
 from checkpoint_files import SHARED
-from keras_files import CLASSES, Layers, conv, deep_id, dense, plain, values, write_keras_2, write_keras_3
+from keras_files import (
+    CLASSES,
+    Layers,
+    config,
+    conv,
+    deep_id,
+    dense,
+    plain,
+    values,
+    write_keras_2,
+    write_keras_3,
+)
 from weightfeat.checkpoint import Checkpoint, hdf5_file, read
 from weightfeat.errors import HostileFile, UnreadableFile, UnsupportedLayout, WeightfeatError
 from weightfeat.network import build

@@ -152,7 +152,7 @@ def counted(module: nn.Module) -> nn.Module:
 
 
 def masked(module: nn.Module) -> nn.Module:
-    module.register_buffer("attention_mask", torch.zeros(4, 4), persistent=False)
+    module.register_buffer("attention_mask", torch.zeros(5, 5), persistent=False)
     return module
 
 

@@ -17,7 +17,7 @@ _CLASS = re.compile(r"class (\w+)\(.*\):$")
 _DECLARED = re.compile(r'  (?:(\w+) : |__annotations__\["((?:[^"\\]|\\.)*)"\] = )(.*)$')
 _FUNCTION = re.compile(r"(?:  )?def (\w+)\(")
 _PARAMETER = re.compile(r"[(,]\s*(\w+): ")
-_ASSIGNED = re.compile(r"\s+(\w+) = (.*)$")
+_ASSIGNED = re.compile(r"\s+(\w+(?:, \w+)*),? = (.*)$")
 _READ = re.compile(r'\b(\w+)\.(\w+)|\bgetattr\((\w+), "((?:[^"\\]|\\.)*)"\)')
 _WRITTEN = re.compile(r"\s+(\w+)\.(\w+) = ")
 _IN_PLACE = re.compile(r"\btorch\.(\w*[a-z0-9]_)\((\w+)")
@@ -29,7 +29,11 @@ _DELIMITER = re.compile(r"(?P<name>[A-Za-z_][\w.]*)?(?P<open>[(\[{])|[)\]},]")
 _LONGEST_LINE = 20_000
 _DEEPEST = 50
 _CALLED = re.compile(r"\b(torch|ops\.\w+)\.(\w+)\(")
-_VARIABLE = re.compile(r"\b[A-Za-z_]\w*\b(?!\()")
+_VARIABLE = re.compile(r"(?<![\w.])[A-Za-z_]\w*\b(?![(.=])")
+_WORDS = frozenset(
+    {"None", "True", "False", "Tensor", "int", "float", "bool", "if", "else", "return", "and", "or", "not"}
+)
+_FUNCTION_NAME = re.compile(r"__torch__\.[\w.]*?(\w+)$")
 # What hands out the values it is given, in another order or type at most.
 _VIEWS = frozenset(
     {
@@ -59,8 +63,15 @@ _VIEWS = frozenset(
     }
     | {"unflatten", "narrow"}
 )
+_ARITHMETIC = frozenset(
+    {"mul", "add", "sub", "rsub", "div", "neg", "pow", "abs", "exp", "tanh", "sign", "flip", "roll"}
+)
 _FOREIGN = frozenset({"save", "load", "from_file", "rpc_async", "rpc_sync", "rpc_remote"})
 _OWN_SPACES = frozenset({"torch", "ops.aten", "ops.prim", "ops.quantized", "ops.torchvision", "ops.inductor"})
+_CASTS = ("annotate", "unchecked_cast")
+_VIEW = re.compile(r"[A-Za-z_][\w.]*\(.*\)")
+_INDEX = re.compile(r"\[-?\d+\]$")
+_MOST_PASSES = 4
 _COUNTER = "num_batches_tracked"
 
 
@@ -75,20 +86,35 @@ class Class:
 
 @dataclass
 class Code:
-    """All classes by path, and what in their functions would do more than compute."""
+    """All classes by path; what in their functions would do more than compute, and layers whose weights they make."""
 
     classes: dict[str, Class] = field(default_factory=dict)
     foreign: list[str] = field(default_factory=list)
+    made: list[str] = field(default_factory=list)
 
 
 @dataclass
 class _Scope:
-    """The variables of one function: those of a class's type, those that are stored tensors, those made of them."""
+    """The variables of one function: objects by class, functions by name, and tensors by where they are from: `weights`
+    are stored ones, arguments and views of both; `derived` are made of stored ones alone, `scaled` by arithmetic."""
 
     kinds: dict[str, str]
+    arguments: list[str]
+    functions: dict[str, str] = field(default_factory=dict)
+    weights: set[str] = field(default_factory=set)
     stored: set[str] = field(default_factory=set)
     counters: set[str] = field(default_factory=set)
     derived: set[str] = field(default_factory=set)
+    scaled: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class _Function:
+    """One function's name, class path ("" for none) and statements."""
+
+    name: str
+    owner: str
+    lines: list[str]
 
 
 def read_code(texts: dict[str, str]) -> Code:
@@ -97,57 +123,66 @@ def read_code(texts: dict[str, str]) -> Code:
     Raises Unsupported where the code brings or changes weights: what it computes with is then not what is stored.
     """
     code = Code()
-    bodies: list[tuple[str, list[str]]] = []
+    functions: list[_Function] = []
     for path, text in texts.items():
-        bodies += _declarations(path.removesuffix(".py").replace("/", "."), text, code)
-    for owner, lines in bodies:
-        _follow(owner, lines, code)
+        functions += _declarations(path.removesuffix(".py").replace("/", "."), text, code)
+    uses: dict[str, set[int]] = {}
+    for _ in range(_MOST_PASSES):
+        before = sum(map(len, uses.values()))
+        for function in functions:
+            _follow(function, code, uses, judge=False)
+        if sum(map(len, uses.values())) == before:
+            break
+    for function in functions:
+        _follow(function, code, uses, judge=True)
     return code
 
 
-def _declarations(module: str, text: str, code: Code) -> list[tuple[str, list[str]]]:
-    """Register a file's classes; returns (class path or "", lines) of each function."""
-    bodies: list[tuple[str, list[str]]] = []
-    owner = ""
+def _declarations(module: str, text: str, code: Code) -> list[_Function]:
+    """Register a file's classes; returns its functions."""
+    functions: list[_Function] = []
+    owner, lines = "", None
     for line in text.split("\n"):
         if found := _CLASS.match(line):
-            owner = f"{module}.{found[1]}"
+            owner, lines = f"{module}.{found[1]}", None
             code.classes[owner] = Class()
-            bodies.append((owner, []))
         elif found := _FUNCTION.match(line):
             owner = owner if line.startswith(" ") else ""
             if owner and found[1] == "__setstate__":
                 raise Unsupported(
                     f"its code makes the content of {owner} out of another state (__setstate__)"
                 )
-            bodies.append((owner, [line]))
-        elif owner and not (bodies and bodies[-1][1]) and (found := _DECLARED.match(line)):
-            name, kind = found[1] or found[2], found[3]
-            if not kind.startswith("Final["):
-                code.classes[owner].attributes[name] = kind
-        elif bodies and bodies[-1][1]:
-            bodies[-1][1].append(line)
-    return [(owner, lines) for owner, lines in bodies if lines]
+            lines = [line]
+            functions.append(_Function(found[1], owner, lines))
+        elif lines is not None:
+            lines.append(line)
+        elif owner and (found := _DECLARED.match(line)) and not found[3].startswith("Final["):
+            code.classes[owner].attributes[found[1] or found[2]] = found[3]
+    return functions
 
 
-def _follow(owner: str, lines: list[str], code: Code) -> None:
-    """Note what one function reads of which class."""
+def _follow(function: _Function, code: Code, uses: dict[str, set[int]], *, judge: bool) -> None:
+    """Note in `uses` which arguments of a function become a layer's weights; with `judge`, what is read of which class,
+    and what is wrong."""
     scope: _Scope | None = None
-    signature = ""
-    for line in lines:
+    signature: list[str] = []
+    for line in function.lines:
         if scope is None:
-            signature += line
+            signature.append(line)
             if line.endswith(":"):
-                first = _PARAMETER.search(signature)
-                scope = _Scope({first[1]: owner} if first and owner else {})
+                names = _PARAMETER.findall(" ".join(signature))
+                kinds = {names[0]: function.owner} if names and function.owner else {}
+                scope = _Scope(kinds, names, weights=set(names) - kinds.keys())
             continue
         plain = _TEXT.sub('""', line)
-        if any(run[0].count(",") >= _MOST_NUMBERS for run in _NUMBERS.finditer(plain)):
-            raise Unsupported("its code holds long lists of numbers, which may be weights")
-        _note_reads(line, scope, code)
-        _refuse_writes(plain, scope, code)
-        _refuse_made_weights(plain, scope)
-        code.foreign += _foreign_calls(plain)
+        calls = list(_calls(plain))
+        _refuse_made_weights(function, calls, scope, uses, judge=judge, code=code)
+        if judge:
+            if any(run[0].count(",") >= _MOST_NUMBERS for run in _NUMBERS.finditer(plain)):
+                raise Unsupported("its code holds long lists of numbers, which may be weights")
+            _note_reads(line, scope, code)
+            _refuse_writes(plain, scope, code)
+            code.foreign += _foreign_calls(plain)
         _assign(line, plain, scope, code)
 
 
@@ -174,48 +209,108 @@ def _refuse_writes(plain: str, scope: _Scope, code: Code) -> None:
             raise Unsupported(f"its code changes a stored tensor (torch.{found[1]})")
 
 
-def _refuse_made_weights(plain: str, scope: _Scope) -> None:
+def _refuse_made_weights(
+    function: _Function,
+    calls: list[tuple[str, list[str]]],
+    scope: _Scope,
+    uses: dict[str, set[int]],
+    *,
+    judge: bool,
+    code: Code,
+) -> None:
     """A layer's second argument is its weight: a stored tensor, a constant, or an argument of the function."""
-    for function, arguments in _calls(plain):
-        if _LAYER.match(function) and len(arguments) > 1 and _is_made(arguments[1], scope):
-            raise Unsupported("its code computes the weights of a layer out of others")
-        if _PRODUCT.match(function) and any(_is_made(given, scope, of_stored=True) for given in arguments):
-            raise Unsupported("its code computes the weights of a product out of others")
+    for name, arguments in calls:
+        places = {1} if _LAYER.match(name) else uses.get(scope.functions.get(name, name), set())
+        for place in places:
+            if place >= len(arguments) or arguments[place] in ("", "None"):
+                continue
+            uses.setdefault(function.name, set()).update(_passed_on(arguments[place], scope, function))
+            if judge and not _is_weight(arguments[place], scope):
+                _judge(arguments[place], name, scope, code)
+        if judge and _PRODUCT.match(name):
+            for given in filter(lambda given: _is_derived(given, scope), arguments):
+                _judge(given, name, scope, code)
 
 
-def _is_made(expression: str, scope: _Scope, *, of_stored: bool = False) -> bool:
-    """Whether a value is the result of more than a view; with `of_stored`, of a stored tensor only."""
-    called = [found[2] for found in _CALLED.finditer(expression)]
-    names = set(_VARIABLE.findall(expression))
-    computed = any(name not in _VIEWS for name in called)
-    if of_stored:
-        return bool(names & scope.derived) or (computed and bool(names & scope.stored))
-    return computed or bool(names & scope.derived)
+def _judge(expression: str, function: str, scope: _Scope, code: Code) -> None:
+    """Weights that the code makes: refused where they are stored ones in other numbers, else told.
+
+    Norms and standardised weights are made by reductions, and what is read stands for them.
+    """
+    if _variables(expression) and _is_scaled(expression, scope):
+        raise Unsupported(f"its code gives {function} weights that it makes of the stored ones by arithmetic")
+    code.made.append(function)
+
+
+def _passed_on(expression: str, scope: _Scope, function: _Function) -> set[int]:
+    """Which arguments of the function, as its callers count them, an expression names."""
+    first = 1 if function.owner else 0
+    return {
+        scope.arguments.index(name) - first
+        for name in _variables(expression)
+        if name in scope.arguments[first:]
+    }
+
+
+def _variables(expression: str) -> set[str]:
+    return set(_VARIABLE.findall(expression)) - _WORDS
+
+
+def _is_weight(expression: str, scope: _Scope) -> bool:
+    """Whether a value is a stored tensor, a constant or an argument, or a view of one."""
+    for _ in range(_DEEPEST):
+        call = _VIEW.fullmatch(expression)
+        if call is None:
+            return (
+                expression.startswith("CONSTANTS.") or _INDEX.sub("", expression).strip("()") in scope.weights
+            )
+        *_, (name, arguments) = _calls(expression)
+        if name.rpartition(".")[2] not in _VIEWS:
+            return False
+        expression = arguments[1 if name in _CASTS and len(arguments) > 1 else 0]
+    return False
+
+
+def _is_derived(expression: str, scope: _Scope) -> bool:
+    """Whether a value is computed of stored tensors alone."""
+    names = _variables(expression)
+    computed = any(found[2] not in _VIEWS for found in _CALLED.finditer(expression))
+    return bool(names) and names <= scope.stored | scope.derived and (computed or bool(names & scope.derived))
 
 
 def _assign(line: str, plain: str, scope: _Scope, code: Code) -> None:
     assigned = _ASSIGNED.match(line)
     if assigned is None:
         return
-    name, value = assigned[1], assigned[2]
-    for known in (scope.stored, scope.counters, scope.derived):
-        known.discard(name)
-    scope.kinds.pop(name, None)
+    names, value, expression = assigned[1].split(", "), assigned[2], plain.partition(" = ")[2]
     match = _READ.fullmatch(value)
     read = _attribute(match, scope, code) if match else None
-    if read is not None:
-        if read[2] in code.classes:
+    is_view = _is_weight(expression, scope)
+    is_stored = is_view and _variables(expression) <= scope.stored
+    is_derived = _is_derived(expression, scope) and not _is_data(expression)
+    aliased = _FUNCTION_NAME.fullmatch(value)
+    for name in names:
+        scope.kinds.pop(name, None)
+        scope.functions.pop(name, None)
+        if aliased:
+            scope.functions[name] = aliased[1]
+        if read is not None and read[2] in code.classes:
             scope.kinds[name] = read[2]
-        elif "Tensor" in read[2]:
-            scope.stored.add(name)
-            if read[1] == _COUNTER:
-                scope.counters.add(name)
-        return
-    expression = plain.partition(" = ")[2]
-    if _is_made(expression, scope, of_stored=True) and not _is_data(expression):
-        scope.derived.add(name)
-    elif set(_VARIABLE.findall(expression)) & scope.stored and not _CALLED.search(expression):
-        scope.stored.add(name)  # an alias, or one of a tuple's
+        tensor = read is not None and "Tensor" in read[2]
+        _mark(scope.stored, name, tensor or is_stored)
+        _mark(scope.weights, name, tensor or is_view)
+        _mark(scope.counters, name, tensor and read is not None and read[1] == _COUNTER)
+        _mark(scope.derived, name, is_derived)
+        _mark(scope.scaled, name, is_derived and _is_scaled(expression, scope))
+
+
+def _is_scaled(expression: str, scope: _Scope) -> bool:
+    called = {found[2] for found in _CALLED.finditer(expression)} - _VIEWS
+    return called <= _ARITHMETIC and _variables(expression) <= scope.stored | scope.scaled
+
+
+def _mark(known: set[str], name: str, belongs: bool) -> None:
+    (known.add if belongs else known.discard)(name)
 
 
 # What takes stored tensors to compute with data; its result is data, as what the file's own functions give back.

@@ -12,7 +12,7 @@ from weightfeat.checkpoint.types import Finding
 from weightfeat.checkpoint.zip_archive import ZipArchive
 
 _MOST_NOTES = 6
-_PICKLES = frozenset({"data.pkl", "constants.pkl"})
+_PICKLES = frozenset({"data.pkl", "constants.pkl", "traced_inputs.pkl"})
 
 
 def open_zip(
@@ -30,7 +30,9 @@ def open_zip(
         findings.append(Finding("note", f"the checksum of {pickle} is wrong; torch does not check it"))
     strangers = [name for name in archive.records if name.endswith(".pkl") and name not in _PICKLES]
     if strangers:
-        findings.append(Finding("note", f"{len(strangers)} pickles are not torch.save's: {describe(strangers[0])}"))
+        findings.append(
+            Finding("note", f"{len(strangers)} pickles are not torch.save's: {describe(strangers[0])}")
+        )
     root, end = run(data, 0, trace)
     if end != len(data):
         findings.append(Finding("note", f"{len(data) - end} bytes follow the end of {pickle}"))

@@ -26,6 +26,7 @@ _CODE = "code/"
 # densenet201, traced, has a third of a million.
 _MOST_CODE = 4 << 20
 _SHOWN = 100
+_KINDS_SHOWN = 4
 _MANGLED = re.compile(r"___torch_mangle_\d+\.")
 
 
@@ -41,6 +42,9 @@ def read_torchscript(archive: ZipArchive, trace: Trace) -> tuple[Found, list[Fin
         raise Unsupported("its data.pkl holds no TorchScript module")
     code = _code_of(archive)
     findings += capped("foreign-callable", list(dict.fromkeys(code.foreign)))
+    if code.made:
+        kinds = ", ".join(sorted(set(code.made))[:_KINDS_SHOWN])
+        findings.append(Finding("outside-tables", f"its code makes the weights that it gives to {kinds}"))
     walked = walk(root, _parts_by(code), Budget())
     if not walked.slots:
         return _frozen(archive, trace, findings)
