@@ -158,9 +158,21 @@ def _read_both(path: Path, data: memoryview) -> Contents:
 
 def _is_old_pickle(head: bytes, size: int) -> bool:
     """Protocols 0 and 1 begin with no mark of their own, and most of what they write is text."""
-    return head[:1] in _OLD_BEGINNINGS and _runs(memoryview(head))
+    return head[:1] in _OLD_BEGINNINGS and _is_program(memoryview(head))
 
 
+def _is_program(head: memoryview) -> bool:
+    """Whether a pickle machine gets to an end, a call, or an import of what model files are made of."""
+    trace = Trace()
+    try:
+        run(head, 0, trace)
+    except (Abuse, Malformed):
+        packages = {reference.module.partition(".")[0] for reference in trace.references}
+        return bool(trace.calls or packages & _PACKAGES)
+    return True
+
+
+_PACKAGES = frozenset({"collections", "numpy", "torch"})
 # What a dict, a list, a call, an import or a text begin with.
 _OLD_BEGINNINGS = (b"(", b"}", b"]", b"c", b"V", b"S", b"X", b"U")
 

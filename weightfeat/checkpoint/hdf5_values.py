@@ -81,7 +81,7 @@ class ValueReader:
             block = _unpacked(raw, filters, piece.skipped, item, prod(grid)).reshape(grid)
             held = values[tuple(slice(at, at + step) for at, step in zip(piece.origin, grid, strict=True))]
             held[...] = block[tuple(slice(size) for size in held.shape)]
-        return memoryview(values.reshape(-1)).cast("B")
+        return values.reshape(-1).view(np.uint8).data
 
     def _bytes(self, start: int, size: int) -> memoryview:
         if start + size > len(self.data):
