@@ -40,7 +40,8 @@ class TorchChild:
     def ask(self, paths: Sequence[Path], mode: str) -> list[Answer]:
         """What torch makes of each file.
 
-        `mode`: "safe" (torch.load, weights_only), "full" (torch.load without), both of a mapping of tensors;
+        `mode`: "safe" (torch.load, weights_only), "full" (torch.load without), both of a mapping of tensors, or, after
+        "nested ", of the one that it holds as "state_dict" where it does;
         "module" (torch.load of a whole module) and "script" (torch.jit.load), both of what they give for an image of
         12 x 12 made of one seed, under the name "output".
         """
@@ -119,8 +120,10 @@ def _described(value: Any) -> dict[str, Any]:
 def _load(path: str, mode: str) -> dict[str, Any]:
     import torch
 
-    if mode in ("safe", "full"):
-        loaded = torch.load(path, weights_only=mode == "safe")
+    if mode.endswith(("safe", "full")):
+        loaded = torch.load(path, weights_only=mode.endswith("safe"))
+        if mode.startswith("nested") and isinstance(loaded, dict) and "state_dict" in loaded:
+            loaded = loaded["state_dict"]
         if not isinstance(loaded, dict):
             return {"error": f"it is a {type(loaded).__name__}"}
         return _described(loaded)
@@ -136,8 +139,8 @@ def _answered(path: str, mode: str) -> dict[str, Any]:
         return {"error": f"{type(error).__name__}: {error}"[:500]}
 
 
-def _forked(path: str, mode: str) -> str:
-    """The answer of a fork, as a line."""
+def _forked(paths: Sequence[str], mode: str) -> list[str]:
+    """The answers of a fork, as lines."""
     import os
     import resource
 
@@ -149,14 +152,15 @@ def _forked(path: str, mode: str) -> str:
             resource.setrlimit(resource.RLIMIT_CPU, (30, 30))
             sys.addaudithook(_guard)
             with os.fdopen(writing, "w") as pipe:
-                pipe.write(json.dumps(_answered(path, mode)))
+                for path in paths:
+                    print(json.dumps(_answered(path, mode)), file=pipe, flush=True)
         finally:
             os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as pipe:
-        text = pipe.read()
+        lines = pipe.read().splitlines()
     os.waitpid(child, 0)
-    return text or json.dumps({"error": "the process died"})
+    return lines + [json.dumps({"error": "the process died"})] * (len(paths) - len(lines))
 
 
 def _serve() -> None:
@@ -165,8 +169,8 @@ def _serve() -> None:
     torch.set_num_threads(1)
     for line in sys.stdin:
         question = json.loads(line)
-        for path in question["paths"]:
-            print(_forked(path, question["mode"]), flush=True)
+        for answer in _forked(question["paths"], question["mode"]):
+            print(answer, flush=True)
 
 
 if __name__ == "__main__":

@@ -178,7 +178,6 @@ def test_a_costly_file_ends_in_an_answer_within_memory(tmp_path: Path, made: str
 
 
 REFUSED = {
-    "one module under many names": "names",
     "long name called": "imports a name",
     "objects without end": "instructions",
     "description of empty parts": "parts",

@@ -7,11 +7,11 @@ torchvision/models, by class.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Callable, Iterable, Set
 from math import prod
 
 from weightfeat.checkpoint.faults import Unsupported
-from weightfeat.checkpoint.nodes import Key, describe
+from weightfeat.checkpoint.nodes import Call, Key, describe
 from weightfeat.checkpoint.storages import claimed_shape
 
 LARGEST_AUXILIARY = 16
@@ -81,14 +81,20 @@ CHILDREN = {
 """The children that a class's `forward` calls, where torch's libraries say so."""
 
 
-def refuse_unused(path: str, tensors: Iterable[tuple[Key, object]], children: Iterable[Key]) -> None:
+def refuse_unused(
+    path: str,
+    tensors: Iterable[tuple[Key, object]],
+    children: Iterable[tuple[Key, Call]],
+    weighs: Callable[[Call], bool],
+) -> None:
     """Raises Unsupported where a module of a known class has matrices, or children, that its `forward` never reads.
 
     Parameters
     ----------
     path : its class.
     tensors : what its tables hold, by name.
-    children : names of its children that hold matrices.
+    children : its children, by name.
+    weighs : whether a child holds matrices.
     """
     leaf = path.rpartition(".")[2] if path.startswith("torch.nn.") else ""
     if leaf in TENSORS or leaf in _CONTAINERS:
@@ -99,7 +105,11 @@ def refuse_unused(path: str, tensors: Iterable[tuple[Key, object]], children: It
                     f"one of its {leaf} modules has a tensor {describe(name)}, with which it never computes"
                 )
     known = CHILDREN.get(path) or (frozenset() if leaf in TENSORS else None)
-    strange = None if known is None else next((name for name in children if name not in known), None)
+    strange = (
+        None
+        if known is None
+        else next((name for name, child in children if name not in known and weighs(child)), None)
+    )
     if strange is not None:
         raise Unsupported(
             f"one of its {path} modules has a child {describe(strange)}, with which it never computes"

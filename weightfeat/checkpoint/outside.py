@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 
 from weightfeat.checkpoint.faults import Unreadable, Unsupported
 from weightfeat.checkpoint.layers import is_matrix
-from weightfeat.checkpoint.nodes import Call, Key, attributes, class_path, describe, named_entries
+from weightfeat.checkpoint.nodes import (
+    Call,
+    Key,
+    Table,
+    attributes,
+    class_path,
+    describe,
+    entries,
+    named_entries,
+)
 from weightfeat.checkpoint.storages import TensorReader, is_tensor
 from weightfeat.checkpoint.types import Finding
 
@@ -127,16 +136,9 @@ def _size(node: object, reader: TensorReader) -> int:
     return 0 if array is None else array.data.size
 
 
-def runs_of(held: dict[Key, object]) -> Iterator[str]:
-    """Names of a module's attributes that make it compute otherwise than its class does: hooks, another `forward`."""
-    for name, value in held.items():
-        hooks = (named_entries(value) or ()) if _is_hook_table(name) else ()
-        if name == "forward" or any(not _recomputes(hook, held) for _, hook in hooks):
-            yield str(name)
-
-
-def _is_hook_table(name: Key) -> bool:
-    return isinstance(name, str) and name.endswith("_hooks") and "forward" in name
+def is_empty(node: Table | list[object] | tuple[object, ...]) -> bool:
+    """Whether a container holds nothing, told without a copy of it."""
+    return not (node.entries or node.odd) if isinstance(node, Table) else not node
 
 
 # torch.nn.utils computes a weight from its parts before each forward, and keeps the last one as an attribute.
@@ -144,17 +146,39 @@ _RECOMPUTING = ("torch.nn.utils.weight_norm.", "torch.nn.utils.spectral_norm.", 
 _PARTS = ("_orig", "_g")
 
 
-def _recomputes(hook: object, held: dict[Key, object]) -> bool:
+@dataclass(frozen=True)
+class Composed:
+    """The names of a module's own tensors, some of which may be parts that others are computed from."""
+
+    names: frozenset[Key]
+
+    @classmethod
+    def of(cls, names: Iterable[Key]) -> Composed:
+        return cls(frozenset(names))
+
+    def makes(self, name: Key) -> bool:
+        """Whether the parts of a tensor are there, and not the tensor itself."""
+        return name not in self.names and any(f"{name}{part}" in self.names for part in _PARTS)
+
+
+def runs_of(held: dict[Key, object], parts: Composed) -> Iterator[str]:
+    """Names of a module's attributes that make it compute otherwise than its class does: hooks, another `forward`."""
+    if "forward" in held:
+        yield "forward"
+    for name in _HOOK_TABLES:
+        hooks = entries(held.get(name)) or {}
+        if len(hooks) > _MOST_HOOKS or any(not _recomputes(hook, parts) for hook in hooks.values()):
+            yield name
+
+
+_HOOK_TABLES = ("_forward_pre_hooks", "_forward_hooks")
+_MOST_HOOKS = 100
+
+
+def _recomputes(hook: object, parts: Composed) -> bool:
     """Whether a hook only computes a weight of the module from parts that its tables hold."""
     if not isinstance(hook, Call) or not class_path(hook).startswith(_RECOMPUTING):
         return False
     given = attributes(hook)
     name = given.get("name", given.get("_tensor_name"))
-    return isinstance(name, str) and is_composed(name, held)
-
-
-def is_composed(name: Key, held: dict[Key, object]) -> bool:
-    """Whether a module's tables hold the parts of a tensor, and not the tensor itself."""
-    tables = [dict(named_entries(held.get(table)) or ()) for table in ("_parameters", "_buffers")]
-    parts = any(f"{name}{part}" in table for part in _PARTS for table in tables)
-    return parts and not any(name in table for table in tables)
+    return isinstance(name, str) and parts.makes(name)

@@ -17,9 +17,10 @@ from weightfeat.checkpoint.nodes import (
     call_path,
     class_path,
     describe,
+    entries,
     named_entries,
 )
-from weightfeat.checkpoint.outside import Beside, is_composed, runs_of
+from weightfeat.checkpoint.outside import Beside, Composed, is_empty, runs_of
 
 _DEEPEST_MODULE = 100
 _LONGEST_NAME = 512
@@ -118,22 +119,26 @@ def torch_parts(node: Call) -> Parts:
         raise Abuse(f"a module has an attribute {describe(name)} before its entry of that name")
     unlisted = [(name, value) for name, value in tables["_buffers"] if name in hidden and value is not None]
     modules = [(name, child) for name, child in children if is_module(child)]
-    refuse_unused(path, tensors, (name for name, child in modules if _has_matrices(child)))
+    refuse_unused(path, tensors, modules, _has_matrices)
     refuse_hidden(path, unlisted)
-    beside = [(name, held[name]) for name in held if name in others and not is_composed(name, held)]
-    return Parts(path, tensors, modules, beside, unlisted, list(runs_of(held)))
+    parts = Composed.of(name for table in _TABLES[:2] for name, _ in tables[table])
+    beside = [(name, held[name]) for name in held if name in others and not parts.makes(name)]
+    return Parts(path, tensors, modules, beside, unlisted, list(runs_of(held, parts)))
 
 
 def _has_matrices(module: Call) -> bool:
-    """Whether a module's own tables, or its children's, hold a matrix, as far as `_MOST_LOOKED_AT` of them tell."""
+    """Whether a module's own tables, or its children's, hold a matrix, or more than can be looked at for that."""
     stack, looked_at = [module], 0
-    while stack and looked_at < _MOST_LOOKED_AT:
-        held, looked_at = attributes(stack.pop()), looked_at + 1
-        tensors = [value for table in _TABLES[:2] for _, value in named_entries(held.get(table)) or ()]
-        if any(is_matrix(value) for value in tensors):
+    while stack:
+        held = attributes(stack.pop())
+        tables = [entries(held.get(table)) or {} for table in _TABLES]
+        looked_at += 1 + sum(map(len, tables))
+        if looked_at > _MOST_LOOKED_AT or any(
+            is_matrix(value) for table in tables[:2] for value in table.values()
+        ):
             return True
-        stack.extend(child for _, child in named_entries(held.get("_modules")) or () if is_module(child))
-    return bool(stack)
+        stack.extend(child for child in tables[2].values() if is_module(child))
+    return False
 
 
 def refuse_disguise(node: Call) -> None:
@@ -214,6 +219,4 @@ def _note(parts: Parts, prefix: str, beside: Beside, budget: Budget) -> None:
 
 def _holds(value: object) -> bool:
     """Whether an attribute may hold anything: most are numbers, and hooks that there are none of."""
-    return isinstance(value, Call) or (
-        isinstance(value, Table | list | tuple) and bool(named_entries(value) or value)
-    )
+    return isinstance(value, Call) or (isinstance(value, list | tuple | Table) and not is_empty(value))
