@@ -111,9 +111,10 @@ def _described(value: Any) -> dict[str, Any]:
     held = {}
     for name, tensor in value.items():
         if isinstance(tensor, torch.Tensor):
-            plain = tensor.detach().resolve_neg().resolve_conj().contiguous()
-            raw = plain.reshape(-1).view(torch.uint8).numpy().tobytes() if plain.numel() else b""
-            held[str(name)] = (str(plain.dtype)[6:], list(plain.shape), base64.b64encode(raw).decode())
+            plain = torch.empty(tensor.numel(), dtype=tensor.dtype)
+            plain.copy_(tensor.detach().resolve_neg().resolve_conj().reshape(-1))
+            raw = plain.view(torch.uint8).numpy().tobytes() if plain.numel() else b""
+            held[str(name)] = (str(tensor.dtype)[6:], list(tensor.shape), base64.b64encode(raw).decode())
     return {"tensors": held}
 
 

@@ -137,6 +137,7 @@ def _candidates(root: object) -> Iterator[_Candidate]:
             walked = walk(node, torch_parts, names)
             yield _Candidate(where, walked.slots, walked.types, walked.beside)
             continue
+        _refuse_made_tensor("it", node)
         inside = list(_inside(node))
         if any(is_tensor(value) for _, value in inside):
             yield _flat_candidate(where, node, names)
@@ -206,10 +207,16 @@ def _check_not_a_tensor(slot: Slot) -> None:
             raise Unreadable(f"it is {describe(node)}")
         return
     path = class_path(node)
-    if path.startswith("torch.") and path.endswith(_TENSOR_CLASSES):
-        raise Abuse(f"{describe(slot.name)} is made by {describe(node)}, as torch.save never makes a tensor")
+    _refuse_made_tensor(describe(slot.name), node)
     if slot.certain or is_foreign(node) or path in ARRAY_MAKERS:
         raise Unreadable(f"it is made by {describe(node)}")
+
+
+def _refuse_made_tensor(name: str, node: object) -> None:
+    """Raises Abuse for a call of a tensor's class: torch would make a tensor of it, perhaps of another's values."""
+    path = class_path(node) if isinstance(node, Call) else ""
+    if path.startswith("torch.") and path.endswith(_TENSOR_CLASSES):
+        raise Abuse(f"{name} is made by {describe(node)}, as torch.save never makes a tensor")
 
 
 _TENSOR_CLASSES = ("Tensor", "Parameter", "Buffer")

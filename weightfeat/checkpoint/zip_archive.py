@@ -186,7 +186,7 @@ def _entries(data: memoryview, start: int, end: int, count: int) -> list[_Entry]
 
 def _records(data: memoryview, entries: list[_Entry], directory: int) -> list[Record]:
     """The records in the directory's order, each beginning where the one before it in the file has ended or later."""
-    if entries and min(entry.header for entry in entries):
+    if min((entry.header for entry in entries), default=0):
         raise Abuse("the archive's first bytes belong to none of its records")
     contents: dict[int, int] = {}
     reached = 0

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from weightfeat.checkpoint.effects import refuse_write
 from weightfeat.checkpoint.faults import Malformed
 from weightfeat.checkpoint.machine import Machine
-from weightfeat.checkpoint.nodes import Bag, Call, Global, Persistent, Table
+from weightfeat.checkpoint.nodes import Bag, Call, Global, Persistent, Table, is_mapping
 from weightfeat.checkpoint.opcodes.registry import OPERATIONS, on
 
 
@@ -78,7 +78,7 @@ def _extend(target: object, items: list[object]) -> None:
         target.extend(items)
     elif isinstance(target, Bag):
         target.items.extend(items)
-    elif isinstance(target, Call):
+    elif isinstance(target, Call) and not is_mapping(target):
         refuse_write(target)
         target.items = [] if target.items is None else target.items
         target.items.extend(items)
