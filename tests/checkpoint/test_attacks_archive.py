@@ -303,7 +303,7 @@ STRANGERS: dict[str, tuple[type[WeightfeatError], str, bytes]] = {
     "empty": (UnreadableFile, "empty", b""),
     "a few bytes": (UnreadableFile, "no model format", b"\x80\xff\xff\xff\xff"),
     "text": (UnreadableFile, "text file", b"epoch,loss\n1,0.5\n"),
-    "pickle of protocol 0": (UnreadableFile, "text file", b"cos\nsystem\n(S'touch canary'\ntR."),
+    "pickle of protocol 0": (HostileFile, r"os\.system called", b"cos\nsystem\n(S'touch canary'\ntR."),
     "web page": (UnreadableFile, "web page", b"<!DOCTYPE html><html></html>"),
     "git-lfs pointer": (UnreadableFile, "git-lfs", b"version https://git-lfs.github.com/spec/v1\n"),
     "gzip": (UnreadableFile, "truncated", b"\x1f\x8b\x08\x00"),

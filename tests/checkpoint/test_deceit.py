@@ -159,7 +159,7 @@ def test_a_module_that_torch_fills_otherwise_is_hostile(tmp_path: Path, name: st
     path = with_pickle(tmp_path / "network.pt", program(MODULES[name]), STORAGES)
     loaded = torch.load(path, weights_only=False)
     assert (loaded[-1].weight == 9).all()
-    with pytest.raises(HostileFile, match=r"no plain dict|given items"):
+    with pytest.raises(HostileFile, match=r"no plain dict|writes into"):
         read(path)
 
 
@@ -177,21 +177,48 @@ def test_an_attribute_that_hides_a_layer_is_hostile(tmp_path: Path) -> None:
         read(path)
 
 
-@pytest.mark.parametrize("where", ["forward", "list", "dict", "hook"])
-def test_what_a_module_keeps_elsewhere_is_a_finding(tmp_path: Path, where: str) -> None:
-    network, path = plain(), tmp_path / "network.pt"
+def kept(where: str, held: object) -> nn.Module:
+    """A network whose last module keeps something outside its tables."""
+    network = plain()
     if where == "forward":
-        network[3].__dict__["forward"] = nn.Linear(4, 5)
-    elif where == "list":
-        network[3].kept = [nn.Linear(4, 5)]
-    elif where == "dict":
-        network[3].kept = {"w": torch.ones(3, 3)}
+        network[3].__dict__["forward"] = held
+    elif where == "hook":
+        network[3].register_forward_hook(held)
     else:
-        network[3].register_forward_hook(nn.Linear(5, 5))
-    torch.save(network, path)
+        network[3].kept = {"list": [held], "dict": {"w": held}, "far": [0] * 1000 + [{"w": (held,)}]}[where]
+    return network
+
+
+@pytest.mark.parametrize("where", ["forward", "list", "dict", "hook", "far"])
+def test_weights_that_a_module_keeps_elsewhere_are_refused(tmp_path: Path, where: str) -> None:
+    path = tmp_path / "network.pt"
+    torch.save(kept(where, nn.Linear(5, 5)), path)
+    name = {"forward": r"3\.forward", "hook": r"3\._forward_hooks"}.get(where, r"3\.kept")
+    with pytest.raises(UnsupportedLayout, match=f"{name}' holds weights outside"):
+        read(path)
+
+
+@pytest.mark.parametrize("where", ["list", "dict", "far"])
+def test_what_else_a_module_keeps_elsewhere_is_a_finding(tmp_path: Path, where: str) -> None:
+    path = tmp_path / "network.pt"
+    torch.save(kept(where, torch.ones(3)), path)
     (finding,) = [found for found in read(path).findings if found.kind == "outside-tables"]
-    name = {"forward": "3.forward", "hook": "3._forward_hooks"}.get(where, "3.kept")
-    assert name in finding.detail
+    assert "3.kept" in finding.detail
+
+
+@pytest.mark.parametrize("where", ["forward", "hook"])
+def test_a_function_that_follows_or_replaces_a_forward_is_a_finding(tmp_path: Path, where: str) -> None:
+    path = tmp_path / "network.pt"
+    torch.save(kept(where, torch.relu), path)
+    (finding,) = [found for found in read(path).findings if found.kind == "outside-tables"]
+    assert {"forward": "3.forward", "hook": "3._forward_hooks"}[where] in finding.detail
+
+
+def test_a_layer_that_a_list_holds_as_well_is_no_finding(tmp_path: Path) -> None:
+    network, path = plain(), tmp_path / "network.pt"
+    network[0].stages = [network[3], network[0]]
+    torch.save(network, path)
+    assert not read(path).findings
 
 
 def test_a_plain_network_keeps_nothing_elsewhere(tmp_path: Path) -> None:
@@ -269,8 +296,8 @@ class InList(nn.Module):
 
 
 @SCRIPTING
-def test_tensors_in_a_scripted_modules_list_are_a_finding(tmp_path: Path) -> None:
+def test_weights_in_a_scripted_modules_list_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "network.pt"
     torch.jit.save(torch.jit.script(InList().eval()), path)
-    (finding,) = [found for found in read(path).findings if found.kind == "outside-tables"]
-    assert "held" in finding.detail
+    with pytest.raises(UnsupportedLayout, match="'held' holds weights outside"):
+        read(path)

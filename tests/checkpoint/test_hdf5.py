@@ -14,7 +14,18 @@ import torch
 from torch.nn import functional
 
 from checkpoint_files import SHARED
-from keras_files import CLASSES, Layers, conv, deep_id, dense, plain, values, write_keras_2, write_keras_3
+from keras_files import (
+    CLASSES,
+    Layers,
+    config,
+    conv,
+    deep_id,
+    dense,
+    plain,
+    values,
+    write_keras_2,
+    write_keras_3,
+)
 from weightfeat.checkpoint import Checkpoint, hdf5_file, read
 from weightfeat.errors import HostileFile, UnreadableFile, UnsupportedLayout, WeightfeatError
 from weightfeat.network import build
@@ -220,7 +231,8 @@ FOREIGN = {
 @pytest.mark.parametrize("name", FOREIGN)
 def test_what_keras_would_run_is_a_finding(tmp_path: Path, name: str) -> None:
     entry, shown = FOREIGN[name]
-    described = {"class_name": "Model", "config": {"layers": [entry]}}
+    described = config(LAYERS)
+    described["config"]["layers"].append(entry)
     found = read(write_keras_2(tmp_path / "model.h5", LAYERS, configuration=described))
     assert [finding.kind for finding in found.findings] == ["foreign-callable"]
     assert shown in found.findings[0].detail
@@ -228,15 +240,10 @@ def test_what_keras_would_run_is_a_finding(tmp_path: Path, name: str) -> None:
 
 
 def test_kerass_own_classes_are_no_finding(tmp_path: Path) -> None:
-    entry = {
-        "class_name": "Conv2D",
-        "module": "keras.layers",
-        "config": {
-            "name": "first",
-            "kernel_initializer": {"class_name": "Zeros", "module": "keras.initializers"},
-        },
-    }
-    described = {"class_name": "Model", "config": {"layers": [entry]}}
+    described = config(LAYERS)
+    for entry in described["config"]["layers"]:
+        entry["module"] = "keras.layers"
+        entry["config"]["kernel_initializer"] = {"class_name": "Zeros", "module": "keras.initializers"}
     assert read(write_keras_2(tmp_path / "model.h5", LAYERS, configuration=described)).findings == ()
 
 

@@ -56,9 +56,10 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
 
 
 def _file(path: Path) -> tuple[Contents, str]:
-    data, digest = _mapped(path)
+    data = _mapped(path)
     with _named(path):
-        return contents_of(path, data), digest
+        contents = contents_of(path, data)
+    return contents, hashlib.sha256(data).hexdigest()
 
 
 def _folder(path: Path) -> tuple[Contents, str]:
@@ -85,13 +86,12 @@ def _with_others(digest: str, others: tuple[memoryview, ...]) -> str:
     return hashlib.sha256(" ".join(parts).encode("ascii")).hexdigest()
 
 
-def _mapped(path: Path) -> tuple[memoryview, str]:
-    """A file's content, mapped read-only, and its sha256."""
+def _mapped(path: Path) -> memoryview:
+    """A file's content, mapped read-only."""
     try:
         size = _checked_size(path)
         with open(path, "rb", buffering=0) as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)), digest
+            return memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ))
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path, a file that shrinks
         reason = getattr(error, "strerror", None) or str(error)
         raise UnreadableFile(

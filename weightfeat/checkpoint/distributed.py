@@ -17,7 +17,7 @@ from weightfeat.checkpoint.beside import Beside
 from weightfeat.checkpoint.faults import Abuse, Malformed, Unreadable, Unsupported
 from weightfeat.checkpoint.machine import Trace
 from weightfeat.checkpoint.modules import Found, find_network
-from weightfeat.checkpoint.nodes import Call, Global, Table, attributes, call_path, class_path
+from weightfeat.checkpoint.nodes import Call, Global, Table, attributes, class_path, function_path
 from weightfeat.checkpoint.pickle_machine import run
 from weightfeat.checkpoint.storages import Declaration, StoredArray, TensorReader
 from weightfeat.checkpoint.tensors import DTYPES, MAX_DIMENSIONS, is_count
@@ -29,8 +29,8 @@ from weightfeat.checkpoint.zip_archive import ZipArchive
 METADATA, PART = ".metadata", ".distcp"
 _CLASSES = "torch.distributed.checkpoint.metadata."
 _INFO = "torch.distributed.checkpoint.filesystem._StorageInfo"
-# The one call of theirs that is no making of an object: an enumeration's member.
-_ENUMERATION = f"{_CLASSES}_MEM_FORMAT_ENCODING"
+# Theirs that do more than make an object: an enumeration's member is called, a state is given to a method.
+_KNOWN = frozenset({f"{_CLASSES}_MEM_FORMAT_ENCODING", f"{_CLASSES}TensorProperties"})
 _TENSOR = Global("torch._utils", "_rebuild_tensor_v2")
 _CONVERT = "convert it with torch.distributed.checkpoint.format_utils.dcp_to_torch_save"
 _MOST_PIECES = 100_000
@@ -70,7 +70,7 @@ def read_distributed(data: memoryview, beside: Beside) -> Found:
 
 def _network(data: memoryview, beside: Beside, trace: Trace) -> Found:
     root, _ = run(data, 0, trace)
-    trace.calls = [call for call in trace.calls if call_path(call) != _ENUMERATION]
+    trace.calls = [call for call in trace.calls if function_path(call.function) not in _KNOWN]
     if not _is(root, f"{_CLASSES}Metadata"):
         raise Malformed("its .metadata describes no distributed checkpoint")
     held = attributes(root)

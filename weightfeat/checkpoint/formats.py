@@ -30,7 +30,7 @@ from weightfeat.checkpoint.streams import BZ2, GZIP, XZ, unpack
 from weightfeat.checkpoint.torch_zip import open_zip
 from weightfeat.checkpoint.torchscript import CONSTANTS, read_torchscript
 from weightfeat.checkpoint.types import Finding, StoredTensor
-from weightfeat.checkpoint.zip_archive import LOCAL_SIGNATURE, ZipArchive, records_of
+from weightfeat.checkpoint.zip_archive import LOCAL_SIGNATURE, ZipArchive, ends_as_zip, records_of
 from weightfeat.checkpoint.zip_kinds import kind_of
 
 # Long enough for a web page's leading comments; a tar archive's header has 512.
@@ -66,6 +66,8 @@ class Format:
 def _read_zip(path: Path, data: memoryview) -> Contents | Wrapped:
     if path.name.endswith(PART):  # archives end to end, which no reader of one archive makes sense of
         raise Unsupported("it is a part of a distributed checkpoint", "give the folder it lies in")
+    if _is_safetensors(bytes(data[:HEAD_BYTES]), len(data)):
+        raise Abuse("it is a zip archive and a safetensors file at once")
     records = records_of(data)
     kind = kind_of(records)
     if kind == "torch":
@@ -200,11 +202,46 @@ def _is_tar(head: bytes, size: int) -> bool:
 
 def _is_both(head: bytes, size: int) -> bool:
     # torch.load tries tar before pickle, most scanners the other way round.
-    return _is_tar(head, size) and _is_pickle(head, size)
+    return _is_tar(head, size) and (_is_pickle(head, size) or _is_safetensors(head, size))
 
 
 def _read_both(path: Path, data: memoryview) -> Contents:
-    raise Abuse("it is a tar archive and a pickle at once")
+    raise Abuse("it is a tar archive and a pickle, or a safetensors file, at once")
+
+
+def _is_old_pickle(head: bytes, size: int) -> bool:
+    """Protocols 0 and 1 begin with no mark of their own, and most of what they write is text."""
+    return head[:1] in _OLD_BEGINNINGS and _is_program(memoryview(head))
+
+
+def _is_program(head: memoryview) -> bool:
+    """Whether a pickle machine gets to an end, a call, or an import of what model files are made of."""
+    trace = Trace()
+    try:
+        run(head, 0, trace)
+    except (Abuse, Malformed):
+        packages = {reference.module.partition(".")[0] for reference in trace.references}
+        return bool(trace.calls or packages & _PACKAGES)
+    return True
+
+
+_PACKAGES = frozenset({"collections", "numpy", "torch"})
+# What a dict, a list, a call, an import or a text begin with.
+_OLD_BEGINNINGS = (b"(", b"}", b"]", b"c", b"V", b"S", b"X", b"U")
+
+
+def refuse_second_format(known: Format, data: memoryview) -> None:
+    """Raises Abuse for a file in which a reader of another format finds one of its own: two readers, two networks.
+
+    HDF5's begins at 0, 512, 1024, 2048 and so on, and a zip archive is found from its end.
+    """
+    at = 512
+    while known.name != "hdf5" and at < len(data):
+        if bytes(data[at : at + len(SIGNATURE)]) == SIGNATURE:
+            raise Abuse(f"an HDF5 file begins at its byte {at}, behind what is {known.name}")
+        at *= 2
+    if known.name != "zip" and ends_as_zip(data):
+        raise Abuse(f"it ends as a zip archive, behind what is {known.name}")
 
 
 def _begins_with(signature: bytes, head: bytes, size: int) -> bool:
@@ -222,6 +259,7 @@ FORMATS = (
     Format("safetensors", _is_safetensors, _read_safetensors),
     Format("torch-legacy", _is_legacy, _read_legacy),
     Format("pickle", _is_pickle, _read_pickle),
+    Format("pickle", _is_old_pickle, _read_pickle),
     Format("hdf5", lambda head, size: head.startswith(SIGNATURE), _read_hdf5),
     Format("npy", lambda head, size: head.startswith(numpy_file.MAGIC), _read_npy),
     Format("tar", _is_tar, _read_tar),

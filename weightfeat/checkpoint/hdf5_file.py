@@ -15,7 +15,7 @@ from typing import Any
 from weightfeat.checkpoint import faults
 from weightfeat.checkpoint.faults import Abuse, Malformed, Unreadable, Unsupported
 from weightfeat.checkpoint.hdf5_values import ValueReader
-from weightfeat.checkpoint.keras_config import description
+from weightfeat.checkpoint.keras_config import description, refuse_other_layers
 from weightfeat.checkpoint.keras_names import Variable, positional, renamed
 from weightfeat.checkpoint.modules import Found
 from weightfeat.checkpoint.storages import StoredArray
@@ -38,6 +38,11 @@ def read_hdf5(path: Path, data: memoryview) -> Found:
     """
     listing = listing_of(path)
     described = description(*listing["texts"])
+    if listing["ordered"]:
+        named = [
+            layer["name"] for layer in listing["layers"] if layer["variables"] and not layer.get("loose")
+        ]
+        refuse_other_layers(described, named)
     values = ValueReader(data)
     tensors: list[StoredTensor] = []
     findings = list(described.findings)

@@ -24,7 +24,7 @@ _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 _NUMBERED = "vars"
 _TEXTS = ("model_config", "training_config")
 _MOST_MEMBERS = 100_000
-_MOST_PIECES = 100_000
+_MOST_PIECES = 20_000
 _DEEPEST = 100
 
 
@@ -66,6 +66,7 @@ def answer(path: str) -> dict[str, Any]:
 def listing(file: Any) -> dict[str, Any]:
     """The texts that describe the network, and its layers with their variables; `ordered` as the network has them."""
     texts = [text(file, name) for name in _TEXTS]
+    refuse_two_networks(file)
     holder = member(file, _WHOLE_MODEL) if _WHOLE_MODEL in links(file) else file
     names = strings(holder, "layer_names") if is_group(holder) else None
     if names is not None:
@@ -73,6 +74,20 @@ def listing(file: Any) -> dict[str, Any]:
     if any(name in links(file) for name in _CONTAINERS):
         return {"texts": texts, "ordered": False, "layers": list(numbered_layers(file))}
     raise Refused("Unsupported", "it is an HDF5 file without a Keras network")
+
+
+def refuse_two_networks(file: Any) -> None:
+    """Keras takes the first layout it finds, and which it looks for first depends on the function called."""
+    inside = set(links(file))
+    found = [name for name in (_WHOLE_MODEL, *_CONTAINERS) if name in inside and holds_anything(file, name)]
+    found += ["layer_names"] if any(name.startswith("layer_names") for name in file.attrs) else []
+    if len(found) > 1:
+        raise Refused("Abuse", f"it has two networks, one in {found[0]} and one in {found[1]}")
+
+
+def holds_anything(file: Any, name: str) -> bool:
+    group = member(file, name)
+    return not is_group(group) or bool(links(group))
 
 
 def listed_layers(holder: Any, names: list[str]) -> Iterator[dict[str, Any]]:
@@ -84,7 +99,8 @@ def listed_layers(holder: Any, names: list[str]) -> Iterator[dict[str, Any]]:
         visits += 1 + len(inside)
         if visits > _MOST_MEMBERS:
             raise Refused("Abuse", f"it lists more than {_MOST_MEMBERS:,} variables")
-        yield {"name": layer, "variables": [variable(group, name) for name in inside]}
+        loose = layer == _LOOSE
+        yield {"name": layer, "loose": loose, "variables": [variable(group, name) for name in inside]}
 
 
 def numbered_layers(file: Any) -> Iterator[dict[str, Any]]:
@@ -240,6 +256,17 @@ def number_type(kind: Any) -> tuple[str, int, bool]:
     raise Skipped("its elements are no plain numbers")
 
 
+def spend(pieces: int) -> None:
+    """Count the pieces of the whole file: one dataset may be listed under many names."""
+    global _listed
+    _listed += pieces
+    if _listed > _MOST_PIECES:
+        raise Refused("Abuse", f"its values lie in more than {_MOST_PIECES:,} pieces")
+
+
+_listed = 0
+
+
 def filters(properties: Any, item: int) -> list[str]:
     """Names of the filters in the order they were applied."""
     from h5py import h5z
@@ -259,6 +286,7 @@ def pieces(dataset: Any) -> list[list[Any]]:
     expected = prod(-(-size // step) for size, step in zip(dataset.shape, dataset.chunks, strict=True))
     if expected > _MOST_PIECES:
         raise Skipped(f"it lies in {expected:,} pieces")
+    spend(expected)
     found: list[list[Any]] = []
 
     def keep(info: Any) -> bool | None:

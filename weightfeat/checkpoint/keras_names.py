@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from weightfeat.checkpoint.faults import Abuse
 from weightfeat.checkpoint.storages import StoredArray
 from weightfeat.checkpoint.types import StoredTensor
 from weightfeat.checkpoint.walk import checked_name
@@ -27,6 +28,8 @@ _LEAVES = {
     "moving_variance": "running_var",
     "running_std": "running_var",  # Keras 1's name; a variance all the same
 }
+# Keras gives a layer its values by position, in the order of these: a name in another place would be another's value.
+_ORDER = {"weight": 0, "bias": 1, "running_mean": 2, "running_var": 3}
 _KERNEL = re.compile(r"^(?:(?P<part>.+)_)?(?:kernel|W)(?:_[0-9]+)?$", re.DOTALL)
 _SUFFIX = re.compile(r":[0-9]+$")
 
@@ -49,11 +52,14 @@ def renamed(
     layer : its name; becomes the modules' path. A nested network's own layers stay apart below it.
     kind : its class in Keras, where the file names it; tells depthwise kernels apart.
     theano_order : Keras 1's other order of axes, which is torch's own.
+
+    Raises Abuse where the names contradict the order.
     """
     paths = [_SUFFIX.sub("", variable.name).split("/") for variable in variables]
     shared = _shared_folders(paths)
     depthwise = "depthwise" in (kind or layer).lower()
     tensors = []
+    places: dict[str, int] = {}
     for variable, path in zip(variables, paths, strict=True):
         leaf = path[-1].removeprefix(f"{layer}_")
         role, axes = _role(leaf, variable.value.data.ndim)
@@ -61,6 +67,12 @@ def renamed(
         if axes == "kernel" and not (theano_order and value.ndim > 2):
             value = _torch_kernel(value, depthwise=depthwise or leaf.startswith("depthwise"))
         name = ".".join((layer, *path[shared:-1], role))
+        folder, place = "/".join(path[:-1]), _ORDER.get(role.rpartition(".")[2], 0)
+        if place < places.get(folder, 0):
+            raise Abuse(
+                f"the variables of {layer!r} are named in another order than Keras's, which goes by position"
+            )
+        places[folder] = place
         tensors.append(StoredTensor(checked_name(name), variable.value.dtype, _frozen(value)))
     return tensors
 

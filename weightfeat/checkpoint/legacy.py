@@ -99,16 +99,26 @@ def open_nested(trace: Trace, depth: int = 0) -> dict[int, Storage | Unreadable]
     Read by the same machine, out of the same budget, to a fixed depth; what they ask for joins `trace`.
     """
     found: dict[int, Storage | Unreadable] = {}
+    known: dict[int, Storage | Unreadable] = {}  # the same bytes may be loaded again and again
     for call in list(trace.calls):
         if call_path(call) == NESTED_STORAGE:
-            inner = Trace(steps=trace.steps)
-            try:
-                found[id(call)] = _nested(call, inner, depth + 1)
-            except (Malformed, Unsupported, Unreadable) as fault:
-                found[id(call)] = Unreadable(f"its nested storage: {fault}")
-            finally:
-                trace.absorb(inner)
+            blob = call.args[0] if len(call.args) == 1 else call
+            if id(blob) not in known:
+                known[id(blob)] = _opened(call, trace, depth + 1)
+            found[id(call)] = known[id(blob)]
     return found
+
+
+def _opened(call: Call, trace: Trace, depth: int) -> Storage | Unreadable:
+    """A nested storage; torch.load would load bytes of any other layout as well, so they join what is suspicious."""
+    inner = Trace(steps=trace.steps)
+    try:
+        return _nested(call, inner, depth)
+    except (Malformed, Unsupported, Unreadable) as fault:
+        trace.nested.append(call)
+        return Unreadable(f"its nested storage: {fault}")
+    finally:
+        trace.absorb(inner)
 
 
 def _nested(call: Call, trace: Trace, depth: int) -> Storage:

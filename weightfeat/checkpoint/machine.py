@@ -5,11 +5,15 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
+from weightfeat.checkpoint.effects import plainly, result_of
 from weightfeat.checkpoint.faults import Abuse, Malformed
-from weightfeat.checkpoint.nodes import Call, Global, Persistent, Table
+from weightfeat.checkpoint.nodes import Call, Global, Persistent
 
-# The largest torchvision network pickled whole takes about 0.12 million steps.
+# The largest torchvision network pickled whole takes about 0.2 million steps; a million take some two seconds.
 MAX_STEPS = 1_000_000
+_STEPS_OF_A_CALL = 4
+_BYTES_A_STEP = 1 << 10
+_LONGEST_NAME = 1000
 _MAX_LINE = 1 << 20
 
 
@@ -21,18 +25,27 @@ class Trace:
     references: list[Global] = field(default_factory=list)
     persistents: list[Persistent] = field(default_factory=list)
     patched: list[tuple[Global, object]] = field(default_factory=list)
+    hooks: list[tuple[object, object]] = field(default_factory=list)
+    nested: list[Call] = field(default_factory=list)
     steps: int = 0
 
     def spend(self, steps: int) -> None:
+        """Count what was done: a plain instruction, or an element touched, is a step."""
         self.steps += steps
         if self.steps > MAX_STEPS:
-            raise Abuse(f"its pickle takes more than {MAX_STEPS:,} instructions")
+            raise Abuse(f"its pickles take more than {MAX_STEPS:,} instructions")
+
+    def spend_bytes(self, length: int) -> None:
+        """Count bytes that were copied or decoded."""
+        self.spend(length // _BYTES_A_STEP)
 
     def absorb(self, inner: Trace) -> None:
         """Add what a nested pickle asked for; its storages stay its own."""
         self.calls += inner.calls
         self.references += inner.references
         self.patched += inner.patched
+        self.hooks += inner.hooks
+        self.nested += inner.nested
         self.steps = inner.steps
 
 
@@ -64,6 +77,7 @@ class Machine:
             chunk = bytes(self.data[self.position : self.position + window])
             end = chunk.find(b"\n")
             if end >= 0:
+                self.trace.spend_bytes(end)
                 self.position += end + 1
                 return chunk[:end]
             if len(chunk) < window:
@@ -100,37 +114,16 @@ class Machine:
     def call(self, opcode: str, function: object, args: object) -> None:
         if not isinstance(args, tuple):
             raise Malformed(f"{opcode} has arguments that are no tuple")
-        call = Call(opcode, function, args)
+        self.trace.spend(_STEPS_OF_A_CALL)
+        call = plainly(Call(opcode, function, args))
         self.trace.calls.append(call)
-        if opcode == "REDUCE":
-            _fill(call, self.trace)
-        self.push(call)
+        self.push(result_of(call, self.trace.spend))
 
     def refer(self, module: object, name: object) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
             raise Malformed("its pickle imports something that is no name")
+        if len(module) + len(name) > _LONGEST_NAME:
+            raise Abuse(f"its pickle imports a name of {len(module) + len(name):,} characters")
         reference = Global.named(module, name)
         self.trace.references.append(reference)
         self.push(reference)
-
-
-def _fill(call: Call, trace: Trace) -> None:
-    """OrderedDict(pairs), Python 2's spelling, is filled at once: the list of pairs may change later, the dict not.
-
-    Raises Abuse for pairs that Python would find in something else than lists and tuples: what was not understood would
-    be in the dict all the same.
-    """
-    function = call.function
-    if not isinstance(function, Global) or function.path not in ("collections.OrderedDict", "builtins.dict"):
-        return
-    call.table = Table()
-    pairs: object = call.args[0] if call.args else ()
-    if isinstance(pairs, Table):
-        pairs = [*pairs.entries.items(), *(pairs.odd or ())]
-    if len(call.args) > 1 or not isinstance(pairs, list | tuple):
-        raise Abuse(f"its {function.name} is made of what is no list of pairs")
-    trace.spend(len(pairs))
-    for pair in pairs:
-        if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise Abuse(f"its {function.name} is made of what is no list of pairs")
-        call.table.put(pair[0], pair[1])

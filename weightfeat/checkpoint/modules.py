@@ -9,16 +9,20 @@ from types import MappingProxyType
 
 from weightfeat.checkpoint.audit import ARRAY_MAKERS, is_foreign
 from weightfeat.checkpoint.faults import Abuse, Unreadable, Unsupported
-from weightfeat.checkpoint.nodes import Call, Key, Table, attributes, call_path, describe, named_entries
+from weightfeat.checkpoint.nodes import Call, Key, Table, class_path, describe, is_mapping, named_entries
+from weightfeat.checkpoint.outside import Beside, contents, outside_tables
 from weightfeat.checkpoint.storages import TensorReader, is_tensor
-from weightfeat.checkpoint.types import Finding, StoredTensor
-from weightfeat.checkpoint.walk import Budget, Slot, checked_name, is_module, named, torch_parts, walk
+from weightfeat.checkpoint.types import MOST_FINDINGS, Finding, StoredTensor, capped
+from weightfeat.checkpoint.walk import Budget, Slot, is_module, named, torch_parts, walk
 
 _MOST_NOTES = 10
 _KEYS_KEPT = 6
-_NAMES_SHOWN = 4
+_KEY_SHOWN = 100
 _MOST_PLACES = 2_000_000
 _HOLDERS = (Table, Call, list, tuple)
+_LEFT_OUT = "are not part of the network analysed"
+_WORTHY = 4
+"""What has at least this share of another's tensors may be a network as well as that one."""
 
 # What scripts call the network in a dict of several things, first choice first.
 NETWORK_KEYS = (
@@ -43,8 +47,9 @@ class _Candidate:
     where: tuple[str, ...]
     slots: list[Slot]
     types: dict[str, str] = field(default_factory=dict)
-    beside: list[str] = field(default_factory=list)
+    beside: Beside = field(default_factory=Beside)
     is_sequence: bool = False
+    maker: str = ""
 
     @property
     def key(self) -> str:
@@ -70,39 +75,46 @@ def find_network(root: object, reader: TensorReader) -> Found:
     if not candidates:
         raise Unsupported("no tensor of a network was found in it")
     chosen = _choose(candidates)
+    if chosen.maker:
+        raise Unsupported(
+            f"its tensors lie in an object of {chosen.maker}, which may make anything of its items"
+        )
     tensors, findings = read_slots(chosen.slots, reader)
-    findings += [*outside_tables(chosen.beside), *_left_out(chosen, candidates)]
+    nodes = [slot.node for slot in chosen.slots]
+    findings += [*outside_tables(chosen.beside, nodes, reader), *_left_out(chosen, candidates)]
     return Found(tuple(tensors), MappingProxyType(chosen.types), tuple(findings))
 
 
-def outside_tables(beside: list[str]) -> list[Finding]:
-    """What modules hold elsewhere than where a network's weights are looked for, though it may compute with it."""
-    if not beside:
-        return []
-    shown = ", ".join(describe(name) for name in beside[:_NAMES_SHOWN])
-    more = ", ..." if len(beside) > _NAMES_SHOWN else ""
-    detail = f"{len(beside)} attributes hold tensors or modules that were not analysed: {shown}{more}"
-    return [Finding("outside-tables", detail)]
-
-
 def _left_out(chosen: _Candidate, candidates: list[_Candidate]) -> list[Finding]:
-    """A note for each part of the file that holds tensors of something else: optimiser, other networks."""
+    """A note for each part of the file that holds tensors of something else, a finding where it may be a network."""
     counts: Counter[str] = Counter()
+    networks: list[str] = []
     for other in candidates:
-        if other is not chosen and not other.is_sequence and other.where:
-            same_part = other.where[:1] == chosen.where[:1]
-            counts[other.where[-1] if same_part else other.where[0]] += other.count
+        if other is chosen or other.is_sequence:
+            continue
+        same_part = other.where[:1] == chosen.where[:1]
+        part = ("", *other.where)[-1] if same_part else other.where[0] if other.where else ""
+        counts[part] += other.count
+        alike = other.count * _WORTHY >= chosen.count or other.key in NETWORK_KEYS
+        if alike and not other.is_optimizer_state:
+            networks.append(part)
     return [
-        Finding("note", f"{count} tensors under {describe(part)} are not part of the network analysed")
+        Finding(
+            "second-network" if part in networks else "note", f"{count} tensors {_place(part)} {_LEFT_OUT}"
+        )
         for part, count in counts.most_common(_MOST_NOTES)
     ]
+
+
+def _place(part: str) -> str:
+    return f"under {describe(part)}" if part else "at the top of the file"
 
 
 def _choose(candidates: list[_Candidate]) -> _Candidate:
     mappings = [found for found in candidates if not found.is_sequence] or candidates
     pool = [found for found in mappings if not found.is_optimizer_state] or mappings
     largest = max(found.count for found in pool)
-    worthy = [found for found in pool if found.count * 4 >= largest]
+    worthy = [found for found in pool if found.count * _WORTHY >= largest]
 
     def rank(found: _Candidate) -> tuple[int, int]:
         known = NETWORK_KEYS.index(found.key) if found.key in NETWORK_KEYS else len(NETWORK_KEYS)
@@ -125,62 +137,86 @@ def _candidates(root: object) -> Iterator[_Candidate]:
             walked = walk(node, torch_parts, names)
             yield _Candidate(where, walked.slots, walked.types, walked.beside)
             continue
+        _refuse_made_tensor("it", node)
         inside = list(_inside(node))
         if any(is_tensor(value) for _, value in inside):
-            yield _flat_candidate(where, node)
+            yield _flat_candidate(where, node, names)
         search.spend(1 + len(inside))
         queue.extend((_below(where, name), value) for name, value in inside if isinstance(value, _HOLDERS))
 
 
 def _flat_candidate(
-    where: tuple[str, ...], node: Table | Call | list[object] | tuple[object, ...]
+    where: tuple[str, ...], node: Table | Call | list[object] | tuple[object, ...], names: Budget
 ) -> _Candidate:
     """A mapping by its keys; a sequence, or what an instance holds beside items, by position."""
     held = named(node)
     if held is not None:
-        return _Candidate(where, [Slot(checked_name(str(name)), value, False) for name, value in held])
+        names.spend(len(held))
+        slots = [Slot(names.name(str(name)), value, False) for name, value in held]
+        return _Candidate(where, slots, maker="" if is_mapping(node) else _maker(node))
     slots = [Slot(str(index), value, False) for index, (_, value) in enumerate(_inside(node))]
     return _Candidate(where, slots, is_sequence=True)
 
 
+def _maker(node: object) -> str:
+    return class_path(node)[:_KEY_SHOWN] or "no known class" if isinstance(node, Call) else ""
+
+
 def _inside(node: Table | Call | list[object] | tuple[object, ...]) -> Iterator[tuple[Key, object]]:
-    """What an object holds, by key where it has one."""
-    yield from named_entries(node) or ()
-    if isinstance(node, Call):
-        yield from attributes(node).items()
-        yield from ((None, value) for value in (*node.args, *(node.items or ())))
-    elif isinstance(node, list | tuple):
-        yield from ((None, value) for value in node)
+    """What an object holds; of a mapping its entries alone, for it hands out nothing else."""
+    return iter(named_entries(node) or ()) if is_mapping(node) else contents(node)
 
 
 def _below(where: tuple[str, ...], name: Key) -> tuple[str, ...]:
     """The keys on the way, the first few and the last: enough to say where something is, however deep."""
-    return where if name is None else (*where[:_KEYS_KEPT], str(name))
+    return where if name is None else (*where[:_KEYS_KEPT], str(name)[:_KEY_SHOWN])
 
 
 def read_slots(slots: list[Slot], reader: TensorReader) -> tuple[list[StoredTensor], list[Finding]]:
     """Name the arrays of slots; what cannot be read becomes a finding. Raises Unsupported when nothing can be."""
     tensors: list[StoredTensor] = []
-    findings: list[Finding] = []
+    faults: list[str] = []
+    more = 0
     for slot in slots:
         try:
             array = reader.read(slot.node)
-            if array is None and _should_be_tensor(slot):
-                raise Unreadable(f"it is made by {describe(slot.node)}")
+            if array is None:
+                _check_not_a_tensor(slot)
         except Unreadable as fault:
-            findings.append(Finding("unreadable-tensor", f"{describe(slot.name)}: {fault}"))
+            more += len(faults) == MOST_FINDINGS
+            if len(faults) < MOST_FINDINGS:
+                faults.append(f"{describe(slot.name)}: {fault}")
             continue
         if array is not None:
             tensors.append(StoredTensor(slot.name, array.dtype, array.data))
     if len({tensor.name for tensor in tensors}) < len(tensors):
         raise Abuse("it has two tensors of one name")
     if not tensors:
-        reason = f" ({findings[0].detail})" if findings else ""
+        reason = f" ({faults[0]})" if faults else ""
         raise Unsupported(f"none of its tensors can be read{reason}")
-    return tensors, findings
+    return tensors, capped("unreadable-tensor", faults, more)
 
 
-def _should_be_tensor(slot: Slot) -> bool:
-    """A parameter or buffer must be one; in a mapping, what an unknown function makes may be one."""
+def _check_not_a_tensor(slot: Slot) -> None:
+    """Raises Unreadable for what should be a tensor or may be one: a parameter or buffer must be, and in a mapping any
+    object may be of which that is not known; Abuse for what torch would make a tensor of in a way it never writes.
+    """
     node = slot.node
-    return slot.certain or (isinstance(node, Call) and (is_foreign(node) or call_path(node) in ARRAY_MAKERS))
+    if not isinstance(node, Call):
+        if slot.certain:
+            raise Unreadable(f"it is {describe(node)}")
+        return
+    path = class_path(node)
+    _refuse_made_tensor(describe(slot.name), node)
+    if slot.certain or is_foreign(node) or path in ARRAY_MAKERS:
+        raise Unreadable(f"it is made by {describe(node)}")
+
+
+def _refuse_made_tensor(name: str, node: object) -> None:
+    """Raises Abuse for a call of a tensor's class: torch would make a tensor of it, perhaps of another's values."""
+    path = class_path(node) if isinstance(node, Call) else ""
+    if path.startswith("torch.") and path.endswith(_TENSOR_CLASSES):
+        raise Abuse(f"{name} is made by {describe(node)}, as torch.save never makes a tensor")
+
+
+_TENSOR_CLASSES = ("Tensor", "Parameter", "Buffer")

@@ -82,13 +82,17 @@ class Call:
         """
         self.states = [] if self.states is None else self.states
         self.states.append(state)
-        # Objects with __slots__ are pickled with (dict, slots).
-        parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)
-        tables = [part for part in parts if isinstance(part, Table)]
+        tables = state_tables(state)
         for table in tables:
             self.attributes = {} if self.attributes is None else self.attributes
             self.attributes.update(table.entries)
         return sum(len(table.entries) for table in tables)
+
+
+def state_tables(state: object) -> list[Table]:
+    """The dicts a state is made of: objects with __slots__ are pickled with (dict, slots)."""
+    parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)
+    return [part for part in parts if isinstance(part, Table)]
 
 
 def function_path(node: object) -> str:
@@ -104,24 +108,34 @@ def call_path(node: object) -> str:
     return function_path(node.function) if isinstance(node, Call) else ""
 
 
-INSTANCE_MAKERS = frozenset({"copyreg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__"})
+_RECONSTRUCTOR = "copyreg._reconstructor"
+MAPPINGS = frozenset(
+    {"builtins.dict", "collections.OrderedDict", "collections.Counter", "collections.defaultdict"}
+)
+"""Classes whose instances hold what is put into them, and hand out nothing else for it."""
+
+
+def is_reconstructed(node: Call) -> bool:
+    """Whether an instance is made by copyreg's function for the oldest protocols."""
+    return not node.opcode.startswith("NEWOBJ") and call_path(node) == _RECONSTRUCTOR and bool(node.args)
 
 
 def class_path(node: Call) -> str:
     """Class of an instance, whichever way the protocol spells its making."""
-    made = node.opcode == "REDUCE" and call_path(node) in INSTANCE_MAKERS and node.args
-    return function_path(node.args[0] if made else node.function)
+    return function_path(node.args[0] if is_reconstructed(node) else node.function)
+
+
+def is_mapping(node: object) -> bool:
+    """Whether an object is a dict or one of Python's own kinds of it, so that what it holds is known."""
+    return isinstance(node, Table) or (isinstance(node, Call) and class_path(node) in MAPPINGS)
 
 
 def entries(node: object) -> dict[Key, object] | None:
-    """What a mapping holds (dict, OrderedDict, or an instance that was given items); None for anything else."""
+    """What a mapping holds, or an instance of any class that was given items; None for anything else."""
     if isinstance(node, Table):
         return node.entries
-    if isinstance(node, Call):
-        if node.table is not None:
-            return node.table.entries
-        if call_path(node) == "collections.OrderedDict":
-            return {}
+    if isinstance(node, Call) and node.table is not None:
+        return node.table.entries
     return None
 
 
@@ -150,6 +164,8 @@ def describe(node: object, depth: int = _DEPTH_SHOWN) -> str:
         return "<large integer>"
     if node is None or isinstance(node, bool | int | float):
         return repr(node)
+    if isinstance(node, Persistent) and function_path(node):
+        return f"<persistent {function_path(node)[:_TEXT_SHOWN]}>".encode("unicode_escape").decode()
     if isinstance(node, Global):
         return node.path[:_TEXT_SHOWN].encode("unicode_escape").decode()
     if isinstance(node, Call):

@@ -73,7 +73,7 @@ def declaration(node: Persistent) -> Declaration | None:
     pid = node.pid
     if not isinstance(pid, tuple) or len(pid) not in (5, 6) or pid[0] != "storage":
         return None
-    _, kind, key, _, numel = pid[:5]
+    _, kind, key, location, numel = pid[:5]
     if (
         not isinstance(kind, Global)
         or not isinstance(key, str)
@@ -84,6 +84,8 @@ def declaration(node: Persistent) -> Declaration | None:
     dtype = (
         _TYPED_STORAGES.get(kind.name, describe(kind)) if kind.module in _STORAGE_MODULES else describe(kind)
     )
+    if location == "meta":
+        dtype = "meta"  # torch would make a tensor without values of it
     view = pid[5] if len(pid) == 6 else None
     if view is None:
         return Declaration(key, dtype, numel)
@@ -127,6 +129,7 @@ class TensorReader:
     big_endian: bool = False
     nested: dict[int, Storage | Unreadable] = field(default_factory=dict)
     _arrays: dict[object, StoredArray] = field(default_factory=dict)
+    _read: dict[int, StoredArray | Unreadable] = field(default_factory=dict)
 
     def storage(self, node: object) -> Storage:
         """The bytes a storage node stands for; raises Unreadable."""
@@ -151,6 +154,17 @@ class TensorReader:
         """The tensor a node stands for, None when it is something else; raises Unreadable."""
         if not isinstance(node, Call) or not is_tensor(node):
             return None
+        if id(node) not in self._read:
+            try:
+                self._read[id(node)] = self._rebuilt(node)
+            except Unreadable as fault:
+                self._read[id(node)] = fault
+        found = self._read[id(node)]
+        if isinstance(found, Unreadable):
+            raise found
+        return found
+
+    def _rebuilt(self, node: Call) -> StoredArray:
         path, args = _unwrapped(node)
         if path == "torch._utils._rebuild_tensor" and len(args) == 4:
             return self._view(args[0], args[1:4], None)
@@ -169,14 +183,46 @@ class TensorReader:
         checked = check_geometry(offset, shape, stride)
         identity = (storage.key, dtype, checked)
         if identity not in self._arrays:
-            array = tensor_array(storage.raw, dtype, checked, big_endian=self.big_endian)
+            big_endian = self.big_endian and self._is_swapped(storage.dtype, dtype)
+            array = tensor_array(storage.raw, dtype, checked, big_endian=big_endian)
             self._arrays[identity] = StoredArray(dtype, array)
         return self._arrays[identity]
+
+    def _is_swapped(self, stored: str, dtype: str) -> bool:
+        """Whether a tensor of a big-endian file has its bytes turned round: torch goes by the storage's type.
+
+        Raises Unreadable where the two differ and the elements would be swapped across each other's borders.
+        """
+        if stored == dtype:
+            return True
+        if stored in DTYPES and DTYPES[stored].itemsize == 1:
+            return False
+        raise Unreadable(f"it is a {dtype} over a big-endian storage of {stored}")
 
 
 def is_tensor(node: object) -> bool:
     """Whether a node is a call that would make a tensor, readable or not."""
     return call_path(node) in TENSOR_MAKERS or call_path(node) in FROM_TYPES
+
+
+def claimed_shape(node: object) -> tuple[int, ...] | None:
+    """The sizes a tensor's call gives it; None where they are not plain numbers or cannot be seen."""
+    for _ in range(_MOST_WRAPPERS):
+        if not isinstance(node, Call):
+            return None
+        path, args = call_path(node), node.args
+        if path in FROM_TYPES and len(args) == 4 and isinstance(args[2], tuple):
+            path, args = function_path(args[0]), args[2]
+        if path in _REBUILDS and len(args) > 3:
+            sizes = _plain_size(args[2])
+            return sizes if isinstance(sizes, tuple) and all(map(is_count, sizes)) else None
+        node = args[0] if args else None
+    return None
+
+
+_REBUILDS = frozenset(
+    f"torch._utils._rebuild_{name}" for name in ("tensor", "tensor_v2", "tensor_v3", "meta_tensor_no_storage")
+)
 
 
 _WRAPPERS = frozenset(

@@ -11,6 +11,9 @@ from weightfeat.checkpoint.storages import Declaration, TensorReader, declaratio
 from weightfeat.checkpoint.types import Finding
 from weightfeat.checkpoint.zip_archive import ZipArchive
 
+_MOST_NOTES = 6
+_PICKLES = frozenset({"data.pkl", "constants.pkl", "traced_inputs.pkl"})
+
 
 def open_zip(
     archive: ZipArchive, trace: Trace, *, pickle: str = "data.pkl", folder: str = "data"
@@ -25,17 +28,29 @@ def open_zip(
     findings = []
     if not archive.crc_agrees(pickle):
         findings.append(Finding("note", f"the checksum of {pickle} is wrong; torch does not check it"))
+    strangers = [name for name in archive.records if name.endswith(".pkl") and name not in _PICKLES]
+    if strangers:
+        findings.append(
+            Finding("note", f"{len(strangers)} pickles are not torch.save's: {describe(strangers[0])}")
+        )
     root, end = run(data, 0, trace)
     if end != len(data):
         findings.append(Finding("note", f"{len(data) - end} bytes follow the end of {pickle}"))
     declarations(trace)  # refuses contradictions among them
+    checked: set[str] = set()
 
     def locate(declared: Declaration) -> memoryview:
-        raw = archive.read(f"{folder}/{declared.key}")
+        name = f"{folder}/{declared.key}"
+        raw = archive.read(name)
         if len(raw) != declared.nbytes:
             raise Unreadable(
                 f"record {folder}/{describe(declared.key)} has {len(raw)} bytes, not {declared.nbytes}"
             )
+        if name not in checked and not archive.crc_agrees(name) and len(findings) < _MOST_NOTES:
+            findings.append(
+                Finding("note", f"the checksum of {describe(name)} is wrong; torch does not check it")
+            )
+        checked.add(name)
         return raw
 
     reader = TensorReader(locate, big_endian=_is_big_endian(archive), nested=open_nested(trace))

@@ -1,37 +1,59 @@
-"""TorchScript archives: data.pkl holds the modules, constants.pkl a frozen one's tensors; code/ is not read."""
+"""TorchScript archives: data.pkl holds the modules, constants.pkl a frozen one's tensors, code/ what reads them."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from types import MappingProxyType
 
-from weightfeat.checkpoint.faults import Unreadable, Unsupported
+from weightfeat.checkpoint.faults import Abuse, Unreadable, Unsupported
+from weightfeat.checkpoint.layers import is_matrix
 from weightfeat.checkpoint.legacy import Opened
 from weightfeat.checkpoint.machine import Trace
-from weightfeat.checkpoint.modules import Found, find_network, outside_tables, read_slots
-from weightfeat.checkpoint.nodes import Call, attributes, class_path
+from weightfeat.checkpoint.modules import Found, find_network, read_slots
+from weightfeat.checkpoint.nodes import Call, attributes, class_path, describe
+from weightfeat.checkpoint.outside import may_be_weights, outside_tables
+from weightfeat.checkpoint.script_code import Code, read_code
 from weightfeat.checkpoint.storages import StoredArray, is_tensor
 from weightfeat.checkpoint.torch_zip import open_zip
-from weightfeat.checkpoint.types import Finding
-from weightfeat.checkpoint.walk import Budget, Parts, holds_network, refuse_disguise, walk
+from weightfeat.checkpoint.types import Finding, capped
+from weightfeat.checkpoint.walk import Budget, Parts, refuse_disguise, walk
 from weightfeat.checkpoint.zip_archive import ZipArchive
 
 CONSTANTS = "constants.pkl"
+_OLD_DESCRIPTION = "model.json"
+_CODE = "code/"
+# densenet201, traced, has a third of a million.
+_MOST_CODE = 4 << 20
+_SHOWN = 100
+_KINDS_SHOWN = 4
 _MANGLED = re.compile(r"___torch_mangle_\d+\.")
 
 
 def read_torchscript(archive: ZipArchive, trace: Trace) -> tuple[Found, list[Finding]]:
     """Tensors of a scripted or traced module in the order of its attributes, which is parameters, buffers, children."""
+    if _OLD_DESCRIPTION in archive:
+        raise Abuse(
+            f"it has a {_OLD_DESCRIPTION}, by which torch 1.0 would load another network than by its data.pkl"
+        )
     opened, findings = open_zip(archive, trace)
     root = opened.root
     if not isinstance(root, Call):
         raise Unsupported("its data.pkl holds no TorchScript module")
-    walked = walk(root, _parts, Budget())
+    code = _code_of(archive)
+    findings += capped("foreign-callable", list(dict.fromkeys(code.foreign)))
+    if code.made:
+        kinds = ", ".join(sorted(set(code.made))[:_KINDS_SHOWN])
+        findings.append(Finding("outside-tables", f"its code makes the weights that it gives to {kinds}"))
+    walked = walk(root, _parts_by(code), Budget())
     if not walked.slots:
         return _frozen(archive, trace, findings)
     tensors, faults = read_slots(walked.slots, opened.reader)
     elements = sum(tensor.data.size for tensor in tensors)
-    faults += [*outside_tables(walked.beside), *_constants(archive, trace, elements)]
+    faults += [
+        *outside_tables(walked.beside, [slot.node for slot in walked.slots], opened.reader),
+        *_constants(archive, trace, elements),
+    ]
     return Found(tuple(tensors), MappingProxyType(walked.types), tuple(faults)), findings
 
 
@@ -81,18 +103,62 @@ def _frozen(archive: ZipArchive, trace: Trace, findings: list[Finding]) -> tuple
     return found, [*findings, *notes, order]
 
 
-def _parts(node: Call) -> Parts:
-    refuse_disguise(node)
-    held = attributes(node)
-    tensors = [(name, value) for name, value in held.items() if is_tensor(value)]
-    children = [(name, value) for name, value in held.items() if _is_module(value)]
-    rest = held.keys() - dict(tensors).keys() - dict(children).keys()
-    return Parts(
-        _type(node),
-        tensors,
-        children,
-        [str(name) for name in held if name in rest and holds_network(held[name])],
-    )
+def _code_of(archive: ZipArchive) -> Code:
+    """What the archive's code says; raises Unsupported where it cannot be read, or changes weights."""
+    names = [name for name in archive.records if name.startswith(_CODE) and name.endswith(".py")]
+    size = sum(archive.records[name].unpacked for name in names)
+    if size > _MOST_CODE:
+        raise Unsupported(f"its code has {size:,} bytes (at most {_MOST_CODE:,})")
+    texts = {}
+    for name in names:
+        try:
+            texts[name.removeprefix(_CODE)] = archive.unpacked(name).decode("utf-8", "replace")
+        except Unreadable as fault:
+            raise Unsupported(str(fault)) from None
+    return read_code(texts)
+
+
+def _parts_by(code: Code) -> Callable[[Call], Parts]:
+    """How a module's parts are told by what its class declares, and its code reads."""
+
+    def parts(node: Call) -> Parts:
+        refuse_disguise(node)
+        held, known = attributes(node), code.classes.get(class_path(node))
+        if known is None:
+            raise Abuse(
+                f"its data.pkl has an object of {class_path(node)[:_SHOWN]!r}, which its code does not define"
+            )
+        strange = next((name for name in held if name not in known.attributes), None)
+        if strange is not None:
+            raise Abuse(f"its data.pkl gives {describe(strange)} to a class that does not declare it")
+        tensors = [(name, value) for name, value in held.items() if is_tensor(value)]
+        children = [(name, value) for name, value in held.items() if _is_module(value)]
+        lists = next((name for name, value in held.items() if may_be_weights(value)), None)
+        if lists is not None:
+            raise Unsupported(
+                f"its attribute {describe(lists)} holds long lists of numbers, which may be weights"
+            )
+        unread = [
+            (name, value)
+            for name, value in (*tensors, *children)
+            if name not in known.read and _weighs(value)
+        ]
+        skipped = {name for name, _ in unread}
+        taken = {name for name, _ in (*tensors, *children)}
+        return Parts(
+            _type(node),
+            [(name, value) for name, value in tensors if name not in skipped],
+            [(name, value) for name, value in children if name not in skipped],
+            [(name, value) for name, value in held.items() if name not in taken],
+            unread=unread,
+        )
+
+    return parts
+
+
+def _weighs(node: object) -> bool:
+    """Whether a tensor is a matrix, or a module could hold one."""
+    return _is_module(node) or is_matrix(node)
 
 
 def _is_module(node: object) -> bool:

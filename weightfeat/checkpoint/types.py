@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 
 from weightfeat.errors import one_line
 
-FindingKind = Literal["foreign-callable", "unreadable-tensor", "ambiguous-order", "outside-tables", "note"]
+FindingKind = Literal[
+    "foreign-callable", "unreadable-tensor", "ambiguous-order", "outside-tables", "second-network", "note"
+]
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,17 @@ class Finding:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "detail", one_line(self.detail))
+
+
+MOST_FINDINGS = 50
+"""Findings of one kind that a file may have in full: a small file can have a million."""
+
+
+def capped(kind: FindingKind, details: Sequence[str], more: int = 0) -> list[Finding]:
+    """A finding for each detail up to the most that are kept, and one that counts the others, with `more` besides."""
+    left_out = max(len(details) - MOST_FINDINGS, 0) + more
+    rest = [Finding(kind, f"and {left_out} more of this kind")] if left_out else []
+    return [*(Finding(kind, detail) for detail in details[:MOST_FINDINGS]), *rest]
 
 
 @dataclass(frozen=True, eq=False)

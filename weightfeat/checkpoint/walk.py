@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 from weightfeat.checkpoint.faults import Abuse
+from weightfeat.checkpoint.layers import is_matrix, refuse_hidden, refuse_unused
 from weightfeat.checkpoint.nodes import (
     Bag,
     Call,
@@ -16,14 +17,15 @@ from weightfeat.checkpoint.nodes import (
     call_path,
     class_path,
     describe,
+    entries,
     named_entries,
 )
-from weightfeat.checkpoint.storages import is_tensor
+from weightfeat.checkpoint.outside import Beside, Composed, is_empty, runs_of
 
 _DEEPEST_MODULE = 100
 _LONGEST_NAME = 512
 _MOST_HIDDEN = 1000
-_MOST_HELD = 200
+_MOST_LOOKED_AT = 1000
 _TABLES = ("_parameters", "_buffers", "_modules")
 
 
@@ -45,35 +47,46 @@ def checked_name(name: str) -> str:
 
 @dataclass
 class Budget:
-    """Bounds the walk of graphs that share their parts: n objects can have 2**n paths."""
+    """Bounds the walk of graphs that share their parts: n objects can have 2**n paths, each with a name."""
 
     most: int = 100_000
+    most_text: int = 16 << 20
     visits: int = 0
+    text: int = 0
 
     def spend(self, visits: int) -> None:
         self.visits += visits
         if self.visits > self.most:
             raise Abuse(f"its objects are shared so that they have more than {self.most:,} names")
 
+    def name(self, name: str) -> str:
+        """The name itself, its length counted; raises Abuse for one of absurd length, or for too many."""
+        self.text += len(checked_name(name))
+        if self.text > self.most_text:
+            raise Abuse(f"the names of its tensors have more than {self.most_text:,} characters")
+        return name
+
 
 @dataclass(frozen=True)
 class Parts:
-    """What one module holds: its class, the tensors of its own, its children, and the names of its other attributes
-    that hold tensors or modules, or that replace `forward`."""
+    """What one module holds: its class, the tensors of its own, its children, and what else it may compute with."""
 
     type: str
     tensors: Sequence[tuple[Key, object]]
     children: Sequence[tuple[Key, object]]
-    beside: Sequence[str] = ()
+    attributes: Sequence[tuple[Key, object]] = ()
+    buffers: Sequence[tuple[Key, object]] = ()
+    runs: Sequence[str] = ()
+    unread: Sequence[tuple[Key, object]] = ()
 
 
 @dataclass(frozen=True)
 class Walked:
-    """A module's slots in depth-first order, classes by dotted path, and the dotted paths of what lies `beside`."""
+    """A module's slots in depth-first order, classes by dotted path, and what lies `beside` the slots."""
 
     slots: list[Slot]
     types: dict[str, str]
-    beside: list[str]
+    beside: Beside
 
 
 def is_module(node: object) -> TypeGuard[Call]:
@@ -87,11 +100,14 @@ def is_module(node: object) -> TypeGuard[Call]:
 def torch_parts(node: Call) -> Parts:
     """Parameters, then persistent buffers, then children: nn.Module.state_dict's order.
 
-    Raises Abuse where a module may hold something else than that: a state that is no plain dict, items set in it, an
-    attribute that Python would find before the entry of the same name.
+    Raises
+    ------
+    Abuse : a module that may hold something else than that: a state that is no plain dict, items set in it, an
+        attribute that Python would find before the entry of the same name.
+    Unsupported : a layer of torch's that holds weights it does not compute with, or computes with hidden ones.
     """
     refuse_disguise(node)
-    held = attributes(node)
+    held, path = attributes(node), class_path(node)
     hidden = _strings(held.get("_non_persistent_buffers_set"))
     tables = {table: registered(held, table) for table in _TABLES}
     buffers = [(name, value) for name, value in tables["_buffers"] if name not in hidden]
@@ -101,11 +117,28 @@ def torch_parts(node: Call) -> Parts:
     others = held.keys() - tables.keys()
     for name in others & {name for items in tables.values() for name, _ in items}:
         raise Abuse(f"a module has an attribute {describe(name)} before its entry of that name")
-    beside = [
-        str(name) for name in held if name in others and (name == "forward" or holds_network(held[name]))
-    ]
+    unlisted = [(name, value) for name, value in tables["_buffers"] if name in hidden and value is not None]
     modules = [(name, child) for name, child in children if is_module(child)]
-    return Parts(class_path(node), tensors, modules, beside)
+    refuse_unused(path, tensors, modules, _has_matrices)
+    refuse_hidden(path, unlisted)
+    parts = Composed.of(name for table in _TABLES[:2] for name, _ in tables[table])
+    beside = [(name, held[name]) for name in held if name in others and not parts.makes(name)]
+    return Parts(path, tensors, modules, beside, unlisted, list(runs_of(held, parts)))
+
+
+def _has_matrices(module: Call) -> bool:
+    """Whether a module's own tables, or its children's, hold a matrix, or more than can be looked at for that."""
+    stack, looked_at = [module], 0
+    while stack:
+        held = attributes(stack.pop())
+        tables = [entries(held.get(table)) or {} for table in _TABLES]
+        looked_at += 1 + sum(map(len, tables))
+        if looked_at > _MOST_LOOKED_AT or any(
+            is_matrix(value) for table in tables[:2] for value in table.values()
+        ):
+            return True
+        stack.extend(child for child in tables[2].values() if is_module(child))
+    return False
 
 
 def refuse_disguise(node: Call) -> None:
@@ -115,21 +148,6 @@ def refuse_disguise(node: Call) -> None:
     for state in node.states or ():
         if state is not None and not (isinstance(state, Table) and not state.odd):
             raise Abuse("a module's state is no plain dict")
-
-
-def holds_network(node: object) -> bool:
-    """Whether an attribute is or holds a tensor or a module, as far as `_MOST_HELD` objects in it tell."""
-    stack, seen = [node], 0
-    while stack and seen < _MOST_HELD:
-        node, seen = stack.pop(), seen + 1
-        if is_tensor(node) or is_module(node):
-            return True
-        if isinstance(node, list | tuple):
-            stack.extend(node[:_MOST_HELD])
-        stack.extend(value for _, value in (named_entries(node) or ())[:_MOST_HELD])
-        if isinstance(node, Call):
-            stack += [*attributes(node).values(), *node.args, *(node.items or ())[:_MOST_HELD]]
-    return False
 
 
 def registered(held: dict[Key, object], table: str) -> list[tuple[Key, object]]:
@@ -162,10 +180,10 @@ def _strings(node: object) -> set[str]:
 
 
 def walk(root: Call, parts_of: Callable[[Call], Parts], budget: Budget) -> Walked:
-    """Everything below `root`; shared modules appear under each of their names."""
+    """Everything below `root`; shared modules appear under each of their names, what lies beside them under one."""
     slots: list[Slot] = []
     types: dict[str, str] = {}
-    beside: list[str] = []
+    beside = Beside()
     known: dict[int, Parts] = {}
     stack: list[tuple[str, int, object]] = [("", 0, root)]
     while stack:
@@ -174,17 +192,31 @@ def walk(root: Call, parts_of: Callable[[Call], Parts], budget: Budget) -> Walke
             continue
         if depth > _DEEPEST_MODULE:
             raise Abuse(f"its modules are nested more than {_DEEPEST_MODULE} deep")
-        parts = known.get(id(node)) or parts_of(node)
-        known[id(node)] = parts
+        prefix = f"{path}." if path else ""
+        parts = known.get(id(node))
+        if parts is None:
+            parts = known[id(node)] = parts_of(node)
+            _note(parts, prefix, beside, budget)
         budget.spend(1 + len(parts.tensors) + len(parts.children))
         types[path] = parts.type
-        prefix = f"{path}." if path else ""
-        held = [
-            (checked_name(prefix + str(name)), value) for name, value in parts.tensors if value is not None
-        ]
+        held = [(budget.name(f"{prefix}{name}"), value) for name, value in parts.tensors if value is not None]
         slots.extend(Slot(name, value, True) for name, value in held)
-        beside.extend(checked_name(prefix + name) for name in parts.beside)
         stack.extend(
-            (checked_name(prefix + str(name)), depth + 1, child) for name, child in reversed(parts.children)
+            (budget.name(f"{prefix}{name}"), depth + 1, child) for name, child in reversed(parts.children)
         )
     return Walked(slots, types, beside)
+
+
+def _note(parts: Parts, prefix: str, beside: Beside, budget: Budget) -> None:
+    budget.spend(len(parts.attributes) // 8 + len(parts.buffers) + len(parts.runs) + len(parts.unread))
+    beside.attributes += [
+        (budget.name(f"{prefix}{name}"), value) for name, value in parts.attributes if _holds(value)
+    ]
+    beside.buffers += [(budget.name(f"{prefix}{name}"), value) for name, value in parts.buffers]
+    beside.unread += [budget.name(f"{prefix}{name}") for name, _ in parts.unread]
+    beside.runs += [budget.name(f"{prefix}{name}") for name in parts.runs]
+
+
+def _holds(value: object) -> bool:
+    """Whether an attribute may hold anything: most are numbers, and hooks that there are none of."""
+    return isinstance(value, Call) or (isinstance(value, list | tuple | Table) and not is_empty(value))

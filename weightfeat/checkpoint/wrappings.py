@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from weightfeat.checkpoint.faults import Unsupported
-from weightfeat.checkpoint.formats import Contents, format_of
-from weightfeat.checkpoint.packed import unpacked
+from weightfeat.checkpoint.formats import Contents, format_of, refuse_second_format
+from weightfeat.checkpoint.packed import Wrapped, unpacked
 from weightfeat.checkpoint.streams import Budget
 from weightfeat.checkpoint.types import Finding
 
@@ -23,7 +23,7 @@ def contents_of(path: Path, data: memoryview) -> Contents:
     """
     budget, kinds, names = Budget.of(len(data)), list[str](), list[str]()
     with ExitStack() as places:
-        found = format_of(data).read(path, data)
+        found = _read(path, data)
         while not isinstance(found, Contents):
             kinds.append(found.kind)
             names += [found.name] if found.name else []
@@ -32,9 +32,15 @@ def contents_of(path: Path, data: memoryview) -> Contents:
                     f"it is packed more than {_MOST_WRAPPINGS} times over ({' in '.join(kinds[::-1])})"
                 )
             inner = places.enter_context(unpacked(found.copy, budget))
-            found = format_of(inner.data).read(inner.path, inner.data)
+            found = _read(inner.path, inner.data)
     if not kinds:
         return found
     note = Finding("note", f"read from {names[-1]!r} within it") if names else None
     findings = (*found.findings, *([note] if note else []))
     return replace(found, format=" in ".join((found.format, *kinds[::-1])), findings=findings)
+
+
+def _read(path: Path, data: memoryview) -> Contents | Wrapped:
+    known = format_of(data)
+    refuse_second_format(known, data)
+    return known.read(path, data)

@@ -38,7 +38,7 @@ _MACOS = "__MACOSX"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One file of the archive; `start` is where its content begins, which has `unpacked` bytes once inflated."""
+    """One file of the archive; `start` is where its content begins, `size` what it takes there, `unpacked` inflated."""
 
     name: str
     method: int
@@ -88,6 +88,24 @@ class ZipArchive:
             raise Unreadable(f"record {name} is compressed, torch stores it plain")
         return self._data[record.start : record.start + record.size]
 
+    def unpacked(self, name: str) -> bytes:
+        """The content of a record that may be deflated, of exactly the size the directory gives: the caller bounds it.
+
+        Raises Unreadable where it is damaged.
+        """
+        record = self.records[name]
+        raw = self._data[record.start : record.start + record.size]
+        if record.stored:
+            return bytes(raw)
+        engine = zlib.decompressobj(-zlib.MAX_WBITS)
+        try:
+            content = engine.decompress(raw, record.unpacked + 1)
+        except zlib.error:
+            raise Unreadable(f"record {name} is damaged") from None
+        if len(content) != record.unpacked or not engine.eof:
+            raise Unreadable(f"record {name} unpacks to another size than it should")
+        return content
+
     def crc_agrees(self, name: str) -> bool:
         return zlib.crc32(self.read(name)) == self.records[name].crc
 
@@ -96,6 +114,19 @@ def records_of(data: memoryview) -> list[Record]:
     """Every record of an archive under its whole path, in the directory's order; raises as `ZipArchive` does."""
     start, end, count = _directory(data)
     return _records(data, _entries(data, start, end, count), start)
+
+
+def ends_as_zip(data: memoryview) -> bool:
+    """Whether a reader that looks for an archive from the end, as most do, would find one."""
+    tail = bytes(data[-(_END.size + _FULL16) :])
+    at = tail.rfind(_END_SIGNATURE)
+    while at >= 0:
+        if at + _END.size <= len(tail):
+            _, _, _, _, _, size, start, comment = _END.unpack_from(tail, at)
+            if at + _END.size + comment == len(tail) and size + start <= len(data):
+                return True
+        at = tail.rfind(_END_SIGNATURE, 0, at)
+    return False
 
 
 def _directory(data: memoryview) -> tuple[int, int, int]:
@@ -166,6 +197,8 @@ def _entries(data: memoryview, start: int, end: int, count: int) -> list[_Entry]
 
 def _records(data: memoryview, entries: list[_Entry], directory: int) -> list[Record]:
     """The records in the directory's order, each beginning where the one before it in the file has ended or later."""
+    if min((entry.header for entry in entries), default=0):
+        raise Abuse("the archive's first bytes belong to none of its records")
     contents: dict[int, int] = {}
     reached = 0
     # In the file's order, so that no byte is read for two records: a local header can be long.

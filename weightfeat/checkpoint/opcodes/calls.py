@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import struct
 
+from weightfeat.checkpoint.effects import refuse_shadowing
 from weightfeat.checkpoint.faults import Abuse, Malformed
 from weightfeat.checkpoint.machine import Machine
-from weightfeat.checkpoint.nodes import Call, Global, Persistent, Table
+from weightfeat.checkpoint.nodes import Call, Global, Persistent, Table, is_mapping
 from weightfeat.checkpoint.opcodes.registry import I4, OPERATIONS, U1, U2, on
 from weightfeat.checkpoint.opcodes.texts import decode
 
@@ -49,7 +50,9 @@ def _newobj_ex(m: Machine) -> None:
     kwargs, args, cls = m.pop(), m.pop(), m.pop()
     if not isinstance(kwargs, Table):
         raise Malformed("NEWOBJ_EX has keywords that are no dict")
-    m.call("NEWOBJ_EX", cls, args)
+    if not isinstance(args, tuple):
+        raise Malformed("NEWOBJ_EX has arguments that are no tuple")
+    m.call("NEWOBJ_EX", cls, (*args, kwargs) if kwargs.entries or kwargs.odd else args)
 
 
 @on(b"o")
@@ -72,7 +75,9 @@ def _inst(m: Machine) -> None:
 def _build(m: Machine) -> None:
     state, target = m.pop(), m.top()
     if isinstance(target, Call):
-        m.trace.spend(target.build(state))
+        if is_mapping(target):
+            refuse_shadowing(target, state)
+        m.trace.spend(2 + target.build(state))
     elif isinstance(target, Global):
         m.trace.patched.append((target, state))
     elif isinstance(target, Persistent):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from weightfeat.checkpoint.faults import Abuse, Malformed
+from weightfeat.checkpoint.effects import refuse_write
+from weightfeat.checkpoint.faults import Malformed
 from weightfeat.checkpoint.machine import Machine
-from weightfeat.checkpoint.nodes import Bag, Call, Table
+from weightfeat.checkpoint.nodes import Bag, Call, Global, Persistent, Table, is_mapping
 from weightfeat.checkpoint.opcodes.registry import OPERATIONS, on
-from weightfeat.checkpoint.storages import is_tensor
 
 
 def _constant(code: bytes, make: Callable[[], object]) -> None:
@@ -52,7 +52,7 @@ def _list(m: Machine) -> None:
 @on(b"d")
 def _dict(m: Machine) -> None:
     table = Table()
-    _put_all(table, m.pop_mark())
+    _put_all(m, table, m.pop_mark())
     m.push(table)
 
 
@@ -78,8 +78,8 @@ def _extend(target: object, items: list[object]) -> None:
         target.extend(items)
     elif isinstance(target, Bag):
         target.items.extend(items)
-    elif isinstance(target, Call):
-        _refuse_tensor(target)
+    elif isinstance(target, Call) and not is_mapping(target):
+        refuse_write(target)
         target.items = [] if target.items is None else target.items
         target.items.extend(items)
     else:
@@ -89,33 +89,34 @@ def _extend(target: object, items: list[object]) -> None:
 @on(b"s")
 def _setitem(m: Machine) -> None:
     value, key = m.pop(), m.pop()
-    _put_all(_table_of(m.top()), [key, value])
+    _put_all(m, _table_of(m.top()), [key, value])
 
 
 @on(b"u")
 def _setitems(m: Machine) -> None:
     items = m.pop_mark()
-    _put_all(_table_of(m.top()), items)
+    _put_all(m, _table_of(m.top()), items)
 
 
 def _table_of(target: object) -> Table:
     if isinstance(target, Table):
         return target
     if isinstance(target, Call):
-        _refuse_tensor(target)
+        refuse_write(target)
         target.table = target.table or Table()
         return target.table
     raise Malformed("its pickle sets an item of something that is no dict")
 
 
-def _refuse_tensor(target: Call) -> None:
-    """An item set in a tensor is written into its storage, which others may share."""
-    if is_tensor(target):
-        raise Abuse("its pickle writes into a tensor")
-
-
-def _put_all(table: Table, items: list[object]) -> None:
+def _put_all(m: Machine, table: Table, items: list[object]) -> None:
     if len(items) % 2:
         raise Malformed("its pickle has a key without a value")
     for key, value in zip(items[::2], items[1::2], strict=True):
         table.put(key, value)
+        # `__setstate__` and its like, once among an instance's attributes, would be called by the next BUILD.
+        if (
+            isinstance(key, str)
+            and key[:2] == key[-2:] == "__"
+            and isinstance(value, Global | Call | Persistent)
+        ):
+            m.trace.hooks.append((key, value))

@@ -18,6 +18,7 @@ def _text(code: bytes, layout: struct.Struct) -> None:
         raw = m.take(length)
         if length > _MAX_TEXT:
             raise Abuse(f"its pickle has a text of {length:,} bytes")
+        m.trace.spend_bytes(length)
         m.push(decode(bytes(raw)))
 
     OPERATIONS[code[0]] = operation

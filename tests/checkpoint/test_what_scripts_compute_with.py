@@ -1,0 +1,281 @@
+"""TorchScript: what its code computes with is what is read, or the file is refused.
+
+torch loads and runs each deceit in a process of its own, to prove that it computes with the hidden weights.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from checkpoint_files import records, rewrite
+from torch_child import TorchChild, image, torch_child
+from weightfeat.checkpoint import read
+from weightfeat.errors import WeightfeatError
+
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def child() -> Iterator[TorchChild]:
+    with torch_child() as running:
+        yield running
+
+
+def body() -> nn.Sequential:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def head(seed: int) -> nn.Linear:
+    torch.manual_seed(seed)
+    return nn.Linear(16, 5)
+
+
+class Base(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = body()
+        self.fc = head(2)
+
+
+class InAList(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = [float(value) for value in head(3).weight.detach().ravel()]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(self.body(x), torch.tensor(self.numbers).view(5, 16))
+
+
+class InATuple(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept = (head(3).weight.detach(), [1] * 40)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(self.body(x), self.kept[0])
+
+
+class Changed(Base):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(self.body(x), self.fc.weight * -3.0 + 0.1)
+
+
+class ChangedForAProduct(Base):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight = self.fc.weight * -3.0
+        return torch.matmul(self.body(x), weight.t())
+
+
+class ChangedForAFunction(Base):
+    def apply(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(x, weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        nothing = x.sum() * 0.0
+        return self.apply(self.body(x), self.fc.weight * -3.0 + nothing)
+
+
+class Written(Base):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight = self.fc.weight
+        weight.mul_(-1.0)
+        return self.fc(self.body(x))
+
+
+class Replaced(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("kernel", head(3).weight.detach())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.kernel = torch.ones(5, 16)
+        return nn.functional.linear(self.body(x), self.kernel)
+
+
+class Stateful(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weight", head(2).weight.detach())
+        self.register_buffer("change", head(3).weight.detach() - head(2).weight.detach())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(x, self.weight)
+
+    @torch.jit.export
+    def __getstate__(self) -> dict[str, torch.Tensor]:
+        return {"weight": self.weight, "change": self.change}
+
+    @torch.jit.export
+    def __setstate__(self, state: dict[str, torch.Tensor]) -> None:
+        self.weight = state["weight"] + state["change"]
+        self.change = state["change"]
+        self.training = False
+
+
+class WithState(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = body()
+        self.fc = Stateful()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.body(x))  # type: ignore[no-any-return]
+
+
+def shown(module: nn.Module) -> bytes:
+    """What the network would compute if its stored head were what it uses."""
+    with torch.no_grad():
+        features = body()(torch.from_numpy(image()))
+        return head(2)(features).numpy().tobytes()
+
+
+DECEITS: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "in a list of numbers": (InAList, "long lists of numbers|computes the weights"),
+    "in a tuple": (InATuple, "holds weights outside"),
+    "made by arithmetic": (Changed, "computes the weights"),
+    "made by arithmetic for a product": (ChangedForAProduct, "computes the weights"),
+    "made by arithmetic for a function": (ChangedForAFunction, "computes the weights"),
+    "changed in place": (Written, "changes a stored tensor"),
+    "put in another's place": (Replaced, "in the place of 'kernel'"),
+    "made by __setstate__": (WithState, "__setstate__"),
+}
+
+
+def scripted(module: nn.Module, path: Path) -> Path:
+    torch.jit.save(torch.jit.script(module.eval()), path)
+    return path
+
+
+@pytest.mark.parametrize("name", DECEITS)
+def test_code_that_computes_with_other_weights_is_refused(
+    tmp_path: Path, child: TorchChild, name: str
+) -> None:
+    make, reason = DECEITS[name]
+    path = scripted(make(), tmp_path / "network.pt")
+    (answer,) = child.ask([path], "script")
+    assert answer.tensors is not None, answer.said
+    assert answer.tensors["output"][2] != shown(make())
+    with pytest.raises(WeightfeatError, match=reason):
+        read(path)
+
+
+class Plain(Base):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.body(x))  # type: ignore[no-any-return]
+
+
+def edited(path: Path, change: Callable[[bytes], bytes], name: str) -> Path:
+    contents = {key: change(raw) if re.search(name, key) else raw for key, raw in records(path).items()}
+    assert contents != records(path)
+    return rewrite(path, contents)
+
+
+def test_weights_in_the_code_itself_are_refused(tmp_path: Path) -> None:
+    path = scripted(Plain(), tmp_path / "network.pt")
+    numbers = ", ".join(map(repr, np.linspace(-1, 1, 80).tolist()))
+    source = f"weight = torch.view(torch.tensor([{numbers}]), [5, 16])".encode()
+    with pytest.raises(WeightfeatError, match="long lists of numbers"):
+        read(edited(path, lambda raw: raw.replace(b"weight = self.weight", source), r"linear\.py$"))
+
+
+def test_attributes_that_a_class_does_not_declare_are_refused(tmp_path: Path) -> None:
+    path = scripted(Plain(), tmp_path / "network.pt")
+    with pytest.raises(WeightfeatError, match="does not declare"):
+        read(edited(path, lambda raw: raw.replace(b"  fc : ", b"  zz : "), r"compute_with\.py$"))
+
+
+def test_objects_of_classes_that_the_code_lacks_are_refused(tmp_path: Path) -> None:
+    path = scripted(Plain(), tmp_path / "network.pt")
+    with pytest.raises(WeightfeatError, match="does not define"):
+        read(edited(path, lambda raw: raw.replace(b"class Linear(", b"class Other("), r"linear\.py$"))
+
+
+def test_a_description_of_the_oldest_layout_beside_the_newer_is_refused(tmp_path: Path) -> None:
+    path = scripted(Plain(), tmp_path / "network.pt")
+    contents = records(path)
+    top = next(iter(contents)).split("/")[0]
+    with pytest.raises(WeightfeatError, match=r"model\.json"):
+        read(rewrite(path, {**contents, f"{top}/model.json": b"{}"}))
+
+
+class Unread(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.aux = head(3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.body(x))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("way", ["script", "trace"])
+def test_a_layer_that_the_code_never_reads_is_left_out_and_named(tmp_path: Path, way: str) -> None:
+    path, module = tmp_path / "network.pt", Unread().eval()
+    made = torch.jit.script(module) if way == "script" else torch.jit.trace(module, torch.from_numpy(image()))
+    torch.jit.save(made, path)
+    found = read(path)
+    assert [tensor.name for tensor in found.tensors] == [
+        "body.0.weight",
+        "body.0.bias",
+        "fc.weight",
+        "fc.bias",
+    ]
+    assert ["'aux'" in finding.detail for finding in found.findings] == [True]
+
+
+class Saves(Base):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        torch.save(x, "canary")
+        return self.fc(self.body(x))  # type: ignore[no-any-return]
+
+
+class Opens(Base):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.from_file("canary", False, 4, dtype=torch.uint8)
+        return self.fc(self.body(x)) + y.sum()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("make", "name"), [(Saves, "torch.save"), (Opens, "torch.from_file")])
+def test_code_that_reaches_for_files_is_a_finding(tmp_path: Path, make: type[Base], name: str) -> None:
+    (finding,) = read(scripted(make(), tmp_path / "network.pt")).findings
+    assert finding.kind == "foreign-callable"
+    assert name in finding.detail
+
+
+class Scaled(nn.Module):
+    """What computes with a parameter of its own, as layer scale and position embeddings do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = body()
+        self.gain = nn.Parameter(torch.full((16,), 0.1))
+        self.place = nn.Parameter(torch.ones(1, 3, 12, 12))
+        self.query = nn.Parameter(torch.ones(16, 16))
+        self.fc = head(2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.body(x + self.place) * self.gain
+        return self.fc(x @ self.query)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("way", ["script", "trace"])
+def test_parameters_of_its_own_are_read(tmp_path: Path, way: str) -> None:
+    path, module = tmp_path / "network.pt", Scaled().eval()
+    made = torch.jit.script(module) if way == "script" else torch.jit.trace(module, torch.from_numpy(image()))
+    torch.jit.save(made, path)
+    found = read(path)
+    assert {tensor.name for tensor in found.tensors} == module.state_dict().keys()
+    assert not found.findings
+
+
+def test_code_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    path = scripted(Plain(), tmp_path / "network.pt")
+    with pytest.raises(WeightfeatError, match="its code has"):
+        read(edited(path, lambda raw: raw + b"#" * (5 << 20), r"linear\.py$"))
