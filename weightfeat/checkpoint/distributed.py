@@ -17,7 +17,7 @@ from weightfeat.checkpoint.beside import Beside
 from weightfeat.checkpoint.faults import Abuse, Malformed, Unreadable, Unsupported
 from weightfeat.checkpoint.machine import Trace
 from weightfeat.checkpoint.modules import Found, find_network
-from weightfeat.checkpoint.nodes import Call, Global, Table, attributes, class_path, function_path
+from weightfeat.checkpoint.nodes import Call, Global, Table, attributes, call_path, class_path, function_path
 from weightfeat.checkpoint.pickle_machine import run
 from weightfeat.checkpoint.storages import Declaration, StoredArray, TensorReader
 from weightfeat.checkpoint.tensors import DTYPES, MAX_DIMENSIONS, is_count
