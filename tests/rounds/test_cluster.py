@@ -19,7 +19,7 @@ from test_extraction import save_network, store_bytes
 from weightfeat.digest import DigestStore
 from weightfeat.rounds import extraction
 from weightfeat.rounds.cluster import NoCluster, each
-from weightfeat.rounds.extraction import digest_models
+from weightfeat.rounds.extraction import digest_models, digest_one
 
 pytest.importorskip("distributed")
 TESTS = Path(__file__).resolve().parent
@@ -94,16 +94,16 @@ def wait_until(happened: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def slow_work(paths: tuple[Path, Path], store: DigestStore, device: str) -> extraction.Outcome:
+def slow_work(path: Path, store: DigestStore, device: str, threads: int) -> extraction.Outcome:
     """What a worker does, slowly enough to be killed in the middle of it."""
     time.sleep(0.3)
-    return extraction.digest_one(paths[0], store, device)
+    return digest_one(path, store, device, threads)
 
 
-def deadly_work(paths: tuple[Path, Path], store: DigestStore, device: str) -> extraction.Outcome:
-    if paths[0].name == "3.pt":
+def deadly_work(path: Path, store: DigestStore, device: str, threads: int) -> extraction.Outcome:
+    if path.name == "3.pt":
         os.kill(os.getpid(), signal.SIGKILL)
-    return extraction.digest_one(paths[0], store, device)
+    return digest_one(path, store, device, threads)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def unbroken(models: list[Path], tmp_path_factory: pytest.TempPathFactory) -> di
 def test_a_worker_killed_in_the_middle_costs_nothing(
     models: list[Path], unbroken: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extraction, "_work_elsewhere", slow_work)
+    monkeypatch.setattr(extraction, "digest_one", slow_work)
     store = DigestStore(tmp_path / "store")
     with dask(tmp_path, workers=3) as (address, workers):
 
@@ -146,7 +146,7 @@ def test_a_worker_killed_in_the_middle_costs_nothing(
 def test_a_model_that_kills_every_worker_it_meets_is_one_failure(
     models: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extraction, "_work_elsewhere", deadly_work)
+    monkeypatch.setattr(extraction, "digest_one", deadly_work)
     with dask(tmp_path, workers=3, allowed_failures=0) as (address, _):
         report = digest_models(
             models[:6], DigestStore(tmp_path / "store"), device="cpu", progress=False, scheduler=address

@@ -25,7 +25,7 @@ from weightfeat.metaparameters import Metaparameters
 __all__ = ["FORMAT", "SCHEMA_VERSION", "from_parts", "to_document", "to_tables"]
 
 FORMAT = "weightfeat-detector"
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 TREES, CLASSES, GENERAL = "trees_", "classes_", "general_"  # in front of the names of their arrays
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "lightgbm")
 
@@ -65,7 +65,7 @@ def to_tables(learned: Learned) -> dict[str, NDArray[Any]]:
         "novelty_components": population.components,
         "novelty_variances": population.variances,
         "novelty_reference": population.reference,
-        "own_clean": learned.own.clean,
+        **general_storage.tables_of_kind(learned.own, "own"),
     }
     tables |= {TREES + name: array for name, array in learned.forest.tables().items()}
     if learned.classes is not None:
@@ -101,7 +101,7 @@ def from_parts(document: dict[str, Any], tables: dict[str, NDArray[Any]]) -> Lea
         population=_population(document["novelty"], take, columns),
         classes=_classes(document["classes"], take, params),
         general=_general(document["general"], take),
-        own=general_storage.kind_of_parts(take, "own_clean", document["own"]),
+        own=general_storage.kind_of_parts(take, "own", document["own"]),
         training=dict(document["training"]),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from weightfeat import features
 from weightfeat.detector import store
+from weightfeat.detector.background import Background
 from weightfeat.detector.classes.models import FEWEST_CLASSES, Suspect
 from weightfeat.detector.general.model import GENERAL
+from weightfeat.detector.general.numbers import TOGETHER, standing
 from weightfeat.detector.learned import ODDS, Learned
 from weightfeat.detector.samples import Network, Rows, Samples
 from weightfeat.detector.verdict import Verdict
@@ -68,9 +70,7 @@ class Detector:
         Raises BadLearnedParameters where its features are not those that were learned from.
         """
         learned, network = self._inference(), Network(digest)
-        blocks = learned.params.blocks
-        row = dict(zip(features.names(blocks), network.features(blocks), strict=True))
-        rows = Rows.of(list(row), [list(row.values())], [digest.architecture], [digest.family])
+        row, rows = _row(network, learned.params.blocks)
         evidence = None if learned.classes is None else learned.classes.evidence(network.class_rows)
         odds, members = None, []
         if evidence is not None:
@@ -103,6 +103,24 @@ class Detector:
             compared_with=novelty.level[0],
             suspect=suspect,
             features=row,
+        )
+
+    def background(self, digest: Digest) -> Background:
+        """What `predict` compares the network with, and how its classes stand among each other.
+
+        Raises BadLearnedParameters as `predict` does.
+        """
+        learned, network = self._inference(), Network(digest)
+        _, rows = _row(network, learned.params.blocks)
+        classes = network.class_rows
+        z = standing(classes)
+        foreign = learned.general is not None and learned.is_foreign(learned.novelty(rows))
+        known = learned.classes is not None and not foreign
+        return Background(
+            kind=learned.general.measured(classes) if foreign and learned.general else learned.own,
+            known=known,
+            suspicion=learned.classes.suspicion(classes) if known and learned.classes else z.mean(axis=1),
+            standing=dict(zip(TOGETHER, z.T, strict=True)),
         )
 
     def predict_proba(self, samples: Samples) -> NDArray[np.float64]:
@@ -157,3 +175,10 @@ class Detector:
         """Learned parameters under this detector's present `infer_*` values."""
         learned = self._fitted()
         return replace(learned, params=learned.params.replace(**self.params.infer_dict()))
+
+
+def _row(network: Network, blocks: Sequence[str]) -> tuple[dict[str, float], Rows]:
+    """A network's features by name, and as the one row that models read."""
+    digest = network.digest
+    row = dict(zip(features.names(blocks), network.features(blocks), strict=True))
+    return row, Rows.of(list(row), [list(row.values())], [digest.architecture], [digest.family])

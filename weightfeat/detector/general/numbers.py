@@ -12,7 +12,7 @@ from weightfeat.detector.classes.models import FEWEST_CLASSES
 from weightfeat.detector.classes.rows import CLASS_COLUMNS, ClassRows
 from weightfeat.features.summaries import Array
 
-__all__ = ["NAMES", "TOGETHER", "loudest", "loudness", "numbers", "within"]
+__all__ = ["NAMES", "TOGETHER", "loudest", "loudness", "numbers", "standing", "within"]
 
 TOGETHER = (
     "mean",
@@ -44,9 +44,14 @@ def within(values: Array) -> Array:
     return np.clip(np.where(known, away / np.where(known, scale, 1.0), 0.0), -_CLIP, _CLIP)
 
 
+def standing(rows: ClassRows) -> Array:
+    """z of `TOGETHER` of every class among its network's, (C, len(TOGETHER))."""
+    return within(rows.classes[:, _AT])
+
+
 def loudness(rows: ClassRows) -> Array:
     """Mean z of `TOGETHER` of every class, (C,)."""
-    return np.asarray(within(rows.classes[:, _AT]).mean(axis=1))
+    return np.asarray(standing(rows).mean(axis=1))
 
 
 def loudest(rows: ClassRows) -> int:
@@ -58,7 +63,7 @@ def numbers(rows: ClassRows) -> Array:
     """`NAMES` of one network, (len(NAMES),); NaN with fewer than three classes, which nothing can stand out of."""
     if rows.count < FEWEST_CLASSES:
         return np.full(len(NAMES), np.nan)
-    z = within(rows.classes[:, _AT])
+    z = standing(rows)
     together = z.mean(axis=1)
     ordered = np.sort(together)[::-1]
     alone = [ordered[0], ordered[0] - ordered[1], ordered[-1], np.log(rows.count), np.abs(z).mean()]
