@@ -13,7 +13,9 @@ from weightfeat.commands.settings import load
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """The options of `weightfeat explain`."""
     command.add_argument("file", type=Path, metavar="FILE", help="a network's weight file")
-    command.add_argument("--config", type=Path, metavar="FILE", help="settings; default: the working folder's")
+    command.add_argument(
+        "--config", type=Path, metavar="FILE", help="settings; default: the working folder's"
+    )
     add_judge(command)
 
 

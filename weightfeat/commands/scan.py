@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -33,11 +33,21 @@ INTERRUPTED = 130
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """The options of `weightfeat scan`."""
     command.add_argument(
-        "paths", nargs="+", metavar="PATH", help="a network's weight file, a folder of them, or - for a list on stdin"
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="a network's weight file, a folder of them, or - for a list on stdin",
     )
-    for name, what in (("include", "files that count, by a pattern such as *.pt"), ("exclude", "what is left out")):
+    for name, what in (
+        ("include", "files that count, by a pattern such as *.pt"),
+        ("exclude", "what is left out"),
+    ):
         command.add_argument(
-            f"--{name}", action="append", default=[], metavar="PATTERN", help=f"in folders: {what}; may be repeated"
+            f"--{name}",
+            action="append",
+            default=[],
+            metavar="PATTERN",
+            help=f"in folders: {what}; may be repeated",
         )
     add_outputs(command)
     command.add_argument(
@@ -46,7 +56,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="exit with 1 from here on: trojaned (default), suspicious, cannot-tell, a probability, or never",
     )
     command.add_argument("--exit-zero", action="store_true", help="exit with 0 whatever was found")
-    command.add_argument("--config", type=Path, metavar="FILE", help="settings; default: the working folder's")
+    command.add_argument(
+        "--config", type=Path, metavar="FILE", help="settings; default: the working folder's"
+    )
     command.add_argument("-v", "--verbose", action="store_true", help="say under what settings is scanned")
     command.add_argument("--jobs", type=natural, default=0, help="processes; 0: one a core")
     command.add_argument(
@@ -105,7 +117,9 @@ class _Progress:
         self._line = next(output.format.line for output in outputs if output.path is None)
         self._keeps = any(not _streams(output) for output in outputs)
         # One file alone is there before a bar would be.
-        self._bar: Any = tqdm(total=total, unit="file", disable=None if total > 1 else True, dynamic_ncols=True)
+        self._bar: Any = tqdm(
+            total=total, unit="file", disable=None if total > 1 else True, dynamic_ncols=True
+        )
 
     def add(self, entry: Entry) -> None:
         """One more is done."""
@@ -133,15 +147,13 @@ def _streams(output: Output) -> bool:
 
 def _entries(
     found: Found, judge: Judge[Evidence], arguments: argparse.Namespace, heading: Heading, settings: Settings
-) -> Iterator[Entry]:
+) -> Generator[Entry]:
     from weightfeat.rounds.scanning import scan_files
 
     for error in found.errors:
         yield Entry(Path(str(error.where)), error=error)
     if found.paths:
-        scanned = scan_files(
-            found.paths, judge, jobs=arguments.jobs, scheduler=arguments.dask_scheduler
-        )
+        scanned = scan_files(found.paths, judge, jobs=arguments.jobs, scheduler=arguments.dask_scheduler)
         for each in scanned:
             yield entry_of(each, heading, settings)
 
@@ -181,7 +193,9 @@ def _say_settings(arguments: argparse.Namespace, settings: Settings, heading: He
         logger.info("include: %s", ", ".join(settings.include) or "names that end like a model's")
         logger.info("exclude: %s", ", ".join(settings.exclude) or "nothing")
         for each in settings.accepted:
-            logger.info("accepted until %s: %s (%s)", each.until or "further notice", each.sha256, each.reason)
+            logger.info(
+                "accepted until %s: %s (%s)", each.until or "further notice", each.sha256, each.reason
+            )
         logger.info("learned parameters: %s (%s)", arguments.learned_parameters, heading.detector_sha256[:12])
 
 

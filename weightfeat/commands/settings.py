@@ -18,6 +18,7 @@ from weightfeat.report import Acceptance, Threshold
 __all__ = ["FILE", "BadSettings", "Settings", "load"]
 
 FILE = ".weightfeat.toml"
+USUAL = Threshold("trojaned")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -30,7 +31,7 @@ class Settings:
     """`where`: the file that they come from, None for the defaults."""
 
     where: Path | None = None
-    fail_on: Threshold = Threshold("trojaned")
+    fail_on: Threshold = USUAL
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     accepted: tuple[Acceptance, ...] = ()
@@ -82,7 +83,7 @@ def _of(path: Path, table: dict[str, Any]) -> Settings:
     if unknown := sorted(set(table) - set(known)):
         raise _bad(path, f"{unknown[0]!r} is no setting", ", ".join(known))
     try:
-        threshold = Threshold(str(table.get("fail_on", "trojaned")))
+        threshold = Threshold(str(table.get("fail_on", USUAL.text)))
     except WeightfeatError as error:
         raise _bad(path, f"fail_on: {error.what}", error.expected) from None
     accepted = table.get("accept", [])
@@ -120,4 +121,6 @@ def _acceptance(path: Path, number: int, given: Any) -> Acceptance:
 
 
 def _bad(path: Path, what: str, expected: str) -> BadSettings:
-    return BadSettings(what, where=path, expected=expected, remedy="mend the file, or name another with --config")
+    return BadSettings(
+        what, where=path, expected=expected, remedy="mend the file, or name another with --config"
+    )

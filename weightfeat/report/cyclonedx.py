@@ -11,6 +11,7 @@ from weightfeat.report.document import entry_object
 from weightfeat.report.types import Entry, Heading, Report
 
 if TYPE_CHECKING:
+    from cyclonedx.model import Property
     from cyclonedx.model.bom import Bom
     from cyclonedx.model.component import Component
 
@@ -44,7 +45,7 @@ def _bom(report: Report) -> Bom:
     )
 
 
-def _of_run(heading: Heading) -> list[object]:
+def _of_run(heading: Heading) -> list[Property]:
     from cyclonedx.model import Property
 
     return [
@@ -58,9 +59,20 @@ def _component(entry: Entry) -> Component:
     from cyclonedx.model.component import Component, ComponentType
 
     told = entry_object(entry)
-    wanted = ("said", "rule", "probability", "clean_share", "architecture", "classes", "compared_with", "size")
+    wanted = (
+        "said",
+        "rule",
+        "probability",
+        "clean_share",
+        "architecture",
+        "classes",
+        "compared_with",
+        "size",
+    )
     properties = [
-        Property(name=f"weightfeat:{name}", value=str(told[name])) for name in wanted if told.get(name) is not None
+        Property(name=f"weightfeat:{name}", value=str(told[name]))
+        for name in wanted
+        if told.get(name) is not None
     ]
     properties += [
         Property(name="weightfeat:finding", value=f"{finding['rule']}: {finding['detail']}")
@@ -87,5 +99,8 @@ def _text(entry: Entry) -> str:
 
 def _serial(report: Report) -> uuid.UUID:
     """The same for the same files and the same moment."""
-    words = [report.heading.started.isoformat(), *(f"{_text(entry)} {entry.sha256}" for entry in report.entries)]
+    words = [
+        report.heading.started.isoformat(),
+        *(f"{_text(entry)} {entry.sha256}" for entry in report.entries),
+    ]
     return uuid.uuid5(uuid.NAMESPACE_OID, "\n".join(words))

@@ -12,7 +12,6 @@ from weightfeat.errors import one_line
 from weightfeat.report.rules import of_error, of_finding, of_word, parted
 from weightfeat.report.text import Tally
 from weightfeat.report.types import Entry, Heading, Report
-from weightfeat.report.wording import named
 
 __all__ = ["SCHEMA_VERSION", "entry_object", "json_document", "json_line", "report_object", "schema"]
 
@@ -111,7 +110,7 @@ def _verdict(entry: Entry) -> dict[str, Any]:
         "compared_with": verdict.compared_with,
         "novelty": verdict.novelty,
         "nearer": verdict.nearer,
-        "suspect": None if suspect is None else asdict(suspect) | {"named": named(verdict)},
+        "suspect": None if suspect is None else asdict(suspect) | {"named": verdict.is_named},
         "findings": [
             {"rule": of_finding(kind).id, "kind": kind, "detail": detail}
             for kind, detail in map(parted, verdict.findings)

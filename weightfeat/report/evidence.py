@@ -69,10 +69,18 @@ def evidence(digest: Digest, detector: Detector, verdict: Verdict) -> Evidence:
     """From a digest that holds `BLOCKS` and what the detector reads, and what was said of it."""
     background = detector.background(digest)
     suspect = verdict.suspect
-    standing = {} if suspect is None else {n: float(z[suspect.target]) for n, z in background.standing.items()}
+    standing = (
+        {} if suspect is None else {n: float(z[suspect.target]) for n, z in background.standing.items()}
+    )
     clean, trojaned = sigmoid(background.kind.clean), sigmoid(background.kind.trojaned)
     return Evidence(
-        background.known, background.suspicion, standing, clean, trojaned, rates(background.kind), _layers(digest)
+        background.known,
+        background.suspicion,
+        standing,
+        clean,
+        trojaned,
+        rates(background.kind),
+        _layers(digest),
     )
 
 
@@ -97,7 +105,10 @@ def _layers(digest: Digest) -> tuple[LayerLine, ...]:
     edge = edges(spectra) / np.sqrt(table["groups"])
     mixes = np.isin(table["kind"], MIXING)
     ratios = np.divide(leading, edge[:, None], out=np.zeros_like(leading), where=edge[:, None] > 0)
-    above, channel = share_above(spectra["grid"].astype(np.float64), edge), high(channels["grid"][:, 3].astype(float))
+    above, channel = (
+        share_above(spectra["grid"].astype(np.float64), edge),
+        high(channels["grid"][:, 3].astype(float)),
+    )
     return tuple(
         LayerLine(
             name=str(table["name"][at]),

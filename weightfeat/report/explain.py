@@ -11,7 +11,7 @@ from weightfeat.report import shown
 from weightfeat.report.evidence import Evidence
 from weightfeat.report.rules import of_finding, parted
 from weightfeat.report.types import Entry
-from weightfeat.report.wording import INTERVAL, LIMITS, compared, meaning, named, next_steps, record, share
+from weightfeat.report.wording import INTERVAL, LIMITS, compared, meaning, next_steps, record, share
 
 __all__ = ["explain"]
 
@@ -58,7 +58,7 @@ def _verdict(verdict: Verdict, entry: Entry) -> Iterator[str]:
 
 
 def _scale(verdict: Verdict, evidence: Evidence, bar: str) -> Iterator[str]:
-    yield f"{share(verdict.clean_share)} of clean networks of its kind look at least as suspicious."
+    yield f"Clean networks of its kind that look at least as suspicious: {share(verdict.clean_share)}."
     if not len(evidence.clean):
         return
     yield f"  {'probability':13}  {'clean networks':{_BAR}}  trojaned networks"
@@ -82,7 +82,7 @@ def _classes(verdict: Verdict, evidence: Evidence, bar: str) -> Iterator[str]:
         yield f"  class {each.index:4}  {each.value:6.2f}  {bar * round(_BAR * each.length)}{part}"
     if others:
         yield f"and {others} classes below these"
-    if named(verdict) and verdict.suspect is not None:
+    if verdict.is_named and verdict.suspect is not None:
         yield f"What singles class {verdict.suspect.target} out, in usual deviations from the middle class:"
         for words, value in shown.standing(evidence):
             yield f"  {value:+5.1f}  {words}"

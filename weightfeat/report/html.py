@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -18,10 +19,11 @@ from weightfeat.report import shown
 from weightfeat.report.rules import of_error, of_finding, parted
 from weightfeat.report.text import Tally, summary
 from weightfeat.report.types import SAID, Entry, Report
-from weightfeat.report.wording import INTERVAL, LIMITS, compared, meaning, named, next_steps, record, share
+from weightfeat.report.wording import INTERVAL, LIMITS, compared, meaning, next_steps, record, share
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 __all__ = ["html"]
 
@@ -47,19 +49,30 @@ def html(report: Report) -> str:
         _File(entry, f"file-{at}", one_line(str(entry.path))) for at, entry in enumerate(report.entries, 1)
     ]
     script = _part("page.js")
-    return _environment().get_template("page.html").render(
-        files=listed,
-        heading=report.heading,
-        counts={said: count for said, count in report.counts.items() if count},
-        summary=summary(tally, report.heading),
-        style=_part("page.css"),
-        script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            files=listed,
+            heading=report.heading,
+            counts={said: count for said, count in report.counts.items() if count},
+            summary=summary(tally, report.heading),
+            style=_part("page.css"),
+            script=script,
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
     )
 
 
 def _part(name: str) -> str:
     return files("weightfeat.report").joinpath("page", name).read_text(encoding="utf-8")
+
+
+def _coded(text: str) -> Markup:
+    """Text of ours in which what stands between backticks is a command."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
 
 
 @cache
@@ -73,7 +86,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"line": one_line, "share": share, "parted": parted}
+    made.filters |= {"coded": _coded, "line": one_line, "share": share, "parted": parted}
     made.globals |= {
         "INTERVAL": INTERVAL,
         "LIMITS": LIMITS,
@@ -83,7 +96,6 @@ def _environment() -> Environment:
         "compared": compared,
         "layers_of": shown.layers,
         "meaning": meaning,
-        "named": named,
         "next_steps": next_steps,
         "record": record,
         "rule_of_error": of_error,

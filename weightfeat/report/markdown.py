@@ -8,7 +8,7 @@ from weightfeat.errors import one_line
 from weightfeat.report.rules import of_error, of_finding, parted
 from weightfeat.report.text import Tally, summary
 from weightfeat.report.types import Entry, Report
-from weightfeat.report.wording import INTERVAL, LIMITS, compared, meaning, named, next_steps
+from weightfeat.report.wording import INTERVAL, LIMITS, compared, meaning, next_steps
 
 __all__ = ["markdown"]
 
@@ -22,7 +22,10 @@ def markdown(report: Report) -> str:
         tally.add(entry)
     first, *others = summary(tally, report.heading)
     parts = ["# Model scan", "", first + ".", *(f"- {_plain(line)}" for line in others), ""]
-    parts += ["| file | verdict | probability | interval | target class | network |", "|---|---|---|---|---|---|"]
+    parts += [
+        "| file | verdict | probability | interval | target class | network |",
+        "|---|---|---|---|---|---|",
+    ]
     parts += [_row(entry) for entry in report.entries]
     for entry in report.entries:
         parts += _section(entry)
@@ -41,7 +44,7 @@ def _row(entry: Entry) -> str:
     if verdict is None:
         return f"| {_path(entry)} | not analysed{accepted} | | | | |"
     low, high = verdict.interval
-    target = str(verdict.suspect.target) if named(verdict) and verdict.suspect else ""
+    target = str(verdict.suspect.target) if verdict.is_named and verdict.suspect else ""
     word = f"**{verdict.word}**" if entry.loud else verdict.word
     about = f"{_plain(verdict.architecture)}, {verdict.num_classes} classes"
     return (

@@ -16,7 +16,7 @@ from weightfeat.errors import one_line
 from weightfeat.report.rules import RULES, Rule, of_error, of_finding, of_word, parted
 from weightfeat.report.text import Tally
 from weightfeat.report.types import Entry, Heading, Report
-from weightfeat.report.wording import named, share
+from weightfeat.report.wording import share
 
 __all__ = ["sarif", "sarif_log"]
 
@@ -104,9 +104,9 @@ def _results(entry: Entry, at: int) -> list[dict[str, Any]]:
         return [_result(entry, at, rule, kind, f"Not analysed: {one_line(entry.error.what)}.")]
     low, high = verdict.interval
     said = f"{verdict.word.capitalize()}: probability of a trojan {verdict.probability:.2f} [{low:.2f}, {high:.2f}]"
-    if named(verdict) and verdict.suspect is not None:
+    if verdict.is_named and verdict.suspect is not None:
         said += f", suspected target class {verdict.suspect.target}"
-    said += f". {share(verdict.clean_share)} of clean networks of its kind look at least as suspicious."
+    said += f". Clean networks of its kind that look at least as suspicious: {share(verdict.clean_share)}."
     first = _result(entry, at, of_word(verdict.word), _KINDS[verdict.word], said)
     first["rank"] = round(100 * verdict.probability, 2)
     first["properties"] = {

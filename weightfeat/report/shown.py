@@ -9,7 +9,7 @@ import numpy as np
 
 from weightfeat.detector import Verdict
 from weightfeat.report.evidence import Evidence, LayerLine
-from weightfeat.report.wording import STANDING, named
+from weightfeat.report.wording import STANDING
 
 __all__ = ["BINS", "ClassBar", "Column", "classes", "layers", "scale", "standing"]
 
@@ -44,14 +44,15 @@ def classes(evidence: Evidence, verdict: Verdict) -> tuple[tuple[ClassBar, ...],
     """The classes most like a target, the suspected pair always among them, and how many are not shown."""
     values, suspect = evidence.suspicion, verdict.suspect
     parts: dict[int, str] = {}
-    if suspect is not None and named(verdict):
+    if suspect is not None and verdict.is_named:
         parts = {} if suspect.source is None else {suspect.source: "source"}
         parts[suspect.target] = "target"
     order = np.argsort(-values, kind="stable").tolist()
     chosen = order[:_MOST_CLASSES] + [at for at in parts if at not in order[:_MOST_CLASSES]]
     low, top = min(float(values.min(initial=0.0)), 0.0), max(float(values.max(initial=0.0)), 1e-9)
     bars = tuple(
-        ClassBar(at, float(values[at]), (float(values[at]) - low) / (top - low), parts.get(at, "")) for at in chosen
+        ClassBar(at, float(values[at]), (float(values[at]) - low) / (top - low), parts.get(at, ""))
+        for at in chosen
     )
     return bars, len(order) - len(bars)
 

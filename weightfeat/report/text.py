@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from weightfeat.errors import one_line
 from weightfeat.report.rules import of_error
 from weightfeat.report.types import NOT_ANALYSED, SAID, Entry, Heading, Report, Said
-from weightfeat.report.wording import named
 
 __all__ = ["Tally", "line", "summary", "text"]
 
@@ -32,7 +31,7 @@ def line(entry: Entry) -> str:
         return one_line(f"{NOT_ANALYSED:{_WIDE}}  {entry.error.what}{accepted}  {entry.path}")
     low, high = verdict.interval
     about = [verdict.architecture + _unknown(entry), f"{verdict.num_classes} classes"]
-    if named(verdict) and verdict.suspect is not None:
+    if verdict.is_named and verdict.suspect is not None:
         about.append(f"target class {verdict.suspect.target}?")
     if entry.acceptance is not None:
         about.append(f"accepted: {entry.acceptance.reason}")

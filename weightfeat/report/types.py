@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 from weightfeat.detector import Verdict
 from weightfeat.detector.words import Word
@@ -17,7 +17,7 @@ from weightfeat.report.evidence import Evidence
 
 __all__ = ["NOT_ANALYSED", "SAID", "Acceptance", "Entry", "Heading", "Report", "Said", "Threshold"]
 
-NOT_ANALYSED = "not analysed"
+NOT_ANALYSED: Final = "not analysed"
 Said = Word | Literal["not analysed"]
 SAID: tuple[Said, ...] = (*get_args(Word), NOT_ANALYSED)
 """All that can be said of a file, the loudest first."""

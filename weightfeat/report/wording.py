@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import get_args
 
-from weightfeat.detector import NAMED_FROM, Verdict
+from weightfeat.detector import Verdict
 from weightfeat.detector.words import Word
 from weightfeat.report.evidence import Evidence
 from weightfeat.report.rules import of_word
 
-__all__ = ["INTERVAL", "LIMITS", "STANDING", "compared", "meaning", "named", "next_steps", "record", "share"]
+__all__ = ["INTERVAL", "LIMITS", "STANDING", "compared", "meaning", "next_steps", "record", "share"]
 
 LIMITS = (
     "The verdict comes from the weights alone. No image was shown to the network and nothing in the file was run.",
@@ -71,11 +71,6 @@ def next_steps(verdict: Verdict) -> tuple[str, ...]:
     return _NEXT[verdict.word]
 
 
-def named(verdict: Verdict) -> bool:
-    """Whether the suspected class is worth naming."""
-    return verdict.suspect is not None and verdict.probability >= NAMED_FROM
-
-
 def share(value: float) -> str:
     """A share in per cent, never rounded to none or all.
 
@@ -109,7 +104,9 @@ def record(evidence: Evidence) -> str:
     clean, trojaned = evidence.rates["clean"], evidence.rates["trojaned"]
     if not clean or not trojaned:
         return "How the detector does on networks of its kind was not measured."
-    kind = "the reference networks" if evidence.known else "networks of other recipes, each judged by the rest"
+    kind = (
+        "the reference networks" if evidence.known else "networks of other recipes, each judged by the rest"
+    )
     return (
         f"Of {kind}: among {sum(trojaned.values())} trojaned ones {_counted(trojaned)}; "
         f"among {sum(clean.values())} clean ones {_counted(clean)}."

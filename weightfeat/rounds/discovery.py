@@ -100,7 +100,9 @@ def _why_not(path: Path, root: Path, real: Path, wanted: Wanted, indices: set[st
 
 def _matches(path: Path, root: Path, patterns: Sequence[str]) -> bool:
     inside = path.relative_to(root).as_posix()
-    return any(fnmatch.fnmatchcase(name, each.rstrip("/")) for each in patterns for name in (path.name, inside))
+    return any(
+        fnmatch.fnmatchcase(name, each.rstrip("/")) for each in patterns for name in (path.name, inside)
+    )
 
 
 def _closed(error: OSError) -> UnreadableFile:

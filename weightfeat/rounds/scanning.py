@@ -203,7 +203,10 @@ def _at(found: Scanned[Seen], path: Path) -> Scanned[Seen]:
 
 def _killed(path: Path) -> WeightfeatError:
     return WeightfeatError(
-        KILLED, where=path, expected="enough memory for one network", remedy="scan it by itself, with --jobs 1"
+        KILLED,
+        where=path,
+        expected="enough memory for one network",
+        remedy="scan it by itself, with --jobs 1",
     )
 
 
