@@ -64,7 +64,11 @@ def _section(entry: Entry) -> list[str]:
     verdict = entry.verdict
     findings = [] if verdict is None else [parted(finding) for finding in verdict.findings]
     if entry.loud and verdict is not None:
-        lines += [f"- {sentence}" for sentence in (meaning(verdict), compared(verdict), *next_steps(verdict))]
+        lines += [
+            f"- {meaning(verdict)}",
+            f"- {_plain(compared(verdict))}",
+            *(f"- {step}" for step in next_steps(verdict)),
+        ]
     lines += [f"- {of_finding(kind).id}: {_plain(detail)}" for kind, detail in findings]
     return ["", f"## {_path(entry)}", "", *lines] if lines else []
 

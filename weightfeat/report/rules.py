@@ -115,7 +115,7 @@ _ERRORS = {
     ),
     "NotAClassifier": Rule(
         "WF-NOT-A-CLASSIFIER",
-        "NotAClassifier",
+        "NoClassifier",
         "none",
         "No classification layer was found among the weights.",
         "Only image classifiers are analysed.",

@@ -58,6 +58,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
         "name": rule.name,
         "shortDescription": {"text": rule.short},
         "fullDescription": {"text": rule.full},
+        "help": {"text": f"{rule.short} {rule.full}"},  # code hosts refuse a rule without
         "defaultConfiguration": {"level": rule.level},
     }
 
@@ -151,7 +152,9 @@ def _result(entry: Entry, at: int, rule: Rule, kind: str, message: str) -> dict[
 
 
 def _uri(path: Path) -> str:
-    """A relative reference where the path is relative, so that a code host finds the file in the repository."""
+    """A relative reference where the path lies in the working folder: a code host finds the file in its repository."""
+    if path.is_relative_to(Path.cwd()):
+        path = path.relative_to(Path.cwd())
     if path.is_absolute():
         return "file://" + quote(bytes(path))
     # A first segment with a colon would read as a scheme.
