@@ -16,10 +16,12 @@ from pathlib import Path
 import pytest
 from test_extraction import save_network, store_bytes
 
+from weightfeat import metaparameters
 from weightfeat.digest import DigestStore
 from weightfeat.rounds import extraction
 from weightfeat.rounds.cluster import NoCluster, each
 from weightfeat.rounds.extraction import digest_models, digest_one
+from weightfeat.rounds.scanning import Judge, scan_files
 
 pytest.importorskip("distributed")
 TESTS = Path(__file__).resolve().parent
@@ -160,3 +162,24 @@ def test_no_cluster_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(NoCluster, match="no dask scheduler there") as caught:
         list(each("tcp://127.0.0.1:9", str, [1]))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.e2e
+def test_a_scan_on_a_cluster_says_what_one_here_says(models: list[Path], tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    params = metaparameters.load(root / "metaparameters.json", root / "metaparameters_schema.json")
+    judge: Judge[object] = Judge(root / "learned_parameters", params, "cpu")
+    text = tmp_path / "text.pt"
+    text.write_text("hello")
+    given = [*models[:4], text]
+    with dask(tmp_path, workers=2) as (address, _):
+        found = {each.path: each for each in scan_files(given, judge, scheduler=address)}
+    assert sorted(found) == sorted(given)
+    assert "text file" in str(found[text].error)
+    for here in scan_files(models[:4], judge, jobs=1):
+        there = found[here.path]
+        assert there.sha256 == here.sha256
+        assert there.verdict is not None
+        assert here.verdict is not None
+        assert there.verdict.path == here.path
+        assert there.verdict.probability == here.verdict.probability
