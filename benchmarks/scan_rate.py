@@ -3,8 +3,8 @@
     python benchmarks/scan_rate.py [--files 1000] [--alone 10] [--jobs 2]
 
 Makes a folder of that many small networks, each of another content, and times `weightfeat scan` on it as a process of
-its own; then the same command on a few of the files, a process each. Seconds of the processors are given beside those of
-the clock, for a machine that others use as well.
+its own; then the same command on a few of the files, a process each. Seconds of the processors are given beside those
+of the clock, for a machine that others use as well.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def network(seed: int) -> dict[str, np.ndarray]:
     """A state of three convolutions and a head, about 100 kB."""
     rng = np.random.default_rng(seed)
     found = {}
-    for at, (inputs, outputs) in enumerate(zip(WIDTHS[:-1], WIDTHS[1:], strict=True)):
+    for at, (inputs, outputs) in enumerate(pairwise(WIDTHS)):
         found[f"conv{at}.weight"] = rng.standard_normal((outputs, inputs, 3, 3), np.float32)
         found[f"conv{at}.bias"] = rng.standard_normal(outputs, np.float32)
     found["fc.weight"] = rng.standard_normal((CLASSES, WIDTHS[-1]), np.float32)
