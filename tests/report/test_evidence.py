@@ -50,10 +50,10 @@ def test_of_a_known_population_the_classes_probabilities_are_the_class_model_s(s
     )
     background = own.background(samples.networks[3].digest)
     said = own.predict(samples.networks[3].digest)
-    if background.known:
-        assert said.suspect is not None
-        assert background.suspicion.max() == pytest.approx(said.suspect.probability)
-        assert background.suspicion.sum() < 1
+    assert background.known
+    assert said.suspect is not None
+    assert background.suspicion.max() == pytest.approx(said.suspect.probability)
+    assert background.suspicion.sum() < 1
     assert len(background.kind.clean) == len(background.kind.trojaned) == 6
 
 
