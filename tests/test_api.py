@@ -99,7 +99,9 @@ def test_a_scan_is_that_of_the_command_line(tmp_path: Path, capsys: pytest.Captu
     model = small_model(tmp_path / "model.pt")
     verdict = weightfeat.scan(str(model), device="cpu")
     assert main(["scan", str(model), "--device", "cpu"]) == 0
-    assert capsys.readouterr().out.startswith(f"{verdict.probability:.4f} ")
+    said = capsys.readouterr().out
+    assert said.startswith(verdict.word)
+    assert f" {verdict.probability:.2f} [" in said
     assert weightfeat.scan(model, weightfeat.load(), device="cpu").reasons == verdict.reasons
 
 

@@ -178,6 +178,10 @@ def test_it_is_stored_and_refused_where_a_value_is_out_of_bounds() -> None:
     again = storage.from_parts(document, tables)
     rows = _rows(np.random.default_rng(5), 2)
     assert again.logit(rows) == general.logit(rows)
+    for name, kind in general.kinds.items():
+        assert again.kinds[name].clean.tolist() == kind.clean.tolist() == sorted(kind.clean)
+        assert again.kinds[name].trojaned.tolist() == kind.trojaned.tolist() == sorted(kind.trojaned)
+    assert len(general.kinds[ALL].clean) + len(general.kinds[ALL].trojaned) == 200
     wrong: dict[str, Any] = {
         "columns": [],
         "numbers": [],

@@ -21,6 +21,7 @@ COMMANDS = {
     "tune": "search the metaparameters",
     "scan": "say of each model file how likely it is trojaned",
     "calibrate": "tell the detector what is usual among your own clean models",
+    "explain": "say why a model file got its verdict",
     "evaluate": "run a detector over a round as an evaluation server would",
     "check": "check a submission before it is sent",
     "baseline": "score a model by another method, which runs it on images",

@@ -5,9 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +13,6 @@ import torch
 import weightfeat
 from container_round import REPOSITORY, Installed, install, small_network, write_parameters
 from weightfeat import cli
-from weightfeat.execution.vision import build_network
 
 
 @pytest.fixture(scope="module")
@@ -153,50 +149,6 @@ def outside_the_search(installed: Installed) -> set[str]:
     }
 
 
-def test_scan_prints_a_line_a_file(installed: Installed, capsys: pytest.CaptureFixture[str]) -> None:
-    models = sorted(installed.round.glob("id-*/model.pt"))[:3]
-    assert scan(installed, *models) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.rsplit(maxsplit=1)[1] for line in lines] == [str(model) for model in models]
-    assert all("6 classes" in line for line in lines)
-    for line in lines:
-        low, probability, high = (float(line.split()[i].strip("[],")) for i in (1, 0, 2))
-        assert 0.0 <= low - 0.005 <= probability <= high + 0.005 <= 1.01
-
-
-def test_scan_says_which_architectures_were_learned_from(
-    installed: Installed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    known = tmp_path / "known.pt"
-    torch.save(build_network("squeezenet1_1", 6).state_dict(), known)
-    assert run("scan", known, installed.model) == 0  # by the shipped detector
-    seen, unseen = capsys.readouterr().out.splitlines()
-    assert "  squeezenet1_1  6 classes" in seen
-    assert "  unknown (not learned from)  6 classes" in unseen
-    assert run("scan", "--json", known, installed.model) == 0
-    compared = [json.loads(line)["compared_with"] for line in capsys.readouterr().out.splitlines()]
-    assert compared == ["architecture", "pool"]
-
-
-def test_scan_says_what_is_unlike_all_that_was_learned_from(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    untrained = tmp_path / "untrained.pt"
-    torch.save(build_network("resnet18", 10).state_dict(), untrained)
-    assert run("scan", untrained) == 0  # by the shipped detector
-    assert "  resnet18 (unlike all learned from)  10 classes" in capsys.readouterr().out
-
-
-def test_a_full_disk_under_stdout_is_not_blamed_on_the_model(installed: Installed) -> None:
-    flags = parameter_flags(installed, learned=installed.learned)
-    with Path("/dev/full").open("w") as full:
-        command = [sys.executable, "-m", "weightfeat", "scan", installed.model, *flags]
-        done = subprocess.run(list(map(str, command)), stdout=full, stderr=subprocess.PIPE, text=True)
-    assert done.returncode != 0
-    assert "No space left" in done.stderr
-    assert str(installed.model) not in done.stderr.split("No space left")[0].splitlines()[-1]
-
-
 def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         run("--version")
@@ -232,88 +184,6 @@ def test_a_store_that_cannot_be_written_is_refused_before_any_work(
     assert run("digest", installed.round, "--store", file, "--jobs", 1) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "the digest store cannot be made" in line
-
-
-def test_scan_stops_quietly_where_nobody_reads_on(installed: Installed) -> None:
-    flags = parameter_flags(installed, learned=installed.learned)
-    command = [sys.executable, "-m", "weightfeat", "scan", *[installed.model] * 2, *flags]
-    with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        process.stdout.close()
-        assert process.stderr is not None
-        assert b"BrokenPipe" not in process.stderr.read()
-    assert process.returncode == 128 + signal.SIGPIPE
-
-
-def test_scan_goes_on_after_a_file_it_cannot_analyse(
-    installed: Installed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    text = tmp_path / "text.pt"
-    text.write_text("hello")
-    assert scan(installed, text, installed.model, tmp_path / "absent.pt", extra=("--json",)) == 2
-    said = capsys.readouterr()
-    spoilt, verdict, absent = map(json.loads, said.out.splitlines())
-    assert verdict["path"] == str(installed.model)
-    assert verdict["classes"] == 6
-    assert set(spoilt) == set(absent) == {"path", "error"}
-    assert [spoilt["path"], absent["path"]] == [str(text), str(tmp_path / "absent.pt")]
-    assert [line.split(":")[0] for line in said.err.splitlines()] == ["error", "weightfeat", "error"]
-    assert str(text) in said.err
-
-
-@pytest.mark.parametrize(
-    "name", ["a\n0.0100 [0.01, 0.02]  resnet18  5 classes  model.pt", "\x1b[2K\r.pt", "caf\udce9.pt"]
-)
-def test_a_file_name_forges_nothing_and_loses_no_verdict(
-    name: str, installed: Installed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    model, text = tmp_path / name, tmp_path / f"text{name}"
-    shutil.copy(installed.model, model)
-    text.write_text("hello")
-    assert scan(installed, model, text) == 2
-    said = capsys.readouterr()
-    (verdict,) = said.out.splitlines()
-    assert verdict.endswith(ascii(name)[1:-1])
-    assert verdict.isprintable()
-    assert all(line.startswith(("weightfeat: ", "error: ")) for line in said.err.splitlines())
-    assert scan(installed, model, text, extra=("--json",)) == 2
-    assert [json.loads(line)["path"] for line in capsys.readouterr().out.splitlines()] == [
-        str(model),
-        str(text),
-    ]
-
-
-def test_a_layer_s_name_forges_nothing(
-    installed: Installed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    model = tmp_path / "model.pt"
-    name = "\x1b]0;pwned\x07\x1b[2K\r0.0100 [0.01, 0.02]  resnet18  5 classes  model.pt.weight"
-    torch.save({**small_network(3).state_dict(), name: torch.full((4, 4), torch.nan)}, model)
-    scan(installed, model)
-    said = capsys.readouterr()
-    assert "pwned" in said.err
-    assert all(line.isprintable() for line in (said.out + said.err).split("\n"))
-
-
-def test_scan_and_detect_agree(
-    installed: Installed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    _, result = installed.score(installed.model, tmp_path)
-    capsys.readouterr()
-    assert scan(installed, installed.model, extra=("--json",)) == 0
-    assert json.loads(capsys.readouterr().out)["probability"] == float(result.read_text())
-
-
-def test_the_file_name_plays_no_part(
-    installed: Installed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    same = tmp_path / "same.pt"
-    probabilities = []
-    for seed in (3, 4):
-        torch.save(small_network(seed), same)
-        assert scan(installed, same, extra=("--json",)) == 0
-        probabilities.append(json.loads(capsys.readouterr().out)["probability"])
-    assert probabilities[0] != probabilities[1]
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,12 @@ from pathlib import Path
 import pytest
 from test_extraction import save_network, store_bytes
 
+from weightfeat import metaparameters
 from weightfeat.digest import DigestStore
 from weightfeat.rounds import extraction
 from weightfeat.rounds.cluster import NoCluster, each
-from weightfeat.rounds.extraction import digest_models
+from weightfeat.rounds.extraction import digest_models, digest_one
+from weightfeat.rounds.scanning import Judge, scan_files
 
 pytest.importorskip("distributed")
 TESTS = Path(__file__).resolve().parent
@@ -94,16 +96,16 @@ def wait_until(happened: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def slow_work(paths: tuple[Path, Path], store: DigestStore, device: str) -> extraction.Outcome:
+def slow_work(path: Path, store: DigestStore, device: str, threads: int) -> extraction.Outcome:
     """What a worker does, slowly enough to be killed in the middle of it."""
     time.sleep(0.3)
-    return extraction.digest_one(paths[0], store, device)
+    return digest_one(path, store, device, threads)
 
 
-def deadly_work(paths: tuple[Path, Path], store: DigestStore, device: str) -> extraction.Outcome:
-    if paths[0].name == "3.pt":
+def deadly_work(path: Path, store: DigestStore, device: str, threads: int) -> extraction.Outcome:
+    if path.name == "3.pt":
         os.kill(os.getpid(), signal.SIGKILL)
-    return extraction.digest_one(paths[0], store, device)
+    return digest_one(path, store, device, threads)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +125,7 @@ def unbroken(models: list[Path], tmp_path_factory: pytest.TempPathFactory) -> di
 def test_a_worker_killed_in_the_middle_costs_nothing(
     models: list[Path], unbroken: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extraction, "_work_elsewhere", slow_work)
+    monkeypatch.setattr(extraction, "digest_one", slow_work)
     store = DigestStore(tmp_path / "store")
     with dask(tmp_path, workers=3) as (address, workers):
 
@@ -146,7 +148,7 @@ def test_a_worker_killed_in_the_middle_costs_nothing(
 def test_a_model_that_kills_every_worker_it_meets_is_one_failure(
     models: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extraction, "_work_elsewhere", deadly_work)
+    monkeypatch.setattr(extraction, "digest_one", deadly_work)
     with dask(tmp_path, workers=3, allowed_failures=0) as (address, _):
         report = digest_models(
             models[:6], DigestStore(tmp_path / "store"), device="cpu", progress=False, scheduler=address
@@ -160,3 +162,24 @@ def test_no_cluster_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(NoCluster, match="no dask scheduler there") as caught:
         list(each("tcp://127.0.0.1:9", str, [1]))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.e2e
+def test_a_scan_on_a_cluster_says_what_one_here_says(models: list[Path], tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    params = metaparameters.load(root / "metaparameters.json", root / "metaparameters_schema.json")
+    judge: Judge[object] = Judge(root / "learned_parameters", params, "cpu")
+    text = tmp_path / "text.pt"
+    text.write_text("hello")
+    given = [*models[:4], text]
+    with dask(tmp_path, workers=2) as (address, _):
+        found = {each.path: each for each in scan_files(given, judge, scheduler=address)}
+    assert sorted(found) == sorted(given)
+    assert "text file" in str(found[text].error)
+    for here in scan_files(models[:4], judge, jobs=1):
+        there = found[here.path]
+        assert there.sha256 == here.sha256
+        assert there.verdict is not None
+        assert here.verdict is not None
+        assert there.verdict.path == here.path
+        assert there.verdict.probability == here.verdict.probability

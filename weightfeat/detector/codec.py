@@ -68,7 +68,7 @@ def to_tables(learned: Learned) -> dict[str, NDArray[Any]]:
         "novelty_components": population.components,
         "novelty_variances": population.variances,
         "novelty_reference": population.reference,
-        "own_clean": learned.own.clean,
+        **general_storage.tables_of_kind(learned.own, "own"),
     }
     if learned.familiarity is not None:
         tables["familiarity_centre"] = learned.familiarity.centre
@@ -108,7 +108,7 @@ def from_parts(document: dict[str, Any], tables: dict[str, NDArray[Any]]) -> Lea
         classes=_classes(document["classes"], take, params),
         general=_general(document["general"], take),
         familiarity=_familiarity(document["familiarity"], take),
-        own=general_storage.kind_of_parts(take, "own_clean", document["own"]),
+        own=general_storage.kind_of_parts(take, "own", document["own"]),
         training=dict(document["training"]),
     )
 

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from weightfeat import features
 from weightfeat.detector import store
+from weightfeat.detector.background import Background
 from weightfeat.detector.calibration import sigmoid
 from weightfeat.detector.classes.models import FEWEST_CLASSES, ClassEvidence, Suspect
 from weightfeat.detector.general.model import GENERAL, LEAST_DOUBT
+from weightfeat.detector.general.statistics import TOGETHER, together
 from weightfeat.detector.kinds import Against, Kind
 from weightfeat.detector.learned import ODDS, Learned
 from weightfeat.detector.local import Local
@@ -129,6 +131,26 @@ class Detector:
         seen = _seen(learned, digest)
         doubt = LEAST_DOUBT if learned.general is None else learned.general.doubt
         return Against(*seen.against, seen.foreign, doubt)
+
+    def background(self, digest: Digest) -> Background:
+        """What `predict` compares the network with, and how its classes stand among each other.
+
+        Raises BadLearnedParameters as `predict` does.
+        """
+        learned = self._inference()
+        seen = _seen(learned, digest)
+        rows = seen.network.class_rows
+        z, suspicion = together(rows), None
+        if learned.classes is not None and not seen.foreign:
+            suspicion = learned.classes.suspicion(rows)
+        elif learned.general is not None:
+            suspicion = learned.general.alternatives.classes(rows)
+        return Background(
+            kind=seen.against[0],
+            known=learned.classes is not None and not seen.foreign,
+            suspicion=z.mean(axis=1) if suspicion is None else suspicion,
+            standing=dict(zip(TOGETHER, z.T, strict=True)),
+        )
 
     def predict_proba(self, samples: Samples) -> NDArray[np.float64]:
         """Columns: probability of a clean and of a trojaned network, (n, 2).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +23,12 @@ class Kind:
     ----------
     clean : calibrated logits of the clean ones, ascending.
     roc_auc : how well trojaned ones were told from them; 0.5 where that is not known.
+    trojaned : those of the trojaned ones, ascending: no verdict is made from them, a reader may want to see them.
     """
 
     clean: Array
     roc_auc: float
+    trojaned: Array = field(default_factory=lambda: np.zeros(0))
 
     def clean_share(self, logit: float) -> float:
         """Share of clean networks at least as suspicious, in (0, 1].
@@ -54,4 +56,5 @@ def measured_kind(logit: Array, y: NDArray[np.int64]) -> Kind:
     from sklearn.metrics import roc_auc_score
 
     both = len(set(y.tolist())) == 2
-    return Kind(np.sort(logit[y == 0]), float(roc_auc_score(y, logit)) if both else 0.5)
+    power = float(roc_auc_score(y, logit)) if both else 0.5
+    return Kind(np.sort(logit[y == 0]), power, np.sort(logit[y == 1]))

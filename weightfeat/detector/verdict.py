@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from weightfeat.detector.card import card
 from weightfeat.detector.classes.models import Suspect
 from weightfeat.detector.words import Word
 
@@ -49,3 +50,12 @@ class Verdict:
     features: Mapping[str, float]
     path: Path | None = None
     seconds: float = 0.0
+
+    @property
+    def is_named(self) -> bool:
+        """Whether a trojan is likely enough for the suspect to be worth naming."""
+        return self.suspect is not None and self.probability >= NAMED_FROM
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return card(self)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from weightfeat.digest.spectrum import QUANTILES
-from weightfeat.digest.types import Digest
+from weightfeat.digest.types import Block, Digest
 from weightfeat.features.registry import feature_block
 from weightfeat.features.summaries import Array, body, log_ratio, pooled, pooled_names
 
@@ -34,9 +34,8 @@ def spectrum(digest: Digest) -> Sequence[float]:
     """
     layers, spectra = digest.blocks["layers"], digest.blocks["spectrum"]
     leading, grid, powers = (spectra[name].astype(np.float64) for name in ("leading", "grid", "powers"))
-    small, large = spectra["sides"].astype(np.float64).T
-    frobenius = np.sqrt(powers[:, 1])
-    edge = frobenius / np.sqrt(small * large) * (np.sqrt(small) + np.sqrt(large))
+    small = spectra["sides"][:, 0].astype(np.float64)
+    frobenius, edge = np.sqrt(powers[:, 1]), edges(spectra)
     log_side = np.log(np.maximum(small, 2))
     folded = spectra["folded"].astype(np.float64)
     columns = (
@@ -44,7 +43,7 @@ def spectrum(digest: Digest) -> Sequence[float]:
         log_ratio(leading[:, 0], leading[:, 1]),
         2 * log_ratio(frobenius, leading[:, 0]) / log_side,
         powers[:, 3] / log_side,
-        _share_above(grid, edge),
+        share_above(grid, edge),
         log_ratio(folded[:, 0], folded[:, 1]),
         log_ratio(np.median(grid, axis=1), frobenius / np.sqrt(small)),
     )
@@ -80,6 +79,13 @@ def alignment(digest: Digest) -> Sequence[float]:
     return [*pooled(handed[inside], depth), *pooled(first[inside], depth), *leading]
 
 
-def _share_above(grid: Array, edge: Array) -> Array:
+def edges(spectra: Block) -> Array:
+    """The largest singular value that a random matrix of each layer's size and variance would have. (L,)"""
+    small, large = spectra["sides"].astype(np.float64).T
+    frobenius = np.sqrt(spectra["powers"][:, 1].astype(np.float64))
+    return np.asarray(frobenius / np.sqrt(small * large) * (np.sqrt(small) + np.sqrt(large)))
+
+
+def share_above(grid: Array, edge: Array) -> Array:
     """Share of singular values over the edge, by interpolation in the quantile grid. (L,)"""
     return np.array([1.0 - np.interp(e, row, QUANTILES) for row, e in zip(grid, edge, strict=True)])

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from weightfeat.digest.types import Array as Array  # every room says it of what features give
 from weightfeat.digest.types import Digest
 
+MIXING = ("conv", "grouped", "linear")
+"""Kinds of layers that mix channels."""
 BINS = ("early", "lower", "upper", "late")
 POOLED = (*BINS, "largest", "smallest")
 OUTLIER = ("dixon", "excess", "fall")
@@ -21,7 +23,7 @@ _TINY = 1e-12
 def body(digest: Digest) -> NDArray[np.bool_]:
     """Layers that mix channels, the head excepted: the rows whose spectra and distributions are pooled. (L,)"""
     layers = digest.blocks["layers"]
-    mixing = np.isin(layers["kind"], ("conv", "grouped", "linear"))
+    mixing = np.isin(layers["kind"], MIXING)
     return np.asarray(mixing & (layers["role"] != "head"))
 
 

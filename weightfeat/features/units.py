@@ -30,11 +30,11 @@ def channels(digest: Digest) -> Sequence[float]:
     outliers = block["outliers"].astype(np.float64)
     lipschitz = grid[:, 3]
     columns = (
-        _high(lipschitz),
+        high(lipschitz),
         (outliers[:, 0, 3] - outliers[:, 1, 3]) / _spread(lipschitz),
-        _high(grid[:, 0]),
-        _high(grid[:, 2]),
-        _high(block["columns"].astype(np.float64)),
+        high(grid[:, 0]),
+        high(grid[:, 2]),
+        high(block["columns"].astype(np.float64)),
         np.clip(outliers[:, 0, 4], -10, 10),
     )
     layers = digest.blocks["layers"]
@@ -49,7 +49,7 @@ def norms(digest: Digest) -> Sequence[float]:
     value's distances from the median, over the spread (q88 - q12)."""
     grid = digest.blocks["norms"]["grid"].astype(np.float64)
     grid[:, 2] = np.clip(grid[:, 2], -20, 20)
-    columns = [side(grid[:, row]) for row in range(3) for side in (_high, _low)]
+    columns = [side(grid[:, row]) for row in range(3) for side in (high, _low)]
     return [value for column in columns for value in pooled(column, _positions(len(grid)))]
 
 
@@ -64,7 +64,7 @@ def moments(digest: Digest) -> Sequence[float]:
     grid = digest.blocks["moments"]["grid"].astype(np.float64)
     depth = _positions(len(grid))
     middle = np.maximum(grid[:, 1, _MIDDLE], 1e-12)
-    columns = (_high(grid[:, 0]), _low(grid[:, 0]), np.log(middle), _high(grid[:, 1]))
+    columns = (high(grid[:, 0]), _low(grid[:, 0]), np.log(middle), high(grid[:, 1]))
     return [value for column in columns for value in pooled(column, depth)]
 
 
@@ -85,7 +85,8 @@ def _spread(grid: Array) -> Array:
     return np.asarray(np.maximum(grid[:, _HIGH] - grid[:, _LOW], 1e-3 * middle + 1e-12))
 
 
-def _high(grid: Array) -> Array:
+def high(grid: Array) -> Array:
+    """How far the largest value of each row of quantiles lies above its median, in the row's spread, within +-100."""
     return np.asarray(np.clip((grid[:, -1] - grid[:, _MIDDLE]) / _spread(grid), -100, 100))
 
 

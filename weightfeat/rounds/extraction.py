@@ -16,15 +16,11 @@ from typing import Any
 
 from weightfeat import checkpoint, network
 from weightfeat.digest import VERSIONS, Digest, DigestStore, choose_place, compute
-from weightfeat.digest.processes import ending_with_this
 from weightfeat.errors import BadRound, WeightfeatError, one_line
 from weightfeat.files import make_folder
-from weightfeat.rounds import cluster
+from weightfeat.rounds.spreading import KILLED, over_files
 
 logger = logging.getLogger(__name__)
-
-_SUSPECTS = 16
-"""How many models are tried one at a time once a worker was killed, before the rest goes on in parallel."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +87,7 @@ def digest_models(
     once, failed = list(dict.fromkeys(paths)), 0
     device = device if scheduler else _settled(device)
     with _bar(len(paths), progress) as bar:
-        for outcome in (
-            _all_outcomes(once, store, jobs, device)
-            if scheduler is None
-            else _cluster_outcomes(once, store, device, scheduler)
-        ):
+        for outcome in _outcomes(once, store, jobs, device, scheduler):
             outcomes[outcome.path] = outcome
             if outcome.error is not None:
                 failed += 1
@@ -159,35 +151,17 @@ def _known(store: DigestStore, key: str) -> Digest | None:
     return found if VERSIONS.items() <= found.versions.items() else None
 
 
-def _all_outcomes(paths: list[Path], store: DigestStore, jobs: int, device: str) -> Iterator[Outcome]:
-    """Run the paths; when a worker is killed, run those it may have had one at a time to find the file that did it."""
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
-
-    pending = dict.fromkeys(paths)
-    while pending:
-        try:
-            for outcome in _parallel(list(pending), store, jobs, device):
-                del pending[outcome.path]
-                yield outcome
-        except TerminatedWorkerError:
-            # Paths are handed out in order, so what was under way is among the first not yet heard of.
-            for path in list(pending)[:_SUSPECTS]:
-                del pending[path]
-                yield _isolated(path, store, device)
-
-
-def _isolated(path: Path, store: DigestStore, device: str) -> Outcome:
-    """One path in a process of its own, so that only that process can die."""
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
-
-    try:
-        return next(_parallel([path], store, 2, device))
-    except TerminatedWorkerError:
-        return _killed(path)
-
-
-def _killed(path: Path) -> Outcome:
-    return Outcome(path, error=f"{path}: the process that read it was killed (out of memory?)")
+def _outcomes(
+    paths: list[Path], store: DigestStore, jobs: int, device: str, scheduler: str | None
+) -> Iterator[Outcome]:
+    if scheduler is not None:
+        store = DigestStore(store.root.absolute())
+    work = partial(digest_one, store=store, device=device)
+    # One GPU process fed by threads: `_settled` has left the name of no device that does not compute.
+    for path, outcome in over_files(
+        paths, work, jobs=jobs, in_threads=scheduler is None and device != "cpu", scheduler=scheduler
+    ):
+        yield Outcome(path, error=f"{path}: {KILLED}") if outcome is None else replace(outcome, path=path)
 
 
 def _settled(device: str) -> str:
@@ -195,36 +169,6 @@ def _settled(device: str) -> str:
     place = choose_place(device)
     logger.info("digests are made on %s", place.described())
     return "cpu" if place.is_host else device
-
-
-def _parallel(paths: list[Path], store: DigestStore, jobs: int, device: str) -> Iterator[Outcome]:
-    from joblib import Parallel, cpu_count, delayed
-
-    workers = jobs if jobs > 0 else cpu_count()
-    on_gpu = device != "cpu"
-    # One GPU process fed by threads; on the CPU one process a core, its share of the cores by OMP_NUM_THREADS.
-    parallel = Parallel(
-        n_jobs=workers,
-        backend="threading" if on_gpu else "loky",
-        return_as="generator_unordered",
-        batch_size=1,
-        **({} if on_gpu else ending_with_this()),
-    )
-    yield from parallel(delayed(digest_one)(path, store, device) for path in paths)
-
-
-def _cluster_outcomes(paths: list[Path], store: DigestStore, device: str, address: str) -> Iterator[Outcome]:
-    """Run the paths on a cluster, whose worker threads stand for a core each."""
-    shared = DigestStore(store.root.absolute())
-    work = partial(_work_elsewhere, store=shared, device=device)
-    for (path, _), outcome in cluster.each(address, work, [(path, path.absolute()) for path in paths]):
-        yield outcome or _killed(path)
-
-
-def _work_elsewhere(paths: tuple[Path, Path], store: DigestStore, device: str) -> Outcome:
-    """`paths` are the path given and the same for a process that runs elsewhere."""
-    given, absolute = paths
-    return replace(digest_one(absolute, store, device, 1), path=given)
 
 
 def _bar(total: int, progress: bool) -> Any:

@@ -1,20 +1,32 @@
-"""One model file to a verdict: read, digested, judged."""
+"""Model files to verdicts: read, digested, judged; one, or many at once."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
+import stat
 import time
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from weightfeat.errors import one_line
+from weightfeat.digest.place import cores
+from weightfeat.errors import WeightfeatError, one_line
 from weightfeat.rounds.extraction import digest_file
+from weightfeat.rounds.spreading import KILLED, over_files
 
 if TYPE_CHECKING:
     from weightfeat.detector import Detector, Verdict
+    from weightfeat.digest import Digest
+    from weightfeat.metaparameters import Metaparameters
 
 logger = logging.getLogger(__name__)
+
+Seen = TypeVar("Seen")
+Look = Callable[["Digest", "Detector", "Verdict"], Seen]
 
 
 def analyse(
@@ -34,8 +46,105 @@ def analyse(
     ------
     WeightfeatError : the file cannot be read, or is no classifier.
     """
+    return _judged(path, detector, device)[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Scanned(Generic[Seen]):
+    """What became of one file: a `verdict`, or the `error` that says why there is none.
+
+    `size` and `sha256` are those of the content, None where it could not be read; `seen` is what else was looked for.
+    """
+
+    path: Path
+    size: int | None = None
+    sha256: str | None = None
+    verdict: Verdict | None = None
+    error: WeightfeatError | None = None
+    seen: Seen | None = None
+
+
+@dataclass(frozen=True)
+class Judge(Generic[Seen]):
+    """What a process needs to scan files: it loads the detector once, and takes it for its own.
+
+    Parameters
+    ----------
+    learned : folder of the learned parameters, which other processes see under the same path.
+    params : the metaparameters, of which the `infer_*` values count.
+    device : "auto", "cpu" or "cuda".
+    look : makes of a digest, the detector and the verdict what is wanted beside it.
+    blocks : of the digest, that `look` reads beside those that the detector does.
+    """
+
+    learned: Path
+    params: Metaparameters
+    device: str = "auto"
+    look: Look[Seen] | None = None
+    blocks: frozenset[str] = frozenset()
+    stamp: int = field(init=False)
+    """When the learned parameters were written: a process that lives on must not judge by older ones."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "learned", self.learned.absolute())
+        object.__setattr__(self, "stamp", _written(self.learned))
+
+    def detector(self) -> Detector:
+        """This process's detector. Raises BadLearnedParameters."""
+        return _detector(self.learned, self.params, self.stamp)
+
+    def __call__(self, path: Path, threads: int = 0) -> Scanned[Seen]:
+        """Scan one file; every failure comes back as an error, whatever the file does."""
+        try:
+            detector = self.detector()
+            verdict, digest = _judged(path, detector, self.device, threads, self.blocks)
+            seen = None if self.look is None else self.look(digest, detector, verdict)
+            return Scanned(path, os.stat(path).st_size, digest.key, verdict, seen=seen)
+        except WeightfeatError as error:
+            return Scanned(path, *identity(path), error=error)
+        except Exception as error:  # a file nobody foresaw must not end a scan of a thousand
+            return Scanned(path, *identity(path), error=_unforeseen(path, error))
+
+
+def scan_files(
+    paths: Sequence[Path], judge: Judge[Seen], *, jobs: int = 0, scheduler: str | None = None
+) -> Iterator[Scanned[Seen]]:
+    """What is said of each file, in the order they are finished.
+
+    Parameters
+    ----------
+    jobs : processes, never more than files; 0: one a core. One file alone is read in this process, on all cores.
+    scheduler : address of a dask scheduler whose workers do the work instead; they see the files, and the learned
+        parameters, under the same paths.
+
+    Raises
+    ------
+    NoCluster : nothing answers at `scheduler`.
+    """
+    once = list(dict.fromkeys(paths))
+    workers = min(jobs or cores(), max(len(once), 1))
+    in_threads = scheduler is None and judge.device == "cuda"
+    for path, found in over_files(once, judge, jobs=workers, in_threads=in_threads, scheduler=scheduler):
+        yield Scanned(path, error=_killed(path)) if found is None else _at(found, path)
+
+
+def identity(path: Path) -> tuple[int | None, str | None]:
+    """A file's size in bytes and its sha256; None for what is no file that can be read."""
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+            return None, None
+        with open(path, "rb", buffering=0) as file:
+            return status.st_size, hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError):  # ValueError: a null byte in the path
+        return None, None
+
+
+def _judged(
+    path: Path, detector: Detector, device: str, threads: int = 0, blocks: Collection[str] = ()
+) -> tuple[Verdict, Digest]:
     start = time.perf_counter()
-    digest, _ = digest_file(path, device=device, blocks=detector.reads)
+    digest, _ = digest_file(path, device=device, threads=threads, blocks=detector.reads | set(blocks))
     logger.debug(
         "architecture %s (family %s), %d classes", digest.architecture, digest.family, digest.num_classes
     )
@@ -46,7 +155,7 @@ def analyse(
     verdict = replace(verdict, path=path, seconds=time.perf_counter() - start)
     for line in _lines(verdict):
         logger.debug(line)
-    return verdict
+    return verdict, digest
 
 
 def _lines(verdict: Verdict) -> list[str]:
@@ -68,3 +177,43 @@ def _lines(verdict: Verdict) -> list[str]:
         f"after {verdict.seconds:.2f} s",
         f"members of the ensemble range from {low:.6f} to {high:.6f}",
     ]
+
+
+def _written(learned: Path) -> int:
+    from weightfeat.detector.store import FILE
+
+    path = learned / FILE
+    return path.stat().st_mtime_ns if path.is_file() else 0
+
+
+@lru_cache(maxsize=1)
+def _detector(learned: Path, params: Metaparameters, stamp: int) -> Detector:
+    from weightfeat.detector import Detector
+
+    return Detector.load(learned).with_inference(params)
+
+
+def _at(found: Scanned[Seen], path: Path) -> Scanned[Seen]:
+    """The same under the path that the caller knows it by."""
+    if found.path == path:
+        return found
+    verdict = None if found.verdict is None else replace(found.verdict, path=path)
+    return replace(found, path=path, verdict=verdict)
+
+
+def _killed(path: Path) -> WeightfeatError:
+    return WeightfeatError(
+        KILLED,
+        where=path,
+        expected="enough memory for one network",
+        remedy="scan it by itself, with --jobs 1",
+    )
+
+
+def _unforeseen(path: Path, error: Exception) -> WeightfeatError:
+    return WeightfeatError(
+        f"unforeseen {type(error).__name__}: {error}",
+        where=path,
+        expected="a verdict, or a refusal that says why",
+        remedy="report it with the file's format and this line",
+    )

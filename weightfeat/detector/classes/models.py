@@ -97,6 +97,10 @@ class ClassModels:
             ),
         )
 
+    def suspicion(self, rows: ClassRows) -> Array:
+        """P(the network is trojaned and this class is the target) of every class, (C,)."""
+        return target_probabilities(self._scores(self.target, rows, self.scales.of(rows)[0]))
+
     def _odds(self, model: Joint, rows: ClassRows, scale: Array) -> float:
         if rows.count < FEWEST_CLASSES:
             return float("nan")

@@ -19,10 +19,11 @@ from weightfeat.detector.parts import Taker, number, words
 
 VECTORS = ("centre", "scale", "coefficient")
 LOUDEST = "loudest_"  # in front of the names of their arrays
+LABELS = ("clean", "trojaned")
 MOST_DOUBT = 20.0
-MOST_CLEAN = 1_000_000
+MOST_NETWORKS = 1_000_000
 
-__all__ = ["from_parts", "kind_of_parts", "to_document", "to_tables"]
+__all__ = ["from_parts", "kind_of_parts", "tables_of_kind", "to_document", "to_tables"]
 
 
 def to_document(general: General) -> dict[str, Any]:
@@ -43,7 +44,9 @@ def to_tables(general: General) -> dict[str, NDArray[Any]]:
     """Float64 arrays by name."""
     tables = {name: getattr(general.alternatives, name) for name in VECTORS}
     tables |= {LOUDEST + name: getattr(general.loudest, name) for name in VECTORS}
-    return tables | {f"clean_{name}": kind.clean for name, kind in general.kinds.items()}
+    for name, kind in general.kinds.items():
+        tables |= tables_of_kind(kind, name)
+    return tables
 
 
 def from_parts(document: Mapping[str, Any], tables: Mapping[str, NDArray[Any]]) -> General:
@@ -61,7 +64,7 @@ def from_parts(document: Mapping[str, Any], tables: Mapping[str, NDArray[Any]]) 
     if doubt > MOST_DOUBT:
         raise ValueError("the doubt of the general model is out of all measure")
     shares = zip(names, document["roc_auc"], strict=True)
-    kinds = {name: kind_of_parts(take, f"clean_{name}", share) for name, share in shares}
+    kinds = {name: kind_of_parts(take, name, share) for name, share in shares}
     return General(
         Alternatives(**vectors, intercept=number(document["intercept"])),
         Linear(**loudest, intercept=number(document["loudest_intercept"])),
@@ -72,8 +75,20 @@ def from_parts(document: Mapping[str, Any], tables: Mapping[str, NDArray[Any]]) 
 
 
 def kind_of_parts(take: Taker, name: str, roc_auc: Any) -> Kind:
-    """A kind whose clean logits are the table `name`."""
+    """A kind whose logits are the tables that `tables_of_kind` gave this name."""
+    if not number(roc_auc, 0.0) <= 1:
+        raise ValueError(f"the ROC-AUC of {name} is out of bounds")
+    clean, trojaned = (_ascending(take, f"{name}_{label}") for label in LABELS)
+    return Kind(clean, number(roc_auc), trojaned)
+
+
+def tables_of_kind(kind: Kind, name: str) -> dict[str, NDArray[Any]]:
+    """The logits of a kind, by names that begin with its own."""
+    return {f"{name}_{label}": getattr(kind, label) for label in LABELS}
+
+
+def _ascending(take: Taker, name: str) -> NDArray[np.float64]:
     count = len(take.tables[name])
-    if count > MOST_CLEAN or not number(roc_auc, 0.0) <= 1:
+    if count > MOST_NETWORKS:
         raise ValueError(f"{name} is out of bounds")
-    return Kind(np.sort(take(name, (count,))), number(roc_auc))
+    return np.sort(take(name, (count,)))
