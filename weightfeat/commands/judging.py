@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightfeat import __version__
@@ -23,6 +24,12 @@ def add_judge(command: argparse.ArgumentParser) -> None:
     """--device, and the files that the detector is made of."""
     add_device(command)
     add_parameter_files(command, learned=True)
+    command.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FILE",
+        help="what weightfeat calibrate told of your own clean models",
+    )
 
 
 def judge_of(arguments: argparse.Namespace, *, evidence: bool) -> Judge[Evidence]:
@@ -31,7 +38,14 @@ def judge_of(arguments: argparse.Namespace, *, evidence: bool) -> Judge[Evidence
     from weightfeat.rounds.scanning import Judge
 
     look, blocks = (shown.evidence, shown.BLOCKS) if evidence else (None, frozenset[str]())
-    return Judge(arguments.learned_parameters, parameters(arguments), arguments.device, look, blocks)
+    return Judge(
+        arguments.learned_parameters,
+        parameters(arguments),
+        arguments.device,
+        look,
+        blocks,
+        calibration=arguments.calibration,
+    )
 
 
 def heading_of(judge: Judge[Evidence], threshold: Threshold) -> Heading:

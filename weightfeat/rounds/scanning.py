@@ -75,6 +75,7 @@ class Judge(Generic[Seen]):
     device : "auto", "cpu" or "cuda".
     look : makes of a digest, the detector and the verdict what is wanted beside it.
     blocks : of the digest, that `look` reads beside those that the detector does.
+    calibration : what `weightfeat calibrate` wrote, seen under the same path as `learned`.
     """
 
     learned: Path
@@ -82,16 +83,19 @@ class Judge(Generic[Seen]):
     device: str = "auto"
     look: Look[Seen] | None = None
     blocks: frozenset[str] = frozenset()
+    calibration: Path | None = None
     stamp: int = field(init=False)
     """When the learned parameters were written: a process that lives on must not judge by older ones."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "learned", self.learned.absolute())
+        if self.calibration is not None:
+            object.__setattr__(self, "calibration", self.calibration.absolute())
         object.__setattr__(self, "stamp", _written(self.learned))
 
     def detector(self) -> Detector:
-        """This process's detector. Raises BadLearnedParameters."""
-        return _detector(self.learned, self.params, self.stamp)
+        """This process's detector. Raises BadLearnedParameters, BadCalibration."""
+        return _detector(self.learned, self.params, self.stamp, self.calibration)
 
     def __call__(self, path: Path, threads: int = 0) -> Scanned[Seen]:
         """Scan one file; every failure comes back as an error, whatever the file does."""
@@ -187,10 +191,14 @@ def _written(learned: Path) -> int:
 
 
 @lru_cache(maxsize=1)
-def _detector(learned: Path, params: Metaparameters, stamp: int) -> Detector:
+def _detector(learned: Path, params: Metaparameters, stamp: int, calibration: Path | None) -> Detector:
     from weightfeat.detector import Detector
+    from weightfeat.detector.local import read_local
 
-    return Detector.load(learned).with_inference(params)
+    detector = Detector.load(learned).with_inference(params)
+    if calibration is None:
+        return detector
+    return detector.with_local(read_local(calibration, detector.identity))
 
 
 def _at(found: Scanned[Seen], path: Path) -> Scanned[Seen]:
