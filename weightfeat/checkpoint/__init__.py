@@ -6,10 +6,13 @@ import hashlib
 import mmap
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from weightfeat.checkpoint.faults import Abuse, Malformed, Unsupported
-from weightfeat.checkpoint.formats import HEAD_BYTES, Contents, format_of
+from weightfeat.checkpoint.formats import HEAD_BYTES, format_of, under
+from weightfeat.checkpoint.shards import joined, shards_at
 from weightfeat.checkpoint.types import Checkpoint, Finding, StoredTensor
 from weightfeat.errors import HostileFile, UnreadableFile, UnsupportedLayout
 
@@ -19,18 +22,43 @@ _LARGEST_FILE = 1 << 36
 _EXPECTED = "a network saved by torch.save, torch.jit.save, safetensors or Keras (.h5)"
 
 
-def read(path: Path) -> Checkpoint:
+def read(path: Path, *, key: str | None = None) -> Checkpoint:
     """Read a model file of any supported format: no code in it runs, no class is imported, tensors stay mapped.
+
+    Parameters
+    ----------
+    path : a file; or, of a network in several, their folder or index.
+    key : which part of the file is the network, where it holds several: the key it is under ("ema", "nets.best"), or
+        what its tensors' names begin with. None: the usual choice, which is said where there was one.
 
     Raises
     ------
-    UnreadableFile : absent, empty, truncated, a directory, no model format at all.
-    UnsupportedLayout : a known format without a tensor that can be read.
+    UnreadableFile : absent, empty, truncated, a directory of no one network, a part missing, no model format at all.
+    UnsupportedLayout : a known format without a tensor that can be read, or nothing under the key.
     HostileFile : ambiguous or built to exhaust a reader.
+
+    >>> read(Path("checkpoint.pt"), key="ema").tensors[0].name  # doctest: +SKIP
+    'conv1.weight'
     """
     path = Path(path)
+    with _said_of(path):
+        shards = shards_at(path)
+    if shards is None:
+        return _read_file(path, key)
+    with _said_of(path):
+        return joined(path, [_read_file(file, None) for file in shards.files], shards.promised, key)
+
+
+def _read_file(path: Path, key: str | None) -> Checkpoint:
     data, digest = _mapped(path)
-    contents = _contents(path, data)
+    with _said_of(path):
+        known = format_of(bytes(data[:HEAD_BYTES]), len(data))
+        if key is None:
+            contents = known.read(path, data)
+        elif known.read_key is not None:
+            contents = known.read_key(path, data, key)
+        else:
+            contents = under(known.read(path, data), key)
     return Checkpoint(
         path=path,
         format=contents.format,
@@ -42,9 +70,11 @@ def read(path: Path) -> Checkpoint:
     )
 
 
-def _contents(path: Path, data: memoryview) -> Contents:
+@contextmanager
+def _said_of(path: Path) -> Iterator[None]:
+    """Turns what can go wrong inside a file into the error a user sees."""
     try:
-        return format_of(bytes(data[:HEAD_BYTES]), len(data)).read(path, data)
+        yield
     except Malformed as fault:
         raise UnreadableFile(
             str(fault), where=path, expected=_EXPECTED, remedy="save it again or fetch a whole copy"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -15,7 +15,7 @@ from weightfeat.checkpoint.legacy import MAGIC, Opened, open_bare, open_legacy
 from weightfeat.checkpoint.machine import Trace
 from weightfeat.checkpoint.modules import Found, find_network
 from weightfeat.checkpoint.pickle_machine import run
-from weightfeat.checkpoint.prefixes import without_wrappers
+from weightfeat.checkpoint.prefixes import tensors_under, without_wrappers
 from weightfeat.checkpoint.safetensors_file import read_safetensors
 from weightfeat.checkpoint.torch_zip import open_zip
 from weightfeat.checkpoint.torchscript import CONSTANTS, read_torchscript
@@ -41,36 +41,44 @@ class Contents:
 
 @dataclass(frozen=True)
 class Format:
-    """A way of recognising a format by its first bytes (given with the file's size), and of reading it."""
+    """A way of recognising a format by its first bytes (given with the file's size), and of reading it.
+
+    `read_key` reads the part under a key, where files of the format hold several things under keys.
+    """
 
     name: str
     sniff: Callable[[bytes, int], bool]
     read: Callable[[Path, memoryview], Contents]
+    read_key: Callable[[Path, memoryview, str], Contents] | None = None
 
 
-def _read_zip(path: Path, data: memoryview) -> Contents:
+def _read_zip(path: Path, data: memoryview, key: str | None = None) -> Contents:
     archive, trace = ZipArchive(data), Trace()
     with reported(trace):
         if CONSTANTS in archive:  # the test torch.load makes
             found, notes = read_torchscript(archive, trace)
-            return _contents("torchscript", found, trace, notes, data)
+            contents = _contents("torchscript", found, trace, notes, data)
+            return contents if key is None else under(contents, key)
         opened, notes = open_zip(archive, trace)
-        return _contents("torch-zip", find_network(opened.root, opened.reader), trace, notes, data)
+        return _contents("torch-zip", find_network(opened.root, opened.reader, key), trace, notes, data)
 
 
-def _read_legacy(path: Path, data: memoryview) -> Contents:
-    return _read_stream("torch-legacy", open_legacy, data)
+def _read_legacy(path: Path, data: memoryview, key: str | None = None) -> Contents:
+    return _read_stream("torch-legacy", open_legacy, data, key)
 
 
-def _read_pickle(path: Path, data: memoryview) -> Contents:
-    return _read_stream("pickle", open_bare, data)
+def _read_pickle(path: Path, data: memoryview, key: str | None = None) -> Contents:
+    return _read_stream("pickle", open_bare, data, key)
 
 
-def _read_stream(name: str, opener: Callable[[memoryview, Trace], Opened], data: memoryview) -> Contents:
+def _read_stream(
+    name: str, opener: Callable[[memoryview, Trace], Opened], data: memoryview, key: str | None
+) -> Contents:
     trace = Trace()
     with reported(trace):
         opened = opener(data, trace)
-        return _contents(name, find_network(opened.root, opened.reader), trace, _surplus(opened, data), data)
+        found = find_network(opened.root, opened.reader, key)
+        return _contents(name, found, trace, _surplus(opened, data), data)
 
 
 def _surplus(opened: Opened, data: memoryview) -> list[Finding]:
@@ -84,6 +92,16 @@ def _contents(name: str, found: Found, trace: Trace, notes: list[Finding], data:
     findings = (*foreign_callables(trace), *found.findings, *notes)
     ordered = not any(finding.kind == "ambiguous-order" for finding in findings)
     return Contents(name, plain.tensors, findings, plain.module_types, ordered)
+
+
+def under(contents: Contents, key: str) -> Contents:
+    """Only what is under a key, by the names; raises Unsupported where nothing is."""
+    start = f"{key}."
+    types = {
+        path[len(start) :]: kind for path, kind in contents.module_types.items() if path.startswith(start)
+    }
+    tensors = tensors_under(contents.tensors, key)
+    return replace(contents, tensors=tensors, module_types=MappingProxyType(types))
 
 
 def _refuse_shared(tensors: tuple[StoredTensor, ...], size: int) -> None:
@@ -159,12 +177,12 @@ def _is_safetensors(head: bytes, size: int) -> bool:
 
 
 FORMATS = (
-    Format("zip", lambda head, size: head.startswith(LOCAL_SIGNATURE), _read_zip),
+    Format("zip", lambda head, size: head.startswith(LOCAL_SIGNATURE), _read_zip, _read_zip),
     Format("tar and pickle", _is_both, _read_both),
     # Before the pickles, for the length of a header may look like the beginning of one.
     Format("safetensors", _is_safetensors, _read_safetensors),
-    Format("torch-legacy", _is_legacy, _read_legacy),
-    Format("pickle", _is_pickle, _read_pickle),
+    Format("torch-legacy", _is_legacy, _read_legacy, _read_legacy),
+    Format("pickle", _is_pickle, _read_pickle, _read_pickle),
     Format("hdf5", lambda head, size: head.startswith(SIGNATURE), _read_hdf5),
     Format("torch-tar", _is_tar, _refused("it is a tar archive, as torch 0.1 wrote, which is not read")),
 )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from weightfeat.checkpoint.audit import ARRAY_MAKERS, is_foreign
 from weightfeat.checkpoint.faults import Abuse, Unreadable, Unsupported
+from weightfeat.checkpoint.joining import head_and_body, is_module_leaf, tree_around, unpacked
 from weightfeat.checkpoint.nodes import Call, Key, Table, attributes, call_path, describe, named_entries
 from weightfeat.checkpoint.storages import TensorReader, is_tensor
 from weightfeat.checkpoint.types import Finding, StoredTensor
@@ -48,7 +49,7 @@ class _Candidate:
 
     @property
     def key(self) -> str:
-        return self.where[-1] if self.where else ""
+        return next((part for part in reversed(self.where) if not part.isdecimal()), "")
 
     @property
     def is_optimizer_state(self) -> bool:
@@ -59,20 +60,48 @@ class _Candidate:
         return sum(is_tensor(slot.node) for slot in self.slots)
 
 
-def find_network(root: object, reader: TensorReader) -> Found:
+def find_network(root: object, reader: TensorReader, key: str | None = None) -> Found:
     """Name every tensor of the network in `root`, in the order of its own state_dict().
 
     The network is the module or mapping with most tensors, however deep in dicts, lists and objects it lies, an
-    optimiser's state apart; one under a customary key is preferred unless it is under a quarter of the largest.
-    Raises Unsupported when nothing holds a tensor that can be read.
+    optimiser's state apart; one under a customary key is preferred unless it is under a quarter of the largest. `key`
+    names another: the last key of its mapping, the keys to it joined by dots, or what its tensors' names begin with.
+    Raises Unsupported when nothing holds a tensor that can be read, or nothing is under the key.
     """
     candidates = [found for found in _candidates(root) if found.count]
     if not candidates:
         raise Unsupported("no tensor of a network was found in it")
-    chosen = _choose(candidates)
+    chosen = _choose(candidates) if key is None else _under_key(candidates, key)
+    chosen.slots = unpacked(_whole(chosen, candidates, root))
     tensors, findings = read_slots(chosen.slots, reader)
     findings += [*outside_tables(chosen.beside), *_left_out(chosen, candidates)]
     return Found(tuple(tensors), MappingProxyType(chosen.types), tuple(findings))
+
+
+def _under_key(candidates: list[_Candidate], key: str) -> _Candidate:
+    """The candidate under a key, or those tensors of the one usually taken whose names begin with it."""
+    held = [found for found in candidates if found.where and key in (found.where[-1], ".".join(found.where))]
+    if held:
+        return max(held, key=lambda found: found.count)
+    chosen = _choose(candidates)
+    slots = [
+        replace(slot, name=slot.name[len(key) + 1 :])
+        for slot in chosen.slots
+        if slot.name.startswith(f"{key}.")
+    ]
+    if not slots:
+        known = dict.fromkeys([".".join(found.where) for found in candidates if found.where])
+        raise Unsupported(f"nothing is under the key {describe(key)}; there are {', '.join(known) or 'none'}")
+    return replace(chosen, slots=slots)
+
+
+def _whole(chosen: _Candidate, candidates: list[_Candidate], root: object) -> list[Slot]:
+    """The candidate's slots, with those of the other mappings that the same network is kept in."""
+    if is_module_leaf(chosen.slots) and len(candidates) > 1:
+        return tree_around(chosen.where, root) or chosen.slots
+    mappings = {found.where: found.slots for found in reversed(candidates) if not found.is_sequence}
+    joined = head_and_body(chosen.where, mappings) if chosen.where in mappings else None
+    return joined or chosen.slots
 
 
 def outside_tables(beside: list[str]) -> list[Finding]:
@@ -86,16 +115,32 @@ def outside_tables(beside: list[str]) -> list[Finding]:
 
 
 def _left_out(chosen: _Candidate, candidates: list[_Candidate]) -> list[Finding]:
-    """A note for each part of the file that holds tensors of something else: optimiser, other networks."""
+    """A note for each part of the file that holds tensors of something else: optimiser, other networks.
+
+    Where one of them may be a network too, the key of the one analysed is said first.
+    """
     counts: Counter[str] = Counter()
-    for other in candidates:
-        if other is not chosen and not other.is_sequence and other.where:
+    included = {id(slot.node) for slot in chosen.slots}
+    others = [other for other in candidates if any(id(slot.node) not in included for slot in other.slots)]
+    for other in others:
+        if not other.is_sequence and other.where:
             same_part = other.where[:1] == chosen.where[:1]
-            counts[other.where[-1] if same_part else other.where[0]] += other.count
-    return [
-        Finding("note", f"{count} tensors under {describe(part)} are not part of the network analysed")
+            counts[_label(other.where) if same_part else other.where[0]] += other.count
+    notes = [
+        f"{count} tensors under {describe(part)} are not part of the network analysed"
         for part, count in counts.most_common(_MOST_NOTES)
     ]
+    rivals = [other for other in others if not other.is_optimizer_state and 2 * other.count >= chosen.count]
+    if rivals and chosen.where:
+        notes.insert(
+            0, f"analysed is what is under {describe('.'.join(chosen.where))}; --key takes another part"
+        )
+    return [Finding("note", note) for note in notes]
+
+
+def _label(where: tuple[str, ...]) -> str:
+    """The last key on the way; a place in a list with the key of the list."""
+    return ".".join(where[-2:]) if where[-1].isdecimal() else where[-1]
 
 
 def _choose(candidates: list[_Candidate]) -> _Candidate:
@@ -150,7 +195,7 @@ def _inside(node: Table | Call | list[object] | tuple[object, ...]) -> Iterator[
         yield from attributes(node).items()
         yield from ((None, value) for value in (*node.args, *(node.items or ())))
     elif isinstance(node, list | tuple):
-        yield from ((None, value) for value in node)
+        yield from enumerate(node)
 
 
 def _below(where: tuple[str, ...], name: Key) -> tuple[str, ...]:
