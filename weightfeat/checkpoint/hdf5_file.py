@@ -88,7 +88,8 @@ def _variables(layer: Mapping[str, Any], values: ValueReader, findings: list[Fin
         try:
             yield Variable(variable["name"], _value(variable, values))
         except Unreadable as fault:
-            findings.append(Finding("unreadable-tensor", f"'{layer['name']}/{variable['name']}': {fault}"))
+            name = f"{layer['name']}/{variable['name']}"
+            findings.append(Finding("unreadable-tensor", f"'{name}': {fault}", name))
 
 
 def _value(variable: Mapping[str, Any], values: ValueReader) -> StoredArray:

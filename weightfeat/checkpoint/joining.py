@@ -43,6 +43,11 @@ def is_module_leaf(slots: Sequence[Slot]) -> bool:
     return 0 < len(slots) <= len(_LEAVES) and all(slot.name in _LEAVES for slot in slots)
 
 
+def is_weight(name: str) -> bool:
+    """Whether a tensor is called as weights and a norm's vectors are."""
+    return name.rpartition(".")[2] in _LEAVES
+
+
 def tree_around(where: Where, root: object) -> list[Slot] | None:
     """The tensors of the largest mapping of mappings on the way from the root to `where` that holds nothing else, under
     dotted names and in the order they are kept; None where there is none."""

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from weightfeat.checkpoint.audit import ARRAY_MAKERS, is_foreign
 from weightfeat.checkpoint.faults import Abuse, Unreadable, Unsupported
-from weightfeat.checkpoint.joining import head_and_body, is_module_leaf, tree_around, unpacked
+from weightfeat.checkpoint.joining import head_and_body, is_module_leaf, is_weight, tree_around, unpacked
 from weightfeat.checkpoint.nodes import Call, Key, Table, attributes, call_path, describe, named_entries
 from weightfeat.checkpoint.storages import TensorReader, is_tensor
 from weightfeat.checkpoint.types import Finding, StoredTensor
@@ -213,7 +213,8 @@ def read_slots(slots: list[Slot], reader: TensorReader) -> tuple[list[StoredTens
             if array is None and _should_be_tensor(slot):
                 raise Unreadable(f"it is made by {describe(slot.node)}")
         except Unreadable as fault:
-            findings.append(Finding("unreadable-tensor", f"{describe(slot.name)}: {fault}"))
+            about = slot.name if slot.certain or is_weight(slot.name) else ""
+            findings.append(Finding("unreadable-tensor", f"{describe(slot.name)}: {fault}", about))
             continue
         if array is not None:
             tensors.append(StoredTensor(slot.name, array.dtype, array.data))

@@ -13,15 +13,21 @@ from numpy.typing import NDArray
 from weightfeat.checkpoint.float8 import FLOAT8, float8_values
 from weightfeat.errors import one_line
 
-FindingKind = Literal["foreign-callable", "unreadable-tensor", "ambiguous-order", "outside-tables", "note"]
+FindingKind = Literal[
+    "foreign-callable", "unreadable-tensor", "ambiguous-order", "outside-tables", "doubt", "note"
+]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something about the file its owner should know; never silently dropped. `detail` is made one printable line."""
+    """Something about the file its owner should know; never silently dropped. `detail` is made one printable line.
+
+    `about` is the name of a weight that could not be read, where that is what was found.
+    """
 
     kind: FindingKind
     detail: str
+    about: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "detail", one_line(self.detail))
