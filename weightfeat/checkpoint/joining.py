@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from weightfeat.checkpoint.nodes import named_entries
 from weightfeat.checkpoint.storages import is_tensor
-from weightfeat.checkpoint.walk import Budget, Slot, checked_name
+from weightfeat.checkpoint.walk import PACKED, Budget, Slot, checked_name
 
 Where = tuple[str, ...]
 
@@ -19,7 +19,6 @@ _LEAVES = frozenset(
     {"weight", "bias", "running_mean", "running_var", "num_batches_tracked", "gamma", "beta", "kernel"}
 )
 _DEEPEST = 20
-_PACKED = "_packed_params"
 
 
 def head_and_body(where: Where, slots: Mapping[Where, Sequence[Slot]]) -> list[Slot] | None:
@@ -84,10 +83,10 @@ def unpacked(slots: Sequence[Slot]) -> list[Slot]:
 
 def _unpacked(slot: Slot) -> Iterator[Slot]:
     pair, path = slot.node, slot.name.split(".")
-    if path[-1] != _PACKED or not isinstance(pair, tuple) or len(pair) != 2 or not is_tensor(pair[0]):
+    if path[-1] != PACKED or not isinstance(pair, tuple) or len(pair) != 2 or not is_tensor(pair[0]):
         yield slot
         return
-    while path and path[-1] == _PACKED:
+    while path and path[-1] == PACKED:
         path.pop()
     for leaf, node in zip(("weight", "bias"), pair, strict=True):
         if node is not None:

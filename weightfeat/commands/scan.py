@@ -23,6 +23,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     """The options of `weightfeat scan`."""
     command.add_argument("files", type=Path, nargs="+", metavar="FILE", help="a network's weight file")
     command.add_argument("--json", action="store_true", help="a JSON object a line")
+    command.add_argument(
+        "--key", metavar="NAME", help="which network of a file that holds several: the key it is kept under"
+    )
+    command.add_argument(
+        "--head", metavar="NAME", help="which layer is the classification layer, where it is not the one found"
+    )
     add_device(command)
     add_parameter_files(command, learned=True)
 
@@ -36,7 +42,9 @@ def run(arguments: argparse.Namespace) -> int:
     code = 0
     for path in arguments.files:
         try:
-            verdict = analyse(path, detector, device=arguments.device)
+            verdict = analyse(
+                path, detector, device=arguments.device, key=arguments.key, head=arguments.head
+            )
         except Exception as error:  # whatever one file does, the next ones are still looked at
             foreseen = isinstance(error, WeightfeatError)
             said = str(error) if foreseen else f"{path}: unforeseen {type(error).__name__}: {error}"

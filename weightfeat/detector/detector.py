@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Detector"]
 
 REASONS = 5
+DOUBT = "doubt: "
+"""What a finding begins with that says why a digest may not be of the network that computes."""
 
 
 class Detector:
@@ -88,9 +90,12 @@ class Detector:
             kind, logit = learned.general.measured(network.class_rows), row[GENERAL]
             suspect = Suspect(learned.general.suspect(network.class_rows), None, probability)
         clean_share = kind.clean_share(logit)
+        doubted = any(finding.startswith(DOUBT) for finding in digest.findings)
+        if doubted:
+            suspect, low, high = None, 0.0, 1.0
         compared = len(kind.clean) if network.class_rows.count >= FEWEST_CLASSES else 0
         return Verdict(
-            word=word_of(probability, clean_share, kind.roc_auc, compared),
+            word=word_of(probability, clean_share, kind.roc_auc, compared, doubted=doubted),
             probability=probability,
             clean_share=clean_share,
             interval=(float(low), float(high)),

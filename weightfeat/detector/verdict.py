@@ -26,6 +26,9 @@ class Verdict:
     `suspect` is the class most like a trojan's target, whatever the probability. `features` is the named row that all
     of it came from (NaN where undefined). Whoever read a file adds its `path` and the `seconds` of wall time that it
     took, reading included.
+
+    Where a finding says why what was read may not be the network that computes ("doubt: ..."), the word is "cannot
+    tell", the interval all of [0, 1], and there is no suspect.
     """
 
     word: Word

@@ -109,21 +109,26 @@ def digest_file(
     threads: int = 0,
     store: DigestStore | None = None,
     blocks: Collection[str] | None = None,
+    key: str | None = None,
+    head: str | None = None,
 ) -> tuple[Digest, bool]:
     """Read one model file and digest it; (digest, True) where `store` already knew its content.
 
     On a processor it takes `threads` (0: one a core). `blocks` are those wanted of it, None: all, as a store asks for.
+    `key` and `head` say which network of the file and which layer of it is meant, as in `checkpoint.read` and
+    `network.build`; a store, which knows files by their content, is not asked then.
 
     Raises
     ------
     WeightfeatError : the file cannot be read, holds weights that are no numbers, or is no classifier.
     """
-    loaded = checkpoint.read(path)
-    known = _known(store, loaded.sha256) if store is not None else None
+    loaded = checkpoint.read(path, key=key)
+    as_usual = key is None and head is None
+    known = _known(store, loaded.sha256) if store is not None and as_usual else None
     if known is not None:
         return known, True
-    built = network.build(loaded)
-    findings = dict.fromkeys((*loaded.findings, *built.findings))
+    built = network.build(loaded, head=head)
+    findings = dict.fromkeys((*loaded.findings, *built.findings, *network.doubts(built)))
     lines = tuple(f"{finding.kind}: {finding.detail}" for finding in findings)
     return compute(
         built, key=loaded.sha256, device=device, threads=threads, findings=lines, blocks=blocks

@@ -22,6 +22,8 @@ def analyse(
     detector: Detector,
     *,
     device: str = "auto",
+    key: str | None = None,
+    head: str | None = None,
 ) -> Verdict:
     """Say how likely the network in `path` is trojaned. Nothing in the file is run; every step is logged, as DEBUG.
 
@@ -29,13 +31,14 @@ def analyse(
     ----------
     detector : learned parameters, their `infer_*` values already in place.
     device : "auto", "cpu" or "cuda", for the digest.
+    key, head : which network of the file, and which layer of it, is meant, where there are several.
 
     Raises
     ------
     WeightfeatError : the file cannot be read, or is no classifier.
     """
     start = time.perf_counter()
-    digest, _ = digest_file(path, device=device, blocks=detector.reads)
+    digest, _ = digest_file(path, device=device, blocks=detector.reads, key=key, head=head)
     logger.debug(
         "architecture %s (family %s), %d classes", digest.architecture, digest.family, digest.num_classes
     )
