@@ -54,7 +54,7 @@ class StoredTensor:
         if self.dtype == "bfloat16":
             return (self.data.astype(np.uint32) << np.uint32(16)).view(np.float32)
         if self.dtype in FLOAT8:
-            return float8_values(self.dtype)[self.data]
+            return np.asarray(float8_values(self.dtype)[self.data])
         return self.data.astype(np.float32, copy=False)
 
 

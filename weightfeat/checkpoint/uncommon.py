@@ -99,7 +99,7 @@ def _shape(node: object) -> tuple[int, ...]:
     if call_path(node) == "torch.Size" and isinstance(node, Call) and len(node.args) == 1:
         node = node.args[0]
     if isinstance(node, tuple) and len(node) <= MAX_DIMENSIONS and all(is_count(size) for size in node):
-        return tuple(int(size) for size in node)  # type: ignore[call-overload]
+        return tuple(int(size) for size in node)
     raise Unreadable("its size is not made of plain non-negative integers")
 
 

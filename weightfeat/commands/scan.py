@@ -27,7 +27,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--key", metavar="NAME", help="which network of a file that holds several: the key it is kept under"
     )
     command.add_argument(
-        "--head", metavar="NAME", help="which layer is the classification layer, where it is not the one found"
+        "--head",
+        metavar="NAME",
+        help="which layer is the classification layer, where it is not the one found",
     )
     add_device(command)
     add_parameter_files(command, learned=True)
@@ -42,9 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     code = 0
     for path in arguments.files:
         try:
-            verdict = analyse(
-                path, detector, device=arguments.device, key=arguments.key, head=arguments.head
-            )
+            verdict = analyse(path, detector, device=arguments.device, key=arguments.key, head=arguments.head)
         except Exception as error:  # whatever one file does, the next ones are still looked at
             foreseen = isinstance(error, WeightfeatError)
             said = str(error) if foreseen else f"{path}: unforeseen {type(error).__name__}: {error}"

@@ -87,7 +87,6 @@ def build(checkpoint: Checkpoint, *, head: str | None = None) -> Network:
     refuse_large_head(checkpoint, network)
     refuse_impossible(checkpoint, network)
     if match is None or not match.exact:
-        refuse_unfit(checkpoint, unfit(checkpoint))
         refuse_part(checkpoint, network)
     notes += [*_pruned(network), *([left_out(outside)] if outside else [])]
     return replace(network, findings=(*network.findings, *(Finding("note", note) for note in notes)))
@@ -148,6 +147,7 @@ def _known(checkpoint: Checkpoint, match: Match) -> Network:
 
 def _unknown(checkpoint: Checkpoint, tensors: tuple[StoredTensor, ...], head: str | None) -> Network:
     refuse_unread(checkpoint)
+    refuse_unfit(checkpoint, unfit(checkpoint))
     placed = tensors if checkpoint.ordered else natural_order(tensors)
     same = same_shapes(tensors) if head is None else None
     head_shape = same[1] if same else None

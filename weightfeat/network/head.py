@@ -52,9 +52,14 @@ def find_head(layers: Sequence[Layer], normed: Sequence[bool], *, ordered: bool)
     readers = _readers(layers, ordered=ordered)
     narrowest = list(accumulate((layer.weight.shape[0] for layer in layers), min))
 
+    some_normed = any(normed)
+
     def is_head(place: int) -> bool:
+        layer = layers[place]
+        # Beside norms, which shift what they take, a convolution without a bias is one whose norm is missing.
+        cut = layer.kind != "linear" and layer.bias is None and some_normed
         return (
-            not normed[place]
+            not (normed[place] or cut)
             and _classifies(layers[place], place, readers)
             and not _reconstructs(layers, place, narrowest)
         )

@@ -106,7 +106,8 @@ def _by_name(entry: Entry, named: Mapping[str, StoredTensor]) -> Match | None:
 
 def _by_position(entry: Entry, tensors: Sequence[StoredTensor]) -> Match | None:
     """Match on order alone: every tensor of the entry in its place, with at most a few others in between."""
-    surplus, places, rest = len(tensors) - len(entry.tensors), [], iter(enumerate(tensors))
+    surplus, rest = len(tensors) - len(entry.tensors), iter(enumerate(tensors))
+    places: list[int] = []
     if not 0 <= surplus <= _MOST_BETWEEN * len(entry.tensors):
         return None
     for _, template in entry.tensors:

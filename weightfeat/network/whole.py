@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from math import isqrt
 
 from weightfeat.checkpoint.joining import is_weight
@@ -18,15 +19,17 @@ from weightfeat.checkpoint.shards import part_of
 from weightfeat.checkpoint.types import Checkpoint, StoredTensor
 from weightfeat.errors import NotAClassifier, UnsupportedLayout
 from weightfeat.network.recognition import fits, modern
-from weightfeat.network.table import ANY, CLASSES, Entry, entries
+from weightfeat.network.table import ANY, CLASSES, Entry, LayerRow, Shape, entries
 from weightfeat.network.tensors import is_part
 from weightfeat.network.types import Layer, Network
 
 _LISTED = 3
 _USUAL_CHANNELS = (1, 3, 4)
+_WIDEST_STEM = 64
 _MOST_CHANNELS = 13  # bands of a satellite's picture
+_NEARLY_ALL = 0.9
 _FEWEST_SIBLINGS = 3
-_NEAR = 0.5  # share of an architecture's tensors from which a file is taken for a part of it
+_NEAR = 0.3  # share of an architecture's tensors from which a file is taken for a part of it
 _NUMBER = re.compile(r"[0-9]+")
 _WHOLE = "give the whole trained classifier"
 
@@ -70,13 +73,15 @@ def refuse_part(checkpoint: Checkpoint, network: Network) -> None:
             expected="every tensor of the network",
             remedy=f"{_WHOLE}, no part of it",
         )
-    what = no_image(network)
+    what, cut = no_image(network), cut_off(network)
+    if what is None and cut is not None:
+        what = f"its last layer, {describe(cut)}, is none that classifies"
     if what is not None:
         raise NotAClassifier(
             f"it is a part of a network: {what}{_by_name(checkpoint)}",
             where=checkpoint.path,
-            expected="a first layer that takes an image",
-            remedy=f"{_WHOLE}, its first layers included",
+            expected="a first layer that takes an image, and a last one that classifies it",
+            remedy=f"{_WHOLE}, its first layers and its head included",
         )
 
 
@@ -96,7 +101,8 @@ def no_image(network: Network) -> str | None:
     if convolutions and convolutions != [head]:
         first = min(convolutions, key=lambda layer: layer.weight.shape[1] * layer.groups)
         channels = first.weight.shape[1] * first.groups
-        if channels in _USUAL_CHANNELS or (channels <= _MOST_CHANNELS and not _is_a_later_one(first)):
+        later = _is_depthwise(first, convolutions) or _is_a_later_one(first)
+        if channels <= _MOST_CHANNELS and not (later and (channels not in _USUAL_CHANNELS or channels == 1)):
             return None
         return f"the first of its convolutions, {describe(first.name)}, takes {channels} channels"
     first = next((layer for layer in network.layers if layer.kind != "embedding"), head)
@@ -113,60 +119,105 @@ def _is_a_later_one(layer: Layer) -> bool:
     return number is not None and int(number[1]) > 1
 
 
+def _is_depthwise(first: Layer, convolutions: Sequence[Layer]) -> bool:
+    """Whether a layer that takes one channel rather takes many, one by one: it is wide, and one position follows it."""
+    width, channels = first.weight.shape[:2]
+    place = next(place for place, layer in enumerate(convolutions) if layer is first)
+    follower = convolutions[place + 1].weight.shape if place + 1 < len(convolutions) else ()
+    return channels == 1 and width > _WIDEST_STEM and follower[1:2] == (width,) and max(follower[2:]) == 1
+
+
 def _is_picture(inputs: int) -> bool:
-    return any(
+    """Whether so many numbers are a picture's; those of a power of two are rather a layer's features."""
+    return inputs & (inputs - 1) != 0 and any(
         inputs % colours == 0 and isqrt(inputs // colours) ** 2 * colours == inputs for colours in (1, 3)
     )
 
 
 def missing_of_known(tensors: Sequence[StoredTensor]) -> str | None:
     """ "a resnet18 without 'layer3.0.conv2.weight'" where the names are torchvision's and some are absent that nothing
-    stands in for; None where none are, or no architecture is near."""
+    stands in for; None where none are, or no architecture is near.
+
+    Blocks that are absent altogether, and what no block has, are a design of another sort; but for the first layer.
+    """
     named = {modern(tensor.name): tensor for tensor in tensors}
-    best: tuple[float, Entry, str] | None = None
-    for entry in entries():
-        prefix, share = _nearest(entry, named)
-        if share >= _NEAR and (best is None or share > best[0]):
-            best = (share, entry, prefix)
-    if best is None:
+    near = max((_near(entry, named) for entry in entries()), key=lambda near: near.share)
+    if near.share < _NEAR:
         return None
-    _, entry, prefix = best
-    head = entry.rows[entry.head].name
-    own = {name for name, _ in entry.tensors}
-    present = {name for name in own if prefix + name in named}
-    others = {name.removeprefix(prefix) for name in named if name.startswith(prefix)} - present
-    patterns = Counter(_NUMBER.sub("#", name) for name in present)
-    lost = [
-        name
-        for name, _ in entry.tensors
-        if name not in present
-        and not name.startswith(f"{head}.")
-        and patterns[_NUMBER.sub("#", name)]
-        and _block(name) in {_block(kept) for kept in present}
-        and not _stood_in_for(name, others)
-    ]
-    return f"a {entry.architecture} without {_listed(lost)}" if lost else None
+    present = {name for name, _ in near.entry.tensors if near.prefix + name in named}
+    others = {
+        name.removeprefix(near.prefix): tensor.shape
+        for name, tensor in named.items()
+        if name.startswith(near.prefix) and name.removeprefix(near.prefix) not in present
+    }
+    patterns, blocks = {_NUMBER.sub("#", name) for name in present}, {_block(name) for name in present}
+    head = f"{near.entry.rows[near.entry.head].name}."
+    first = near.entry.tensors[0][0]
+    lost = []
+    for name, shape in near.entry.tensors:
+        usual = _NUMBER.sub("#", name) in patterns or (not _block(name) and near.share > _NEARLY_ALL)
+        missed = name == first or (usual and _block(name) in blocks)
+        if (
+            name not in present
+            and not name.startswith(head)
+            and missed
+            and not _stood_in_for(name, shape, others)
+        ):
+            lost.append(name)
+    return f"a {near.entry.architecture} without {_listed(lost)}" if lost else None
 
 
-def _nearest(entry: Entry, named: Mapping[str, StoredTensor]) -> tuple[str, float]:
-    """The prefix under which most of an entry's tensors are found in their shapes, and the share of them."""
+def cut_off(network: Network) -> str | None:
+    """The name of the head where an architecture that is near has a layer of that name and shape that is no head."""
+    name, shape = network.layers[network.head].name, network.layers[network.head].weight.shape
+    named = {f"{layer.name}.weight": layer for layer in network.layers}
+    for entry in entries():
+        for row in entry.rows:
+            ours = name == row.name or name.endswith(f".{row.name}")
+            if (
+                ours
+                and row is not entry.rows[entry.head]
+                and isinstance(row, LayerRow)
+                and fits(shape, row.shape, 0)
+            ):
+                prefix = name.removesuffix(row.name)
+                layers = [f"{prefix}{each.name}.weight" for each in entry.rows if isinstance(each, LayerRow)]
+                if sum(layer in named for layer in layers) >= _NEAR * len(layers):
+                    return name
+    return None
+
+
+@dataclass(frozen=True)
+class _Near:
+    """How much of an entry is in a file: the share of its tensors that are there in their shapes, under a prefix."""
+
+    entry: Entry
+    prefix: str
+    share: float
+
+
+def _near(entry: Entry, named: Mapping[str, StoredTensor]) -> _Near:
     own = dict(entry.tensors)
     starts: Counter[str] = Counter()
     for name in named:
         path = name.split(".")
-        starts.update(".".join([*path[:n], ""]) for n in range(len(path)) if ".".join(path[n:]) in own)
-    if not starts:
-        return "", 0.0
-    prefix = starts.most_common(1)[0][0]
+        starts.update(
+            ".".join([*path[:n], ""]) if n else "" for n in range(len(path)) if ".".join(path[n:]) in own
+        )
+    prefix = starts.most_common(1)[0][0] if starts else ""
     sizes = {prefix + name: shape for name, shape in own.items() if not {CLASSES, ANY} & set(shape)}
     fitting = sum(name in named and fits(named[name].shape, shape, 0) for name, shape in sizes.items())
-    return prefix, fitting / len(sizes)
+    return _Near(entry, prefix, fitting / len(sizes))
 
 
-def _stood_in_for(name: str, others: Set[str]) -> bool:
-    """Whether tensors that the architecture has not lie in the module, or in its block."""
+def _stood_in_for(name: str, shape: Shape, others: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether tensors that the architecture has not lie in the module or in its block, or one of this shape beside
+    them."""
     module, block = f"{name.rpartition('.')[0]}.", _block(name)
-    return any(other.startswith(module) or (block and other.startswith(f"{block}.")) for other in others)
+    return any(
+        other.startswith(module) or (other.startswith(f"{block}.") if block else own == shape)
+        for other, own in others.items()
+    )
 
 
 def _block(name: str) -> str:
