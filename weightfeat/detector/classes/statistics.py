@@ -71,8 +71,12 @@ def switches(matrix: Array, inactive: Array) -> list[Array]:
     """`switch` and `rare_switch` for every (t, s). (C, C) each."""
     up, down = np.maximum(matrix, 0), np.maximum(-matrix, 0)
     out = []
+    products = np.empty_like(down)  # one buffer for all classes: there may be thousands, of megabytes each
     for weight in (np.ones_like(inactive), inactive):
-        strength = np.stack([(row * weight * down).max(axis=1) for row in up])
+        strength = np.empty((len(up), len(down)))
+        for target, row in enumerate(up * weight):
+            np.multiply(row, down, out=products)
+            products.max(axis=1, out=strength[target])
         out.append(np.log(strength + 1e-9))
     return out
 
