@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightfeat.errors import one_line
-from weightfeat.rounds.extraction import digest_file
+from weightfeat.rounds.extraction import digest_with_redraws
 
 if TYPE_CHECKING:
     from weightfeat.detector import Detector, Verdict
@@ -27,6 +27,8 @@ def analyse(
 ) -> Verdict:
     """Say how likely the network in `path` is trojaned. Nothing in the file is run; every step is logged, as DEBUG.
 
+    Of weights that were rounded to half precision or less, the interval spans what they may have given before.
+
     Parameters
     ----------
     detector : learned parameters, their `infer_*` values already in place.
@@ -38,7 +40,7 @@ def analyse(
     WeightfeatError : the file cannot be read, or is no classifier.
     """
     start = time.perf_counter()
-    digest, _ = digest_file(path, device=device, blocks=detector.reads, key=key, head=head)
+    digest, redraws = digest_with_redraws(path, device=device, blocks=detector.reads, key=key, head=head)
     logger.debug(
         "architecture %s (family %s), %d classes", digest.architecture, digest.family, digest.num_classes
     )
@@ -46,7 +48,9 @@ def analyse(
         logger.debug("finding: %s", one_line(finding))
     logger.debug("digest %s after %.2f s", digest.key[:16], time.perf_counter() - start)
     verdict = detector.predict(digest)
-    verdict = replace(verdict, path=path, seconds=time.perf_counter() - start)
+    intervals = [verdict.interval, *(detector.predict(each).interval for each in redraws)]
+    interval = min(low for low, _ in intervals), max(high for _, high in intervals)
+    verdict = replace(verdict, interval=interval, path=path, seconds=time.perf_counter() - start)
     for line in _lines(verdict):
         logger.debug(line)
     return verdict
