@@ -10,6 +10,7 @@ from functools import cache
 
 from weightfeat.checkpoint.types import StoredTensor
 from weightfeat.network.beside import are_beside, is_constant, is_watching
+from weightfeat.network.grouping import modules_of
 from weightfeat.network.structure import by_structure, reshaped
 from weightfeat.network.table import ANY, CLASSES, Entry, LayerRow, NormRow, Shape, entries
 from weightfeat.network.tensors import natural_order
@@ -48,7 +49,7 @@ def recognise(tensors: Sequence[StoredTensor], *, ordered: bool) -> Match | None
     return (
         next((match for match in named if match.exact), None)
         or next((match for entry in largest_first if (match := _by_position(entry, placed))), None)
-        or next((match for entry in largest_first if (match := _by_structure(entry, sorted_))), None)
+        or _by_structure(largest_first, sorted_)
         or next((match for match in named if _wiring_holds(match)), None)
     )
 
@@ -126,13 +127,17 @@ def _by_position(entry: Entry, tensors: Sequence[StoredTensor]) -> Match | None:
     return match if apart and are_beside(match.extras, own, _classes(entry, mapped)) else None
 
 
-def _by_structure(entry: Entry, tensors: Sequence[StoredTensor]) -> Match | None:
-    mapped = by_structure(entry, [tensor for tensor in tensors if not is_watching(tensor)])
-    match = None if mapped is None else _match(entry, mapped, tensors)
-    if mapped is None or match is None or not match.exact:
-        return None
-    own = [tensor.name for tensor in mapped.values()]
-    return replace(match, structural=True) if are_beside(match.extras, own, _classes(entry, mapped)) else None
+def _by_structure(largest_first: Sequence[Entry], tensors: Sequence[StoredTensor]) -> Match | None:
+    """Match on blocks, shapes and natural order of names."""
+    modules, _ = modules_of([tensor for tensor in tensors if not is_watching(tensor)])
+    for entry in largest_first:
+        mapped = by_structure(entry, modules)
+        match = None if mapped is None else _match(entry, mapped, tensors)
+        if mapped is not None and match is not None and match.exact:
+            own = [tensor.name for tensor in mapped.values()]
+            if are_beside(match.extras, own, _classes(entry, mapped)):
+                return replace(match, structural=True)
+    return None
 
 
 def _match(entry: Entry, mapped: dict[str, StoredTensor], every: Sequence[StoredTensor]) -> Match | None:

@@ -15,6 +15,8 @@ _FEWEST_WEIGHTS = 2
 _SHARE = 0.9
 """Of the weights of the smaller network, those that the larger one must have too, and of all weights of a file, those
 that two networks must make up, before a file holds two of them."""
+_LEAST = 0.4
+"""Share of a file's weights that each of two networks has at least."""
 _IMAGE = (1, 3, 4)
 # What scripts call a network that stands beside the one they train.
 _SECOND = re.compile(r"ema|average|swa|teacher|momentum|shadow|target|_k(ey)?[._]|copy|old", re.IGNORECASE)
@@ -52,8 +54,8 @@ def _prefixes(weights: Sequence[StoredTensor]) -> list[str]:
         ends = [match.end() for match in _SEPARATORS.finditer(tensor.name)][:_DEEPEST]
         for end in ends:
             found[tensor.name[:end]] = found.get(tensor.name[:end], 0) + 1
-    least = len(weights) * (1 - _SHARE) / 2
-    return [prefix for prefix, count in found.items() if count >= max(_FEWEST_WEIGHTS, least)]
+    least = max(_FEWEST_WEIGHTS, _LEAST * len(weights))
+    return [prefix for prefix, count in found.items() if count >= least]
 
 
 def _group(prefix: str, weights: Sequence[StoredTensor]) -> _Group | None:
@@ -79,7 +81,7 @@ def _pair(first: _Group, second: _Group, weights: Sequence[StoredTensor]) -> tup
     both = len(first.weights & second.weights)
     smaller = min(len(first.weights), len(second.weights))
     covered = len(first.tensors) + len(second.tensors) >= _SHARE * len(weights)
-    if both < max(_FEWEST_WEIGHTS, _SHARE * smaller) or not covered or not smaller:
+    if both < max(_FEWEST_WEIGHTS, _SHARE * smaller) or not covered or smaller < _LEAST * len(weights):
         return None
     return first, second
 

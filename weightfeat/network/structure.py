@@ -8,13 +8,13 @@ from itertools import takewhile
 from math import prod
 
 from weightfeat.checkpoint.types import StoredTensor
-from weightfeat.network.grouping import Module, modules_of
+from weightfeat.network.grouping import Module
 from weightfeat.network.table import CLASSES, Entry, LayerRow, NormRow, Shape
 
 _LEAVES = ("weight", "bias", "running_mean", "running_var")
 
 
-def by_structure(entry: Entry, tensors: Sequence[StoredTensor]) -> dict[str, StoredTensor] | None:
+def by_structure(entry: Entry, modules: Sequence[Module]) -> dict[str, StoredTensor] | None:
     """The file's tensors under the entry's names; None where they are no layers, norms and blocks of its sort.
 
     Layers of one shape are taken in the order given, which is that of their names where a file keeps none. A norm is
@@ -23,9 +23,8 @@ def by_structure(entry: Entry, tensors: Sequence[StoredTensor]) -> dict[str, Sto
 
     Parameters
     ----------
-    tensors : in file order, or in natural order of their names.
+    modules : the file's, in its order or in natural order of their names.
     """
-    modules, _ = modules_of(tensors)
     layers = [module for module in modules if module.is_layer]
     norms = [module for module in modules if not module.is_layer]
     rows = {number: row for number, row in enumerate(entry.rows) if isinstance(row, LayerRow)}
