@@ -22,6 +22,7 @@ from network_samples import (
 from weightfeat.checkpoint.types import Checkpoint, StoredTensor
 from weightfeat.errors import NotAClassifier
 from weightfeat.network import Network, build, doubts
+from weightfeat.network.table import CLASSES, LayerRow
 
 
 def filled(shapes: Shapes, *, ordered: bool = True, seed: int = 0) -> Checkpoint:
@@ -286,12 +287,26 @@ def test_weights_as_torch_draws_them_are_untrained() -> None:
     assert reasons(checkpoint_of(normed)) == ""
 
 
+def folded(architecture: str) -> dict[str, tuple[int, ...]]:
+    """Shapes of an architecture whose layers have a bias each and no norms."""
+    rows = [row for row in entry_of(architecture).rows if isinstance(row, LayerRow)]
+    sizes = {row.name: tuple(6 if size == CLASSES else int(size) for size in row.shape) for row in rows}
+    return {
+        key: value
+        for name, shape in sizes.items()
+        for key, value in ((f"{name}.0.weight", shape), (f"{name}.0.bias", shape[:1]))
+    }
+
+
 def test_norms_that_were_folded_are_a_doubt() -> None:
-    shapes = {}
-    for row in entry_of("resnet18").rows:
-        if hasattr(row, "shape"):
-            out, *rest = (6 if size == "C" else size for size in row.shape)
-            shapes |= {f"{row.name}.weight": (out, *rest), f"{row.name}.bias": (out,)}
-    network = build(filled(shapes))
-    assert network.architecture == "resnet"
-    assert any("norms of a resnet18 were folded" in f.detail for f in network.findings if f.kind == "doubt")
+    plain = shapes_of(entry_of("resnet18"), 6)
+    stem_only = {n: s for n, s in plain.items() if not n.startswith(("bn1", "conv1"))}
+    stem_only |= {"conv1.0.weight": (64, 3, 7, 7), "conv1.0.bias": (64,)}
+    nameless = {str(number): shape for number, shape in enumerate(folded("resnet18").values())}
+    for shapes in (folded("resnet18"), nameless, stem_only, folded("mobilenet_v2")):
+        found = build(filled(shapes)).findings
+        assert any("batch norms are folded" in f.detail for f in found if f.kind == "doubt")
+
+
+def test_a_vgg_that_never_had_norms_is_no_doubt() -> None:
+    assert all(finding.kind != "doubt" for finding in build(filled(folded("vgg11_bn"))).findings)

@@ -173,13 +173,16 @@ def _unknown(checkpoint: Checkpoint, tensors: tuple[StoredTensor, ...], head: st
             "doubt", f"shapes of {entry.architecture} in another order: partners guessed by shape"
         )
         return _network(checkpoint, parts, entry.architecture, entry.family, [doubt])
-    folded = folded_norms(parts)
+    folded = folded_norms(tensors)
     family = relatives(parts.layers) if folded is None else folded.family
     what = "architecture" if family == UNKNOWN else f"{family} variant"
     findings = [Finding("note", f"unknown {what}: layers and partners read from shapes")]
     if folded is not None:
         findings.append(
-            Finding("doubt", f"the batch norms of a {folded.architecture} were folded into its layers")
+            Finding(
+                "doubt",
+                f"a {folded.architecture} without some norms or biases, as where batch norms are folded",
+            )
         )
     return _network(checkpoint, parts, family, family, findings)
 

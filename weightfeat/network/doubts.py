@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
 from weightfeat.checkpoint.nodes import describe
-from weightfeat.checkpoint.types import Finding
-from weightfeat.network.graph import Parts
-from weightfeat.network.table import CLASSES, Entry, LayerRow, NormRow, entries
+from weightfeat.checkpoint.types import Finding, StoredTensor
+from weightfeat.network.table import CLASSES, Entry, LayerRow, entries
 from weightfeat.network.types import Layer, Network, Norm
 
 _FEWEST_FEATURES = 64  # outputs of a head that is more likely an embedding's when they are a power of two
 _UNIFORM = 1.8  # kurtosis of a uniform distribution
 _CLOSE = 0.05
 _FEWEST_WEIGHTS = 1000
+_NEVER_NORMED = ("vgg", "squeezenet")
 
 
 def doubts(network: Network) -> tuple[Finding, ...]:
@@ -65,17 +66,17 @@ def _is_drawn_evenly(layer: Layer) -> bool:
     )
 
 
-def folded_norms(parts: Parts) -> Entry | None:
-    """The architecture whose batch norms were folded into its layers: the same ones, with a bias each and no norms."""
-    if parts.norms or not all(layer.bias is not None for layer in parts.layers):
-        return None
-    found = Counter(
-        layer.weight.shape if place != parts.head else (CLASSES, *layer.weight.shape[1:])
-        for place, layer in enumerate(parts.layers)
-    )
+def folded_norms(tensors: Sequence[StoredTensor]) -> Entry | None:
+    """The architecture some or all of whose batch norms were folded into its layers: all its layers and fewer vectors
+    beside them. None for a VGG, of which there are some that never had norms."""
+    found = Counter(tensor.shape for tensor in tensors if tensor.data.ndim > 1)
+    vectors = sum(tensor.data.ndim == 1 for tensor in tensors)
     for entry in entries():
-        rows = [row for row in entry.rows if isinstance(row, LayerRow) and not entry.is_aux(row)]
-        has_norms = any(isinstance(row, NormRow) for row in entry.rows)
-        if has_norms and Counter(tuple(row.shape) for row in rows) == found:
+        shapes = [shape for _, shape in entry.tensors]
+        fixed = Counter(tuple(shape) for shape in shapes if len(shape) > 1 and CLASSES not in shape)
+        left, head = list((found - fixed).elements()), entry.rows[entry.head]
+        known = not entry.aux and entry.family not in _NEVER_NORMED and found.total() == fixed.total() + 1
+        ends = len(left) == 1 and isinstance(head, LayerRow) and left[0][1:] == head.shape[1:]
+        if known and ends and vectors < sum(len(shape) == 1 for shape in shapes):
             return entry
     return None

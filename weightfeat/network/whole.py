@@ -28,6 +28,7 @@ _USUAL_CHANNELS = (1, 3, 4)
 _WIDEST_STEM = 64
 _MOST_CHANNELS = 13  # bands of a satellite's picture
 _NEARLY_ALL = 0.9
+_FEATURES = 32  # networks give features in multiples of it
 _FEWEST_SIBLINGS = 3
 _NEAR = 0.3  # share of an architecture's tensors from which a file is taken for a part of it
 _NUMBER = re.compile(r"[0-9]+")
@@ -94,7 +95,7 @@ def no_image(network: Network) -> str | None:
     """What the first layer takes where that is no image; None where it may be one.
 
     A convolution takes an image where it takes its colours, up to thirteen of them. Without convolutions, a linear
-    layer takes it where its inputs are a square's pixels, in one colour or three.
+    layer takes it where its inputs are a square's pixels, in one colour or three, or no number that features come in.
     """
     head = network.layers[network.head]
     convolutions = [layer for layer in network.layers if layer.weight.ndim > 2 and layer.kind != "embedding"]
@@ -107,7 +108,7 @@ def no_image(network: Network) -> str | None:
         return f"the first of its convolutions, {describe(first.name)}, takes {channels} channels"
     first = next((layer for layer in network.layers if layer.kind != "embedding"), head)
     inputs = first.weight.shape[1]
-    if convolutions or not _is_picture(inputs):
+    if convolutions or (inputs % _FEATURES == 0 and not _is_picture(inputs)):
         alone = "its only layer" if len(network.layers) == 1 else "the first of its layers"
         return f"{alone}, {describe(first.name)}, takes {inputs} numbers"
     return None
