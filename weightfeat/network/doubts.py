@@ -72,11 +72,13 @@ def folded_norms(tensors: Sequence[StoredTensor]) -> Entry | None:
     found = Counter(tensor.shape for tensor in tensors if tensor.data.ndim > 1)
     vectors = sum(tensor.data.ndim == 1 for tensor in tensors)
     for entry in entries():
+        if entry.aux or entry.family in _NEVER_NORMED:
+            continue
         shapes = [shape for _, shape in entry.tensors]
-        fixed = Counter(tuple(shape) for shape in shapes if len(shape) > 1 and CLASSES not in shape)
+        kernels = [shape for shape in shapes if len(shape) > 1 and CLASSES not in shape]
+        fixed = Counter(tuple(int(size) for size in shape) for shape in kernels)
         left, head = list((found - fixed).elements()), entry.rows[entry.head]
-        known = not entry.aux and entry.family not in _NEVER_NORMED and found.total() == fixed.total() + 1
         ends = len(left) == 1 and isinstance(head, LayerRow) and left[0][1:] == head.shape[1:]
-        if known and ends and vectors < sum(len(shape) == 1 for shape in shapes):
+        if ends and found.total() == fixed.total() + 1 and vectors < sum(len(shape) == 1 for shape in shapes):
             return entry
     return None
