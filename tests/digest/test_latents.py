@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -40,3 +42,21 @@ def test_nothing_can_write_into_what_is_kept() -> None:
     for array in (normal, sparse):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [(np.float16, 11), (np.float32, 0)])
+def test_rounding_is_told_from_the_bits_that_weights_do_not_use(dtype: type[np.floating], bits: int) -> None:
+    weight = np.random.default_rng(0).normal(size=(5, 70)).astype(dtype).astype(np.float32)
+    assert room.rounding_of(weight) == (2.0**-bits if bits else 0.0)
+    assert room.rounding_of((weight.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)) == 2.0**-8
+    assert room.rounding_of(np.zeros((3, 4), np.float32)) == 0.0
+
+
+def test_only_rounded_weights_are_drawn_for_in_other_orders(network: Network) -> None:
+    assert room.redrawn(network) == []
+    layers = list(network.layers)
+    head = layers[network.head]
+    rounded = head.weight.astype(np.float16).astype(np.float32)
+    layers[network.head] = replace(head, weight=rounded)
+    others = room.redrawn(replace(network, layers=tuple(layers)), 2)
+    assert [each["share"].shape for each in others] == [room.latents(network)["share"].shape] * 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import sha1
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -65,11 +67,15 @@ def test_torchvisions_names_map_in_any_order_and_under_a_prefix(architecture: st
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_neither_names_nor_order_still_tell_the_architecture(architecture: str) -> None:
-    shapes = {f"x_{name}": shape for name, shape in shapes_of(entry_of(architecture), 6).items()}
+    shapes = {
+        sha1(name.encode()).hexdigest(): shape for name, shape in shapes_of(entry_of(architecture), 6).items()
+    }
     network = build(hollow_checkpoint(shapes, ordered=False))
     assert (network.architecture, network.num_classes) == (architecture, 6)
     assert all(layer.pairing != "graph" for layer in network.layers)
-    assert "another order" in network.findings[-1].detail
+    assert ["another order" in finding.detail for finding in network.findings if finding.kind == "doubt"] == [
+        True
+    ]
 
 
 def test_fingerprints_tell_architectures_apart_and_ignore_the_class_count() -> None:

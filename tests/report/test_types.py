@@ -76,7 +76,7 @@ def test_rule_ids_are_what_they_were() -> None:
     assert [rule.id for rule in RULES] == [
         *("WF-TROJAN", "WF-SUSPICIOUS", "WF-UNSURE", "WF-NO-SIGN"),
         *("WF-FOREIGN-CALL", "WF-UNREADABLE-TENSOR", "WF-AMBIGUOUS-ORDER", "WF-OUTSIDE-TABLES"),
-        *("WF-SECOND-NETWORK", "WF-NOTE"),
+        *("WF-SECOND-NETWORK", "WF-DOUBT", "WF-NOTE"),
         *("WF-UNREADABLE", "WF-UNSUPPORTED", "WF-HOSTILE", "WF-NOT-A-CLASSIFIER", "WF-FAILED"),
     ]
 

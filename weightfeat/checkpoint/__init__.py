@@ -12,7 +12,8 @@ from pathlib import Path
 
 from weightfeat.checkpoint.faults import Abuse, Fault, Malformed, Unsupported
 from weightfeat.checkpoint.folders import read_folder
-from weightfeat.checkpoint.formats import Contents
+from weightfeat.checkpoint.formats import Contents, under
+from weightfeat.checkpoint.shards import joined, shards_at
 from weightfeat.checkpoint.types import Checkpoint, Finding, StoredTensor
 from weightfeat.checkpoint.wrappings import contents_of
 from weightfeat.errors import HostileFile, UnreadableFile, UnsupportedLayout, WeightfeatError
@@ -29,13 +30,19 @@ _ERRORS: dict[type[Fault], tuple[type[WeightfeatError], str]] = {
 }
 
 
-def read(path: str | os.PathLike[str]) -> Checkpoint:
+def read(path: str | os.PathLike[str], *, key: str | None = None) -> Checkpoint:
     """Read a model file of any supported format: no code in it runs, no class is imported, tensors stay mapped.
+
+    Parameters
+    ----------
+    path : a file; or, of a network in several, their folder or index.
+    key : which part of the file is the network, where it holds several: the key it is under ("ema", "nets.best"), or
+        what its tensors' names begin with. None: the usual choice, which is said where there was one.
 
     Raises
     ------
-    UnreadableFile : absent, empty, truncated, a directory without a model, no model format at all.
-    UnsupportedLayout : a known format without a tensor that can be read.
+    UnreadableFile : absent, empty, truncated, a directory without a model, a part missing, no model format at all.
+    UnsupportedLayout : a known format without a tensor that can be read, or nothing under the key.
     HostileFile : ambiguous or built to exhaust a reader.
 
     >>> checkpoint = weightfeat.read("model.pt")
@@ -43,7 +50,16 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     ('safetensors', ['8.weight'])
     """
     path = Path(path)
-    contents, digest = _folder(path) if path.is_dir() else _file(path)
+    with _named(path):
+        shards = shards_at(path)
+    if shards is None:
+        return _read_one(path, key)
+    with _named(path):
+        return joined(path, [_read_one(file, None) for file in shards.files], shards.promised, key)
+
+
+def _read_one(path: Path, key: str | None) -> Checkpoint:
+    contents, digest = _folder(path, key) if path.is_dir() else _file(path, key)
     return Checkpoint(
         path=path,
         format=contents.format,
@@ -55,17 +71,18 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     )
 
 
-def _file(path: Path) -> tuple[Contents, str]:
+def _file(path: Path, key: str | None) -> tuple[Contents, str]:
     data = _mapped(path)
     with _named(path):
-        contents = contents_of(path, data)
+        contents = contents_of(path, data, key)
     return contents, hashlib.sha256(data).hexdigest()
 
 
-def _folder(path: Path) -> tuple[Contents, str]:
+def _folder(path: Path, key: str | None) -> tuple[Contents, str]:
     with _named(path):
         folder = read_folder(path)
-        return folder.contents, hashlib.sha256(folder.described).hexdigest()
+        contents = folder.contents if key is None else under(folder.contents, key)
+        return contents, hashlib.sha256(folder.described).hexdigest()
 
 
 @contextmanager

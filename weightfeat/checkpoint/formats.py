@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -24,13 +24,13 @@ from weightfeat.checkpoint.onnx_file import read_onnx
 from weightfeat.checkpoint.onnx_graph import is_onnx
 from weightfeat.checkpoint.packed import Wrapped, chosen, of_tar, of_zip
 from weightfeat.checkpoint.pickle_machine import run
-from weightfeat.checkpoint.prefixes import without_wrappers
+from weightfeat.checkpoint.prefixes import tensors_under, without_wrappers
 from weightfeat.checkpoint.safetensors_file import read_safetensors
 from weightfeat.checkpoint.streams import BZ2, GZIP, XZ, unpack
 from weightfeat.checkpoint.torch_zip import open_zip
 from weightfeat.checkpoint.torchscript import CONSTANTS, read_torchscript
 from weightfeat.checkpoint.types import Finding, StoredTensor
-from weightfeat.checkpoint.zip_archive import LOCAL_SIGNATURE, ZipArchive, ends_as_zip, records_of
+from weightfeat.checkpoint.zip_archive import LOCAL_SIGNATURE, Record, ZipArchive, ends_as_zip, records_of
 from weightfeat.checkpoint.zip_kinds import kind_of
 
 # Long enough for a web page's leading comments; a tar archive's header has 512.
@@ -56,14 +56,16 @@ class Format:
     """A way of recognising a format by its first bytes (given with the file's size), and of reading it.
 
     What is read may be another file, which the bytes are a wrapping of.
+    `read_key` reads the part under a key, where files of the format hold several things under keys.
     """
 
     name: str
     sniff: Callable[[bytes, int], bool]
     read: Callable[[Path, memoryview], Contents | Wrapped]
+    read_key: Callable[[Path, memoryview, str], Contents | Wrapped] | None = None
 
 
-def _read_zip(path: Path, data: memoryview) -> Contents | Wrapped:
+def _read_zip(path: Path, data: memoryview, key: str | None = None) -> Contents | Wrapped:
     if path.name.endswith(PART):  # archives end to end, which no reader of one archive makes sense of
         raise Unsupported("it is a part of a distributed checkpoint", "give the folder it lies in")
     if _is_safetensors(bytes(data[:HEAD_BYTES]), len(data)):
@@ -71,43 +73,52 @@ def _read_zip(path: Path, data: memoryview) -> Contents | Wrapped:
     records = records_of(data)
     kind = kind_of(records)
     if kind == "torch":
-        return _read_torch_zip(data)
+        return _read_torch_zip(data, key)
+    if kind == "other":
+        return Wrapped.of("zip", chosen(of_zip(data, records, HEAD_BYTES), _is_model))
+    contents = _of_kind(kind, data, records)
+    return contents if key is None else under(contents, key)
+
+
+def _of_kind(kind: str, data: memoryview, records: list[Record]) -> Contents:
     if kind == "keras":
         return found_contents("keras-zip", read_keras(data, records))
     if kind == "numpy":
         return found_contents("numpy-zip", read_npz(data, records))
-    if kind == "other":
-        return Wrapped.of("zip", chosen(of_zip(data, records, HEAD_BYTES), _is_model))
     trace = Trace()
     with reported(trace):
         found, notes = (read_export if kind == "export" else read_old_export)(data, records, trace)
         return _contents("torch-export", found, trace, notes, data)
 
 
-def _read_torch_zip(data: memoryview) -> Contents:
+def _read_torch_zip(data: memoryview, key: str | None) -> Contents:
     archive, trace = ZipArchive(data), Trace()
     with reported(trace):
         if CONSTANTS in archive:  # the test torch.load makes
             found, notes = read_torchscript(archive, trace)
-            return _contents("torchscript", found, trace, notes, data)
+            contents = _contents("torchscript", found, trace, notes, data)
+            return contents if key is None else under(contents, key)
         opened, notes = open_zip(archive, trace)
-        return _contents("torch-zip", find_network(opened.root, opened.reader), trace, notes, data)
+        return _contents("torch-zip", find_network(opened.root, opened.reader, key), trace, notes, data)
 
 
-def _read_legacy(path: Path, data: memoryview) -> Contents:
-    return _read_stream("torch-legacy", open_legacy, data)
+def _read_legacy(path: Path, data: memoryview, key: str | None = None) -> Contents:
+    return _read_stream("torch-legacy", open_legacy, data, key)
 
 
-def _read_pickle(path: Path, data: memoryview) -> Contents:
+def _read_pickle(path: Path, data: memoryview, key: str | None = None) -> Contents:
     with strangers.pickled_by(data):
-        return _read_stream("pickle", open_bare, data)
+        return _read_stream("pickle", open_bare, data, key)
 
 
-def _read_stream(name: str, opener: Callable[[memoryview, Trace], Opened], data: memoryview) -> Contents:
+def _read_stream(
+    name: str, opener: Callable[[memoryview, Trace], Opened], data: memoryview, key: str | None
+) -> Contents:
     trace = Trace()
     with reported(trace):
         opened = opener(data, trace)
-        return _contents(name, find_network(opened.root, opened.reader), trace, _surplus(opened, data), data)
+        found = find_network(opened.root, opened.reader, key)
+        return _contents(name, found, trace, _surplus(opened, data), data)
 
 
 def _surplus(opened: Opened, data: memoryview) -> list[Finding]:
@@ -121,6 +132,16 @@ def _contents(name: str, found: Found, trace: Trace, notes: list[Finding], data:
     findings = (*foreign_callables(trace), *found.findings, *notes)
     ordered = not any(finding.kind == "ambiguous-order" for finding in findings)
     return Contents(name, plain.tensors, findings, plain.module_types, ordered)
+
+
+def under(contents: Contents, key: str) -> Contents:
+    """Only what is under a key, by the names; raises Unsupported where nothing is."""
+    start = f"{key}."
+    types = {
+        path[len(start) :]: kind for path, kind in contents.module_types.items() if path.startswith(start)
+    }
+    tensors = tensors_under(contents.tensors, key)
+    return replace(contents, tensors=tensors, module_types=MappingProxyType(types))
 
 
 def _refuse_shared(tensors: tuple[StoredTensor, ...], size: int) -> None:
@@ -253,13 +274,13 @@ def _is_safetensors(head: bytes, size: int) -> bool:
 
 
 FORMATS = (
-    Format("zip", lambda head, size: head.startswith(LOCAL_SIGNATURE), _read_zip),
+    Format("zip", lambda head, size: head.startswith(LOCAL_SIGNATURE), _read_zip, _read_zip),
     Format("tar and pickle", _is_both, _read_both),
     # Before the pickles, for the length of a header may look like the beginning of one.
     Format("safetensors", _is_safetensors, _read_safetensors),
-    Format("torch-legacy", _is_legacy, _read_legacy),
-    Format("pickle", _is_pickle, _read_pickle),
-    Format("pickle", _is_old_pickle, _read_pickle),
+    Format("torch-legacy", _is_legacy, _read_legacy, _read_legacy),
+    Format("pickle", _is_pickle, _read_pickle, _read_pickle),
+    Format("pickle", _is_old_pickle, _read_pickle, _read_pickle),
     Format("hdf5", lambda head, size: head.startswith(SIGNATURE), _read_hdf5),
     Format("npy", lambda head, size: head.startswith(numpy_file.MAGIC), _read_npy),
     Format("tar", _is_tar, _read_tar),

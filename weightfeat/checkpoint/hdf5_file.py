@@ -95,7 +95,8 @@ def variables_of(
         try:
             yield Variable(variable["name"], _value(variable, values))
         except Unreadable as fault:
-            findings.append(Finding("unreadable-tensor", f"'{layer['name']}/{variable['name']}': {fault}"))
+            name = f"{layer['name']}/{variable['name']}"
+            findings.append(Finding("unreadable-tensor", f"'{name}': {fault}", name))
 
 
 def _value(variable: Mapping[str, Any], values: ValueReader) -> StoredArray:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from weightfeat.checkpoint.audit import ARRAY_MAKERS, is_foreign
 from weightfeat.checkpoint.faults import Abuse, Unreadable, Unsupported
+from weightfeat.checkpoint.joining import head_and_body, is_module_leaf, is_weight, tree_around, unpacked
 from weightfeat.checkpoint.nodes import Call, Key, Table, class_path, describe, is_mapping, named_entries
 from weightfeat.checkpoint.outside import Beside, contents, outside_tables
 from weightfeat.checkpoint.storages import TensorReader, is_tensor
@@ -53,7 +54,7 @@ class _Candidate:
 
     @property
     def key(self) -> str:
-        return self.where[-1] if self.where else ""
+        return next((part for part in reversed(self.where) if not part.isdecimal()), "")
 
     @property
     def is_optimizer_state(self) -> bool:
@@ -64,46 +65,85 @@ class _Candidate:
         return sum(is_tensor(slot.node) for slot in self.slots)
 
 
-def find_network(root: object, reader: TensorReader) -> Found:
+def find_network(root: object, reader: TensorReader, key: str | None = None) -> Found:
     """Name every tensor of the network in `root`, in the order of its own state_dict().
 
     The network is the module or mapping with most tensors, however deep in dicts, lists and objects it lies, an
-    optimiser's state apart; one under a customary key is preferred unless it is under a quarter of the largest.
-    Raises Unsupported when nothing holds a tensor that can be read.
+    optimiser's state apart; one under a customary key is preferred unless it is under a quarter of the largest. `key`
+    names another: the last key of its mapping, the keys to it joined by dots, or what its tensors' names begin with.
+    Raises Unsupported when nothing holds a tensor that can be read, or nothing is under the key.
     """
     candidates = [found for found in _candidates(root) if found.count]
     if not candidates:
         raise Unsupported("no tensor of a network was found in it")
-    chosen = _choose(candidates)
+    chosen = _choose(candidates) if key is None else _under_key(candidates, key)
     if chosen.maker:
         raise Unsupported(
             f"its tensors lie in an object of {chosen.maker}, which may make anything of its items"
         )
+    chosen.slots = unpacked(_whole(chosen, candidates, root))
     tensors, findings = read_slots(chosen.slots, reader)
     nodes = [slot.node for slot in chosen.slots]
     findings += [*outside_tables(chosen.beside, nodes, reader), *_left_out(chosen, candidates)]
     return Found(tuple(tensors), MappingProxyType(chosen.types), tuple(findings))
 
 
+def _under_key(candidates: list[_Candidate], key: str) -> _Candidate:
+    """The candidate under a key, or those tensors of the one usually taken whose names begin with it."""
+    held = [found for found in candidates if found.where and key in (found.where[-1], ".".join(found.where))]
+    if held:
+        return max(held, key=lambda found: found.count)
+    chosen = _choose(candidates)
+    slots = [
+        replace(slot, name=slot.name[len(key) + 1 :])
+        for slot in chosen.slots
+        if slot.name.startswith(f"{key}.")
+    ]
+    if not slots:
+        known = dict.fromkeys([".".join(found.where) for found in candidates if found.where])
+        raise Unsupported(f"nothing is under the key {describe(key)}; there are {', '.join(known) or 'none'}")
+    return replace(chosen, slots=slots)
+
+
+def _whole(chosen: _Candidate, candidates: list[_Candidate], root: object) -> list[Slot]:
+    """The candidate's slots, with those of the other mappings that the same network is kept in."""
+    if is_module_leaf(chosen.slots) and len(candidates) > 1:
+        return tree_around(chosen.where, root) or chosen.slots
+    mappings = {found.where: found.slots for found in reversed(candidates) if not found.is_sequence}
+    joined = head_and_body(chosen.where, mappings) if chosen.where in mappings else None
+    return joined or chosen.slots
+
+
 def _left_out(chosen: _Candidate, candidates: list[_Candidate]) -> list[Finding]:
-    """A note for each part of the file that holds tensors of something else, a finding where it may be a network."""
+    """A note for each part of the file that holds tensors of something else, a finding where it may be a network.
+
+    Where one may be, the key of the one analysed is said first.
+    """
     counts: Counter[str] = Counter()
     networks: list[str] = []
+    included = {id(slot.node) for slot in chosen.slots}
     for other in candidates:
-        if other is chosen or other.is_sequence:
+        if other.is_sequence or all(id(slot.node) in included for slot in other.slots):
             continue
         same_part = other.where[:1] == chosen.where[:1]
-        part = ("", *other.where)[-1] if same_part else other.where[0] if other.where else ""
+        part = (_label(other.where) if same_part else other.where[0]) if other.where else ""
         counts[part] += other.count
         alike = other.count * _WORTHY >= chosen.count or other.key in NETWORK_KEYS
         if alike and not other.is_optimizer_state:
             networks.append(part)
-    return [
+    taken = f"analysed is what is under {describe('.'.join(chosen.where))}; --key takes another part"
+    first = [Finding("note", taken)] if networks and chosen.where else []
+    return first + [
         Finding(
             "second-network" if part in networks else "note", f"{count} tensors {_place(part)} {_LEFT_OUT}"
         )
         for part, count in counts.most_common(_MOST_NOTES)
     ]
+
+
+def _label(where: tuple[str, ...]) -> str:
+    """The last key on the way; a place in a list with the key of the list."""
+    return ".".join(where[-2:]) if where[-1].isdecimal() else where[-1]
 
 
 def _place(part: str) -> str:
@@ -175,7 +215,7 @@ def _below(where: tuple[str, ...], name: Key) -> tuple[str, ...]:
 def read_slots(slots: list[Slot], reader: TensorReader) -> tuple[list[StoredTensor], list[Finding]]:
     """Name the arrays of slots; what cannot be read becomes a finding. Raises Unsupported when nothing can be."""
     tensors: list[StoredTensor] = []
-    faults: list[str] = []
+    faults: list[Finding] = []
     more = 0
     for slot in slots:
         try:
@@ -185,16 +225,17 @@ def read_slots(slots: list[Slot], reader: TensorReader) -> tuple[list[StoredTens
         except Unreadable as fault:
             more += len(faults) == MOST_FINDINGS
             if len(faults) < MOST_FINDINGS:
-                faults.append(f"{describe(slot.name)}: {fault}")
+                about = slot.name if slot.certain or is_weight(slot.name) else ""
+                faults.append(Finding("unreadable-tensor", f"{describe(slot.name)}: {fault}", about))
             continue
         if array is not None:
             tensors.append(StoredTensor(slot.name, array.dtype, array.data))
     if len({tensor.name for tensor in tensors}) < len(tensors):
         raise Abuse("it has two tensors of one name")
     if not tensors:
-        reason = f" ({faults[0]})" if faults else ""
+        reason = f" ({faults[0].detail})" if faults else ""
         raise Unsupported(f"none of its tensors can be read{reason}")
-    return tensors, capped("unreadable-tensor", faults, more)
+    return tensors, [*faults, *capped("unreadable-tensor", (), more)]
 
 
 def _check_not_a_tensor(slot: Slot) -> None:

@@ -1,14 +1,19 @@
-"""The prefixes that wrappers put before every name: DataParallel's "module.", torch.compile's "_orig_mod."."""
+"""The prefixes of names: those wrappers put before every one (DataParallel's "module.", torch.compile's "_orig_mod.",
+FSDP's and checkpointing's around blocks), and those that tell several networks of a file apart."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
+from weightfeat.checkpoint.faults import Unsupported
 from weightfeat.checkpoint.modules import Found
+from weightfeat.checkpoint.nodes import describe
+from weightfeat.checkpoint.types import StoredTensor
 
-_COMPILED = "_orig_mod"
+_COMPILED = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+_MOST_KEYS = 8
 _PARALLEL = "module"
 # torch.optim.swa_utils.AveragedModel counts its averages beside the network it wraps.
 _BESIDE_THE_WRAPPED = frozenset({"n_averaged"})
@@ -24,6 +29,16 @@ def without_wrappers(found: Found) -> Found:
         return found
     tensors = tuple(replace(tensor, name=name) for tensor, name in zip(found.tensors, plain, strict=True))
     return replace(found, tensors=tensors, module_types=_types(found.module_types, plain))
+
+
+def tensors_under(tensors: Sequence[StoredTensor], key: str) -> tuple[StoredTensor, ...]:
+    """The tensors whose names begin with a key and a dot, without these; raises Unsupported where none does."""
+    start = f"{key}."
+    kept = [tensor for tensor in tensors if tensor.name.startswith(start)]
+    if not kept:
+        tops = list(dict.fromkeys(tensor.name.partition(".")[0] for tensor in tensors))[:_MOST_KEYS]
+        raise Unsupported(f"nothing is under the key {describe(key)}; there are {', '.join(tops)}")
+    return tuple(replace(tensor, name=tensor.name[len(start) :]) for tensor in kept)
 
 
 def _types(types: MappingProxyType[str, str], names: Iterable[str]) -> MappingProxyType[str, str]:
@@ -48,4 +63,4 @@ def _without_parallel(name: str) -> str:
 
 
 def _without_compiled(name: str) -> str:
-    return ".".join(part for part in name.split(".") if part != _COMPILED)
+    return ".".join(part for part in name.split(".") if part not in _COMPILED)

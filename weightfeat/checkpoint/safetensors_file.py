@@ -57,7 +57,7 @@ def read_safetensors(path: Path, data: memoryview) -> tuple[tuple[StoredTensor, 
         try:
             array = tensor_array(raw, torch_name, contiguous(shape))
         except Unreadable as fault:
-            findings.append(Finding("unreadable-tensor", f"{name!r}: {fault}"))
+            findings.append(Finding("unreadable-tensor", f"{name!r}: {fault}", name))
             continue
         tensors.append(StoredTensor(name, torch_name, array))
     tensors.sort(key=lambda tensor: _natural(tensor.name))

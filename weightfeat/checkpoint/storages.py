@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 
 from weightfeat.checkpoint.audit import FROM_TYPES, NESTED_STORAGE, TENSOR_MAKERS
 from weightfeat.checkpoint.faults import Abuse, Unreadable
+from weightfeat.checkpoint.float8 import FLOAT8
 from weightfeat.checkpoint.machine import Trace
 from weightfeat.checkpoint.nodes import Call, Global, Persistent, Table, call_path, describe, function_path
 from weightfeat.checkpoint.tensors import DTYPES, check_geometry, is_count, tensor_array
+from weightfeat.checkpoint.types import StoredTensor
+from weightfeat.checkpoint.uncommon import QUANTISED_MAKER, SPARSE_MAKERS, Allowance, quantised, sparse
 
 _TYPED_STORAGES = {
     "DoubleStorage": "float64",
@@ -29,6 +32,10 @@ _TYPED_STORAGES = {
     "ComplexDoubleStorage": "complex128",
     "UntypedStorage": "uint8",
     "_UntypedStorage": "uint8",
+    # Codes of quantised tensors, which say elsewhere what they stand for.
+    "QInt8Storage": "int8",
+    "QUInt8Storage": "uint8",
+    "QInt32Storage": "int32",
 }
 _STORAGE_MODULES = ("torch", "torch.cuda", "torch.storage")
 # Attributes of a tensor that are its values: setting one changes what the tensor is.
@@ -128,6 +135,7 @@ class TensorReader:
     locate: Callable[[Declaration], memoryview]
     big_endian: bool = False
     nested: dict[int, Storage | Unreadable] = field(default_factory=dict)
+    allowance: Allowance = field(default_factory=Allowance)
     _arrays: dict[object, StoredArray] = field(default_factory=dict)
     _read: dict[int, StoredArray | Unreadable] = field(default_factory=dict)
 
@@ -174,7 +182,22 @@ class TensorReader:
         if path == "torch._utils._rebuild_tensor_v3" and len(args) in (7, 8):
             _reject_lazy_bits(args[7:])
             return self._view(args[0], args[1:4], args[6])
+        if path == QUANTISED_MAKER and len(args) in (7, 8):
+            return _made(quantised(self._view(args[0], args[1:4], None).data, args[4], self._part))
+        if path in SPARSE_MAKERS:
+            return _made(sparse(args, self._part, self.allowance))
         raise Unreadable(f"{path or 'what makes it'} with {len(args)} arguments is not supported")
+
+    def _part(self, node: object) -> NDArray[np.generic]:
+        """One of the plain tensors that a sparse or quantised one is made of."""
+        path = call_path(node)
+        if path in SPARSE_MAKERS or path == QUANTISED_MAKER:
+            raise Unreadable("a part of it is sparse or quantised itself")
+        found = self.read(node)
+        if found is None:
+            raise Unreadable(f"a part of it is {describe(node)}")
+        raw_bits = found.dtype == "bfloat16" or found.dtype in FLOAT8
+        return StoredTensor("", found.dtype, found.data).float32() if raw_bits else found.data
 
     def _view(self, storage_node: object, geometry: tuple[object, ...], dtype_node: object) -> StoredArray:
         storage = self.storage(storage_node)
@@ -198,6 +221,12 @@ class TensorReader:
         if stored in DTYPES and DTYPES[stored].itemsize == 1:
             return False
         raise Unreadable(f"it is a {dtype} over a big-endian storage of {stored}")
+
+
+def _made(values: NDArray[np.generic]) -> StoredArray:
+    """Values that are not in the file as such; numpy's names for their types are torch's."""
+    values.setflags(write=False)
+    return StoredArray(values.dtype.name, values)
 
 
 def is_tensor(node: object) -> bool:

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weightfeat.checkpoint.faults import Unreadable
+from weightfeat.checkpoint.float8 import FLOAT8
 
 MAX_DIMENSIONS = 8
 _LARGEST_EMPTY = 1 << 31
 
-# torch's dtype names to what numpy can hold; bfloat16 stays raw bits (see StoredTensor).
+# torch's dtype names to what numpy can hold; bfloat16 and the float8 stay raw bits (see StoredTensor).
 DTYPES: dict[str, np.dtype[np.generic]] = {
     "float64": np.dtype("<f8"),
     "float32": np.dtype("<f4"),
@@ -30,6 +31,7 @@ DTYPES: dict[str, np.dtype[np.generic]] = {
     "bool": np.dtype("?"),
     "complex64": np.dtype("<c8"),
     "complex128": np.dtype("<c16"),
+    **{name: np.dtype("u1") for name in FLOAT8},
 }
 
 

@@ -11,19 +11,30 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from weightfeat.checkpoint.float8 import FLOAT8, float8_values
 from weightfeat.errors import one_line
 
 FindingKind = Literal[
-    "foreign-callable", "unreadable-tensor", "ambiguous-order", "outside-tables", "second-network", "note"
+    "foreign-callable",
+    "unreadable-tensor",
+    "ambiguous-order",
+    "outside-tables",
+    "second-network",
+    "doubt",
+    "note",
 ]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something about the file its owner should know; never silently dropped. `detail` is made one printable line."""
+    """Something about the file its owner should know; never silently dropped. `detail` is made one printable line.
+
+    `about` is the name of a weight that could not be read, where that is what was found.
+    """
 
     kind: FindingKind
     detail: str
+    about: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "detail", one_line(self.detail))
@@ -44,8 +55,8 @@ def capped(kind: FindingKind, details: Sequence[str], more: int = 0) -> list[Fin
 class StoredTensor:
     """One tensor as stored: `data` is read-only and mapped from the file wherever the format allows.
 
-    `dtype` is torch's name without the prefix ("float32", "bfloat16", "int64"). numpy has no bfloat16, so
-    such a tensor's `data` holds the raw bits as uint16; `float32()` decodes them.
+    `dtype` is torch's name without the prefix ("float32", "bfloat16", "int64"). numpy has no bfloat16 and no float8, so
+    such a tensor's `data` holds the raw bits as uint16 or uint8; `float32()` decodes them.
     """
 
     name: str
@@ -60,6 +71,8 @@ class StoredTensor:
         """The values as float32, sharing memory with the file when they already are."""
         if self.dtype == "bfloat16":
             return (self.data.astype(np.uint32) << np.uint32(16)).view(np.float32)
+        if self.dtype in FLOAT8:
+            return np.asarray(float8_values(self.dtype)[self.data])
         return self.data.astype(np.float32, copy=False)
 
 

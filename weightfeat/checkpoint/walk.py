@@ -27,6 +27,8 @@ _LONGEST_NAME = 512
 _MOST_HIDDEN = 1000
 _MOST_LOOKED_AT = 1000
 _TABLES = ("_parameters", "_buffers", "_modules")
+PACKED = "_packed_params"
+_PACKS = "__torch__.torch.classes.quantized.LinearPackedParamsBase"
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +116,9 @@ def torch_parts(node: Call) -> Parts:
     tensors, children = [*tables["_parameters"], *buffers], tables["_modules"]
     # A child without a module's attributes is no child to walk, but must not vanish either.
     tensors += [(name, child) for name, child in children if not is_module(child)]
-    others = held.keys() - tables.keys()
+    packed = _packed_linear(held.get(PACKED))
+    tensors += [] if packed is None else [(PACKED, packed)]
+    others = held.keys() - tables.keys() - ({PACKED} if packed is not None else set())
     for name in others & {name for items in tables.values() for name, _ in items}:
         raise Abuse(f"a module has an attribute {describe(name)} before its entry of that name")
     unlisted = [(name, value) for name, value in tables["_buffers"] if name in hidden and value is not None]
@@ -139,6 +143,14 @@ def _has_matrices(module: Call) -> bool:
             return True
         stack.extend(child for child in tables[2].values() if is_module(child))
     return False
+
+
+def _packed_linear(node: object) -> tuple[object, ...] | None:
+    """Weight and bias of a quantised linear layer, which lie in the state of the object that packs them."""
+    state = node.states[-1] if isinstance(node, Call) and node.states and len(node.states) == 1 else None
+    if isinstance(state, tuple) and len(state) == 2 and state[1] == _PACKS and isinstance(state[0], tuple):
+        return state[0]
+    return None
 
 
 def refuse_disguise(node: Call) -> None:

@@ -21,7 +21,15 @@ __all__ = ["add_judge", "entry_of", "heading_of", "judge_of"]
 
 
 def add_judge(command: argparse.ArgumentParser) -> None:
-    """--device, and the files that the detector is made of."""
+    """--device, what of a file is meant, and the files that the detector is made of."""
+    command.add_argument(
+        "--key", metavar="NAME", help="which network of a file that holds several: the key it is kept under"
+    )
+    command.add_argument(
+        "--head",
+        metavar="NAME",
+        help="which layer is the classification layer, where it is not the one found",
+    )
     add_device(command)
     add_parameter_files(command, learned=True)
     command.add_argument(
@@ -35,7 +43,7 @@ def add_judge(command: argparse.ArgumentParser) -> None:
 def judge_of(arguments: argparse.Namespace, *, evidence: bool) -> Judge[Evidence]:
     """Who judges; with `evidence` more of each digest is made, and kept beside the verdict."""
     from weightfeat.report import evidence as shown
-    from weightfeat.rounds.scanning import Judge
+    from weightfeat.rounds.scanning import Judge, Part
 
     look, blocks = (shown.evidence, shown.BLOCKS) if evidence else (None, frozenset[str]())
     return Judge(
@@ -45,6 +53,7 @@ def judge_of(arguments: argparse.Namespace, *, evidence: bool) -> Judge[Evidence
         look,
         blocks,
         calibration=arguments.calibration,
+        part=Part(arguments.key, arguments.head),
     )
 
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["Detector"]
 
 REASONS = 5
+DOUBT = "doubt: "
+"""What a finding begins with that says why a digest may not be of the network that computes."""
 
 
 class Detector:
@@ -108,9 +110,12 @@ class Detector:
         if seen.foreign and learned.general is not None:
             suspect = Suspect(learned.general.suspect(seen.network.class_rows), None, probability)
         clean_share = kind.clean_share(logit)
+        doubted = any(finding.startswith(DOUBT) for finding in digest.findings)
+        if doubted:
+            suspect, low, high = None, 0.0, 1.0
         compared = len(kind.clean) if seen.network.class_rows.count >= FEWEST_CLASSES else 0
         return Verdict(
-            word=word_of(probability, clean_share, kind.roc_auc, compared),
+            word=word_of(probability, clean_share, kind.roc_auc, compared, doubted=doubted),
             probability=probability,
             clean_share=clean_share,
             interval=(low, high),

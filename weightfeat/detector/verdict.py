@@ -28,6 +28,9 @@ class Verdict:
     of it came from (NaN where undefined). Whoever read a file adds its `path` and the `seconds` of wall time that it
     took, reading included.
 
+    Where a finding says why what was read may not be the network that computes ("doubt: ..."), the word is "cannot
+    tell", the interval all of [0, 1], and there is no suspect.
+
     >>> verdict = weightfeat.scan("model.pt")
     >>> verdict.word in ("trojaned", "suspicious", "no sign found", "cannot tell")
     True

@@ -19,7 +19,9 @@ LEAST_POWER = 0.6
 """ROC-AUC, on the like of a network, below which silence means nothing."""
 
 
-def word_of(probability: float, clean_share: float, power: float, fewest: int) -> Word:
+def word_of(
+    probability: float, clean_share: float, power: float, fewest: int, *, doubted: bool = False
+) -> Word:
     """The word for a network.
 
     Parameters
@@ -27,8 +29,9 @@ def word_of(probability: float, clean_share: float, power: float, fewest: int) -
     probability, clean_share : of a trojan; of clean networks at least as suspicious.
     power : ROC-AUC measured on networks of its kind.
     fewest : how many clean networks the share was told from; it cannot be smaller than 1 / (1 + fewest).
+    doubted : whether what was read may not be the network that computes.
     """
-    if (1 + fewest) * ALARM < 1 or power < LEAST_POWER:
+    if doubted or (1 + fewest) * ALARM < 1 or power < LEAST_POWER:
         return "cannot tell"
     if clean_share <= ALARM and probability >= LEAST_PROBABILITY:
         return "trojaned"

@@ -33,16 +33,48 @@ KINDS = ("half_normal", "law", "sparse", "through")
 DRAWS = 4096
 DRAWS_THROUGH = 2048  # of the kind `through`, whose cost is a product with the feeding layer
 SPARSITY = 0.05
+REDRAWS = 8
 SEED = 20260
 _CHUNK = 1024
 _FEW = 128  # latents at a time, which fit a processor's cache
 _KEPT = 4096  # inputs of a head up to which draws are kept, VGG's: 84 MB
+_FRACTION = (1 << 23) - 1  # the bits of a float32 that rounding makes zero
+_FEWER_BITS = 11  # of half precision, with the one that is not stored
 Latents = NDArray[np.float32]
 
 
 def latents(network: Network) -> Block:
     """The whole block."""
-    head = _head(network)
+    return _whole(_head(network))
+
+
+def redrawn(network: Network, count: int = REDRAWS) -> list[Block]:
+    """The block as it would be in `count` orders of channels that the head's weights may have had before they were
+    rounded; none where they are in full precision.
+
+    Rounding may swap channels whose columns are almost of one norm, and another order draws other latents.
+    """
+    rounding = rounding_of(network.layers[network.head].weight)
+    if not rounding:
+        return []
+    matrix, generator = head_matrix(network), np.random.default_rng(SEED)
+    likely = (matrix * (1 + rounding * generator.uniform(-1, 1, matrix.shape)) for _ in range(count))
+    return [_whole(_head(network, _order(each))) for each in likely]
+
+
+def rounding_of(weight: NDArray[np.float32]) -> float:
+    """The largest relative error of weights that were rounded to fewer bits than float32 has; 0 where they were not.
+
+    >>> rounding_of(np.array([1.0, -2.5, 0.0], np.float32)) == 2**-3
+    True
+    """
+    fractions = int(np.bitwise_or.reduce(np.ascontiguousarray(weight).view(np.uint32), axis=None)) & _FRACTION
+    unused = (fractions & -fractions).bit_length() - 1 if fractions else _FRACTION.bit_length()
+    bits = _FRACTION.bit_length() + 1 - unused
+    return 2.0**-bits if bits <= _FEWER_BITS and weight.any() else 0.0
+
+
+def _whole(head: _Head) -> Block:
     return _block(head, [work(head) for work in _pieces()])
 
 
@@ -73,10 +105,15 @@ class _Head:
     feeds: tuple[_Feed, ...]
 
 
-def _head(network: Network) -> _Head:
+def _order(matrix: Array) -> NDArray[np.int64]:
+    """The head's inputs in canonical order: by the norm of their column in its matrix (C, D)."""
+    return np.argsort(np.linalg.norm(matrix, axis=0), kind="stable")
+
+
+def _head(network: Network, order: NDArray[np.int64] | None = None) -> _Head:
     matrix, law = head_matrix(network), latent_law(network)
     bias = network.layers[network.head].bias
-    order = np.argsort(np.linalg.norm(matrix, axis=0), kind="stable")
+    order = _order(matrix) if order is None else order
     feeds = (_feed(network, feed, index, order) for index, feed in enumerate(network.head_feeds))
     return _Head(
         readout=matrix[:, order].T.astype(np.float32),

@@ -44,9 +44,8 @@ def class_table(digest: Digest) -> Array:
 
 def centred_cosines(gram: Array) -> Array:
     """Cosines between rows less their mean, from the rows' Gram matrix. (C, C), NaN on the diagonal."""
-    count = len(gram)
-    centring = np.eye(count) - 1.0 / count
-    centred = centring @ gram @ centring
+    means = gram.mean(axis=0)
+    centred = gram - means - gram.mean(axis=1)[:, None] + means.mean()
     length = np.sqrt(np.maximum(np.diag(centred), 1e-24))
     cosines = centred / np.outer(length, length)
     np.fill_diagonal(cosines, np.nan)

@@ -13,13 +13,14 @@ from weightfeat.network.types import Feed, Kind, Layer, Norm, Role
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What both ways of reading a network give: its layers, head, feeds, norms and what was left over."""
+    """What both ways of reading a network give: its layers, head, feeds, norms, what was left over, and what to say."""
 
     layers: tuple[Layer, ...]
     head: int
     feeds: tuple[Feed, ...]
     norms: tuple[Norm, ...]
     extras: tuple[StoredTensor, ...]
+    notes: tuple[str, ...] = ()
 
 
 def from_graph(match: Match, counters: Mapping[str, int]) -> Parts:

@@ -9,9 +9,15 @@ from dataclasses import dataclass, field
 from weightfeat.checkpoint.types import StoredTensor
 
 _ROLES = re.compile(
-    r"^(?:(?P<stem>.*?)[._])?(?P<role>weight|bias|gamma|beta|running_mean|running_var)$", re.DOTALL
+    r"^(?:(?P<stem>.*?)[._])?"
+    r"(?P<role>weight|bias|gamma|beta|(?:running|moving|)_mean|running_var|(?:moving|)_variance)$",
+    re.DOTALL,
 )
-_SYNONYMS = {"gamma": "weight", "beta": "bias"}
+_SYNONYMS = {
+    **{"gamma": "weight", "beta": "bias"},
+    **{"moving_mean": "running_mean", "_mean": "running_mean"},
+    **{"moving_variance": "running_var", "_variance": "running_var"},
+}
 _NORM_ROLES = ("weight", "bias", "running_mean", "running_var")
 
 

@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
 from weightfeat.network.types import Layer
 
+# Modules whose outputs are no classes of the network's, whatever their shape: heads that train another one, the six
+# numbers of a spatial transformer, features to be compared with others.
+_ASIDE = re.compile(
+    r"(^|[._])(aux\w*|side_?(out|head)\w*|stn\w*|(fc_?)?loc(al\w*|ator)?|theta|affine|spatial_transf\w*"
+    r"|proj(ection|ector)?(_?(head|mlp|net))?[0-9]*|predictor|embed(ding|der)?s?(_?(head|layer|fc))?|decoder"
+    r"|discriminator|domain\w*|(fc|head)_?rot\w*|rot(ation|net)?_\w*|contrast\w*|simclr\w*|prototypes?|queue"
+    r"|criterion|loss\w*)([._]|$)",
+    re.IGNORECASE,
+)
+_USUAL = re.compile(r"^(fc|classifier|head|logits?|cls|output|linear|last_linear|predictions?|dense)$")
 
-def find_head(layers: Sequence[Layer], normed: Sequence[bool], *, ordered: bool) -> int | None:
-    """The last linear layer that nothing else reads, else the last 1 x 1 convolution of that sort, else None.
+
+@dataclass(frozen=True)
+class Head:
+    """Place of the classification layer, the places of others that could be meant, and of those passed over."""
+
+    place: int | None
+    rivals: tuple[int, ...] = ()
+    passed: tuple[int, ...] = ()
+
+
+def find_head(layers: Sequence[Layer], normed: Sequence[bool], *, ordered: bool) -> Head:
+    """The last linear layer that nothing else reads, else the last 1 x 1 convolution of that sort, else a last
+    convolution of any kernel that narrows to a number of its own.
 
     Where the file keeps an order, only its last linear layer and its last layer are looked at; where it keeps
-    none, all are, from the last in order of names.
+    none, all are, from the last in order of names. Layers are passed over whose names say that they answer another
+    question. Of several that read the same features the one with the customary name is taken, else the one with most
+    outputs, else the last.
 
     Parameters
     ----------
@@ -21,24 +45,69 @@ def find_head(layers: Sequence[Layer], normed: Sequence[bool], *, ordered: bool)
     normed : whether a norm takes the layer's outputs: those are features, not logits.
     ordered : whether the layers are in the order of the file, not of their names.
     """
-    places = range(len(layers))
+    places = [place for place in range(len(layers)) if not _ASIDE.search(layers[place].name)]
     linear = [place for place in places if layers[place].kind == "linear"]
-    pointwise = [place for place in places if layers[place].kind == "conv"]
-    if ordered:
-        linear, pointwise = linear[-1:], [place for place in pointwise if place == len(layers) - 1]
-    candidates = [*pointwise, *linear]
+    last = places[-1:] if ordered else places
+    kernels = [place for place in last if layers[place].kind == "conv"]
     readers = _readers(layers, ordered=ordered)
     narrowest = list(accumulate((layer.weight.shape[0] for layer in layers), min))
-    return next(
-        (
-            place
-            for place in reversed(candidates)
-            if not normed[place]
+
+    some_normed = any(normed)
+
+    def is_head(place: int) -> bool:
+        layer = layers[place]
+        # Beside norms, which shift what they take, a convolution without a bias is one whose norm is missing.
+        cut = layer.kind != "linear" and layer.bias is None and some_normed
+        return (
+            not (normed[place] or cut)
             and _classifies(layers[place], place, readers)
             and not _reconstructs(layers, place, narrowest)
-        ),
-        None,
+        )
+
+    pointwise = [place for place in kernels if max(layers[place].weight.shape[2:]) == 1]
+    candidates = [*pointwise, *(linear[-1:] if ordered else linear)]
+    found = next((place for place in reversed(candidates) if is_head(place)), None)
+    if found is None:
+        wide = (place for place in reversed(kernels) if place not in pointwise and _narrows(layers, place))
+        found = next((place for place in wide if is_head(place)), None)
+    kept, after = set(places), -1 if found is None else found
+    passed = tuple(
+        place
+        for place in range(after + 1, len(layers))
+        if place not in kept and layers[place].kind in ("linear", "conv") and is_head(place)
     )
+    if found is None:
+        return Head(None, passed=passed)
+    alike = [
+        place
+        for place in linear
+        if place != found and _are_alike(layers[place], layers[found]) and is_head(place)
+    ]
+    chosen = max([found, *alike], key=lambda place: _rank(layers, place))
+    return Head(chosen, tuple(place for place in (found, *alike) if place != chosen), passed)
+
+
+def _rank(layers: Sequence[Layer], place: int) -> tuple[bool, int, int]:
+    usual = any(_USUAL.match(part) for part in layers[place].name.lower().split("."))
+    return usual, layers[place].weight.shape[0], place
+
+
+def _are_alike(one: Layer, other: Layer) -> bool:
+    """Whether two layers read the same number of features and have names that differ in one part."""
+    first, second = one.name.split("."), other.name.split(".")
+    return (
+        one.weight.shape[1:] == other.weight.shape[1:]
+        and len(first) == len(second)
+        and sum(a != b for a, b in zip(first, second, strict=True)) == 1
+        and not (first[0] == second[0] and len(first) > 2)
+    )
+
+
+def _narrows(layers: Sequence[Layer], place: int) -> bool:
+    """Whether a convolution gives fewer channels than it takes, as many as no other layer gives."""
+    width, taken = layers[place].weight.shape[:2]
+    others = {layer.weight.shape[0] for other, layer in enumerate(layers) if other != place}
+    return place > 0 and width < taken and width not in others
 
 
 @dataclass(frozen=True)
@@ -71,7 +140,7 @@ def _by_inputs(layers: Sequence[Layer], places: Iterable[int]) -> dict[int, int]
 
 def _classifies(layer: Layer, place: int, readers: _Readers) -> bool:
     width = layer.weight.shape[0]
-    if width < 2 or max(layer.weight.shape[2:], default=1) > 1:
+    if width < 2:
         return False
     read = readers.last.get(width, place) > place
     read_before = layer.kind == "linear" and readers.linear.get(width, place) < place

@@ -5,12 +5,18 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from weightfeat.checkpoint.types import StoredTensor
+from weightfeat.network.beside import are_beside, is_constant, is_watching
+from weightfeat.network.grouping import modules_of
+from weightfeat.network.structure import by_structure, reshaped
 from weightfeat.network.table import ANY, CLASSES, Entry, LayerRow, NormRow, Shape, entries
-from weightfeat.network.tensors import LARGEST_CONSTANT, natural_order
+from weightfeat.network.tensors import natural_order
+
+_MOST_BETWEEN = 4
+"""Tensors that may stand between an entry's, times as many: counters and observers in every module."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,27 +24,32 @@ class Match:
     """An entry and the file's tensors under the entry's names.
 
     `exact` is False when names and wiring agree and shapes do not: a variant, such as a ResNet with a smaller stem.
+    `structural` is True where other names and another order were read as the entry's.
     """
 
     entry: Entry
     tensors: dict[str, StoredTensor]
     exact: bool
     extras: tuple[StoredTensor, ...] = ()
+    structural: bool = False
 
 
 def recognise(tensors: Sequence[StoredTensor], *, ordered: bool) -> Match | None:
     """The architecture whose shapes these are, at any class count above one; None where none fits.
 
     Tried in turn: torchvision's names (under any prefix, in any order), the file's order whatever the names,
-    natural order of the names where the file keeps none, and last the names of an architecture over other shapes.
+    blocks and natural order of the names, and last the names of an architecture over other shapes. What lies beside
+    the network is left out where names or shapes tell it apart.
     """
     largest_first = sorted(entries(), key=lambda entry: len(entry.tensors), reverse=True)
-    modern = {_modern(tensor.name): tensor for tensor in tensors}
-    named = [match for entry in largest_first if (match := _by_name(entry, modern))]
-    placed = tensors if ordered else natural_order(tensors)
+    named_tensors = {modern(tensor.name): tensor for tensor in tensors}
+    named = [match for entry in largest_first if (match := _by_name(entry, named_tensors))]
+    sorted_ = natural_order(tensors)
+    placed = tensors if ordered else sorted_
     return (
         next((match for match in named if match.exact), None)
         or next((match for entry in largest_first if (match := _by_position(entry, placed))), None)
+        or _by_structure(largest_first, sorted_)
         or next((match for match in named if _wiring_holds(match)), None)
     )
 
@@ -46,7 +57,7 @@ def recognise(tensors: Sequence[StoredTensor], *, ordered: bool) -> Match | None
 def clash(tensors: Sequence[StoredTensor]) -> str | None:
     """The first name that two tensors have once old names are read as torchvision's."""
     seen: set[str] = set()
-    for name in (_modern(tensor.name) for tensor in tensors):
+    for name in (modern(tensor.name) for tensor in tensors):
         if name in seen:
             return name
         seen.add(name)
@@ -69,10 +80,11 @@ def same_shapes(tensors: Sequence[StoredTensor]) -> tuple[Entry, tuple[int, ...]
 
 
 def fits(shape: Sequence[int], template: Shape, num_classes: int) -> bool:
-    """Whether a shape is the template's at this class count."""
-    return len(shape) == len(template) and all(
+    """Whether a shape is the template's at this class count, or can be taken for it (`structure.reshaped`)."""
+    taken = reshaped(shape, template)
+    return taken is not None and all(
         wanted == ANY or size == (num_classes if wanted == CLASSES else wanted)
-        for size, wanted in zip(shape, template, strict=True)
+        for size, wanted in zip(taken, template, strict=True)
     )
 
 
@@ -85,23 +97,69 @@ def _by_name(entry: Entry, named: Mapping[str, StoredTensor]) -> Match | None:
             continue
         if all(prefix + name in named for name, _ in entry.tensors):
             mapped = {name: named[prefix + name] for name, _ in entry.tensors}
-            taken = {id(tensor) for tensor in mapped.values()}
-            extras = tuple(tensor for tensor in named.values() if id(tensor) not in taken)
+            match = _match(entry, mapped, list(named.values()))
             # More weights than the table has: another, larger network with this one's names in it.
-            if all(tensor.data.size <= LARGEST_CONSTANT for tensor in extras):
-                return Match(entry, mapped, _shapes_agree(entry, mapped), extras)
+            names = [prefix + name for name in mapped]
+            if match is not None and are_beside(match.extras, names, _classes(entry, mapped)):
+                return match
     return None
 
 
 def _by_position(entry: Entry, tensors: Sequence[StoredTensor]) -> Match | None:
-    if len(tensors) != len(entry.tensors):
+    """Match on order alone: every tensor of the entry in its place, with at most a few others in between."""
+    surplus, rest = len(tensors) - len(entry.tensors), iter(enumerate(tensors))
+    places: list[int] = []
+    if not 0 <= surplus <= _MOST_BETWEEN * len(entry.tensors):
         return None
-    mapped = {name: tensor for (name, _), tensor in zip(entry.tensors, tensors, strict=True)}
-    return Match(entry, mapped, exact=True) if _shapes_agree(entry, mapped) else None
+    for _, template in entry.tensors:
+        loose = tuple(ANY if size == CLASSES else size for size in template)
+        place = next((place for place, tensor in rest if fits(tensor.shape, loose, 0)), None)
+        if place is None or place - len(places) > surplus:
+            return None
+        places.append(place)
+    mapped = {name: tensors[place] for (name, _), place in zip(entry.tensors, places, strict=True)}
+    match = _match(entry, mapped, tensors)
+    if match is None or not match.exact:
+        return None
+    own = [tensor.name for tensor in mapped.values()]
+    modules = {name.rpartition(".")[0] for name in own}
+    apart = all(is_constant(extra) or extra.name.rpartition(".")[0] not in modules for extra in match.extras)
+    return match if apart and are_beside(match.extras, own, _classes(entry, mapped)) else None
+
+
+def _by_structure(largest_first: Sequence[Entry], tensors: Sequence[StoredTensor]) -> Match | None:
+    """Match on blocks, shapes and natural order of names."""
+    modules, _ = modules_of([tensor for tensor in tensors if not is_watching(tensor)])
+    for entry in largest_first:
+        mapped = by_structure(entry, modules)
+        match = None if mapped is None else _match(entry, mapped, tensors)
+        if mapped is not None and match is not None and match.exact:
+            own = [tensor.name for tensor in mapped.values()]
+            if are_beside(match.extras, own, _classes(entry, mapped)):
+                return replace(match, structural=True)
+    return None
+
+
+def _match(entry: Entry, mapped: dict[str, StoredTensor], every: Sequence[StoredTensor]) -> Match | None:
+    """The match of these tensors, in the entry's shapes where they are the entry's at all; the others are extras."""
+    taken = {id(tensor) for tensor in mapped.values()}
+    extras = tuple(tensor for tensor in every if id(tensor) not in taken)
+    if not _shapes_agree(entry, mapped):
+        return Match(entry, mapped, exact=False, extras=extras)
+    return Match(entry, {name: _in_shape(mapped[name], shape) for name, shape in entry.tensors}, True, extras)
+
+
+def _in_shape(tensor: StoredTensor, template: Shape) -> StoredTensor:
+    shape = reshaped(tensor.shape, template)
+    return tensor if shape in (None, tensor.shape) else replace(tensor, data=tensor.data.reshape(shape))
+
+
+def _classes(entry: Entry, mapped: Mapping[str, StoredTensor]) -> int:
+    return mapped[f"{entry.rows[entry.head].name}.weight"].shape[0]
 
 
 def _shapes_agree(entry: Entry, mapped: dict[str, StoredTensor]) -> bool:
-    num_classes = mapped[f"{entry.rows[entry.head].name}.weight"].shape[0]
+    num_classes = _classes(entry, mapped)
     return num_classes > 1 and all(
         fits(mapped[name].shape, template, num_classes) for name, template in entry.tensors
     )
@@ -159,6 +217,6 @@ def groups_of(match: Match, row: LayerRow) -> int:
     return max(1, given // weight[1])
 
 
-def _modern(name: str) -> str:
+def modern(name: str) -> str:
     """torchvision's DenseNet names since 2018: `norm1`, where files before have `norm.1`."""
     return re.sub(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)", r"\1", name)

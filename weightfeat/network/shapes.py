@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 
+import numpy as np
+
+from weightfeat.checkpoint.nodes import describe
 from weightfeat.checkpoint.types import StoredTensor
 from weightfeat.network.graph import Parts, depth_of
 from weightfeat.network.grouping import Module, modules_of
-from weightfeat.network.head import find_head
+from weightfeat.network.head import Head, find_head
 from weightfeat.network.pairing import channels_of, norms_after
 from weightfeat.network.types import Feed, Kind, Layer, Norm
 
 _COLOURS = 3
+_LISTED = 4
 
 
 def from_shapes(
@@ -21,8 +25,9 @@ def from_shapes(
     *,
     ordered: bool,
     head_shape: tuple[int, ...] | None = None,
-) -> Parts | None:
-    """Layers in the given order, partnered by shape; None where none of them can be the classification layer.
+    head_name: str | None = None,
+) -> Parts | str:
+    """Layers in the given order, partnered by shape; a word on why where none of them can be the classification layer.
 
     Parameters
     ----------
@@ -30,6 +35,7 @@ def from_shapes(
     counters : batches seen, by the name of a running variance.
     ordered : whether the order is the file's.
     head_shape : shape of the head's weight where it is known; the last layer of that shape is the head.
+    head_name : what the head is called, or what its name ends with, where the user says so.
     """
     modules, extras = modules_of(tensors)
     norms = {place: _norm(module, counters) for place, module in enumerate(modules) if module.is_norm}
@@ -39,16 +45,78 @@ def from_shapes(
     layers = [
         replace(layer, norm_after=partners.get(place)) for place, layer in zip(places, drafts, strict=True)
     ]
-    if head_shape is None:
+    if head_name is not None:
+        found = Head(_called(layers, head_name))
+    elif head_shape is not None:
+        found = Head(max(place for place, layer in enumerate(layers) if layer.weight.shape == head_shape))
+    else:
         behind = [norms.get(place + 1) if ordered else None for place in places]
         normed = [_is_normed(layer, norm) for layer, norm in zip(layers, behind, strict=True)]
-        head = find_head(layers, normed, ordered=ordered)
-    else:
-        head = max(place for place, layer in enumerate(layers) if layer.weight.shape == head_shape)
-    if head is None:
-        return None
-    layers = _with_places(layers, head)
-    return Parts(tuple(layers), head, _feeds(layers, head), tuple(norms.values()), tuple(extras))
+        found = find_head(layers, normed, ordered=ordered)
+    if found.place is None:
+        return _why(layers, found, head_name)
+    layers[found.place], notes = _pooled(layers[found.place])
+    notes += _others(layers, found)
+    layers = _with_places(layers, found.place)
+    return Parts(
+        tuple(layers), found.place, _feeds(layers, found.place), tuple(norms.values()), tuple(extras), notes
+    )
+
+
+def _called(layers: Sequence[Layer], name: str) -> int | None:
+    """The last layer of two outputs or more that is called so."""
+    exact = [place for place, layer in enumerate(layers) if layer.name == name]
+    ending = [place for place, layer in enumerate(layers) if layer.name.endswith(f".{name}")]
+    fitting = [place for place in exact or ending if layers[place].weight.shape[0] > 1]
+    return fitting[-1] if fitting else None
+
+
+def _why(layers: Sequence[Layer], found: Head, head_name: str | None) -> str:
+    """What to add where no layer is the classification layer."""
+    if head_name is not None:
+        names = [layer.name for layer in layers if layer.kind == "linear" and layer.weight.shape[0] > 1][
+            -_LISTED:
+        ]
+        return f" is called {describe(head_name)}; its linear layers are {', '.join(map(describe, names)) or 'none'}"
+    if found.passed:
+        return f": {describe(layers[found.passed[-1]].name)} is, by its name, none"
+    last = layers[-1] if layers else None
+    if last is not None and last.kind == "linear" and last.weight.shape[0] == 1:
+        return f": {describe(last.name)} has one output"
+    return ""
+
+
+def _pooled(head: Layer) -> tuple[Layer, tuple[str, ...]]:
+    """A head that is a convolution of several positions in front of an average over the picture: but for the margin,
+    the average of its outputs is what the sum of its positions makes of the average of its inputs."""
+    if max(head.weight.shape[2:], default=1) == 1:
+        return head, ()
+    axes = tuple(range(2, head.weight.ndim))
+    summed = head.weight.sum(axis=axes, keepdims=True, dtype=np.float32)
+    return replace(head, weight=summed), (
+        f"its head {describe(head.name)} is a convolution, read as pooled behind it",
+    )
+
+
+def _others(layers: Sequence[Layer], found: Head) -> tuple[str, ...]:
+    """What to say where several layers could be meant."""
+    assert found.place is not None
+    head = layers[found.place]
+    others = [
+        f"{describe(layers[place].name)} ({len(layers[place].weight)})" for place in found.rivals[:_LISTED]
+    ]
+    notes = []
+    if others:
+        notes.append(
+            f"{describe(head.name)} with {len(head.weight)} classes was taken for the head, not {', '.join(others)}; "
+            "--head takes another"
+        )
+    passed = [describe(layers[place].name) for place in found.passed[:_LISTED]]
+    if passed:
+        notes.append(
+            f"{describe(head.name)} was taken for the head; {', '.join(passed)} is, by its name, none"
+        )
+    return tuple(notes)
 
 
 def _is_normed(layer: Layer, behind: Norm | None) -> bool:

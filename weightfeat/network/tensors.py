@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence, Set
 
+from weightfeat.checkpoint.float8 import FLOAT8
 from weightfeat.checkpoint.types import Checkpoint, StoredTensor
 
-LARGEST_CONSTANT = 16
-"""Elements of a tensor that may stand beside a network, such as an input's mean."""
-
-_FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
+_FLOATS = frozenset({"float16", "bfloat16", "float32", "float64", *FLOAT8})
 _COUNTER = "num_batches_tracked"
 # torch.nn.utils computes a weight from these: pruning from _orig and _mask, spectral norm from _orig, _u and _v,
 # weight norm from _g and _v. Each with the parts that prove it is one; its name alone may mean anything.
@@ -27,7 +25,7 @@ def numeric(checkpoint: Checkpoint) -> tuple[StoredTensor, ...]:
     """
     names = {tensor.name for tensor in checkpoint.tensors}
     return tuple(
-        tensor for tensor in checkpoint.tensors if _is_numeric(tensor) and not _is_part(tensor.name, names)
+        tensor for tensor in checkpoint.tensors if _is_numeric(tensor) and not is_part(tensor.name, names)
     )
 
 
@@ -37,7 +35,7 @@ def unfit(checkpoint: Checkpoint) -> tuple[StoredTensor, ...]:
     return tuple(
         tensor
         for tensor in checkpoint.tensors
-        if (tensor.dtype not in _FLOATS and tensor.data.ndim > 1) or _is_part(tensor.name, names)
+        if (tensor.dtype not in _FLOATS and tensor.data.ndim > 1) or is_part(tensor.name, names)
     )
 
 
@@ -82,7 +80,7 @@ def _digits_as_numbers(part: str) -> list[tuple[int, str]]:
     return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in pieces]
 
 
-def _is_part(name: str, names: Set[str]) -> bool:
+def is_part(name: str, names: Set[str]) -> bool:
     stem, _, leaf = name.rpartition("_")
     partners = _PARTNERS.get(leaf, ())
     return _PARAMETRIZED.search(name) is not None or any(f"{stem}_{partner}" in names for partner in partners)

@@ -90,6 +90,13 @@ _FINDINGS = {
         "The file holds another network beside the one that was analysed.",
         "The verdict says nothing of the other one.",
     ),
+    "doubt": Rule(
+        "WF-DOUBT",
+        "Doubt",
+        "warning",
+        "What was read may not be the network that computes.",
+        "The verdict is that nothing can be said, whatever the probability.",
+    ),
     "note": Rule(
         "WF-NOTE",
         "Note",

@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from weightfeat import checkpoint, network
+from weightfeat.checkpoint import Checkpoint
 from weightfeat.digest import VERSIONS, Digest, DigestStore, choose_place, compute
+from weightfeat.digest.latents import redrawn
 from weightfeat.errors import BadRound, WeightfeatError, one_line
 from weightfeat.files import make_folder
+from weightfeat.network import Network
 from weightfeat.rounds.spreading import KILLED, over_files
 
 logger = logging.getLogger(__name__)
@@ -106,25 +109,51 @@ def digest_file(
     threads: int = 0,
     store: DigestStore | None = None,
     blocks: Collection[str] | None = None,
+    key: str | None = None,
+    head: str | None = None,
 ) -> tuple[Digest, bool]:
     """Read one model file and digest it; (digest, True) where `store` already knew its content.
 
     On a processor it takes `threads` (0: one a core). `blocks` are those wanted of it, None: all, as a store asks for.
+    `key` and `head` say which network of the file and which layer of it is meant, as in `checkpoint.read` and
+    `network.build`; a store, which knows files by their content, is not asked then.
 
     Raises
     ------
     WeightfeatError : the file cannot be read, holds weights that are no numbers, or is no classifier.
     """
-    loaded = checkpoint.read(path)
-    known = _known(store, loaded.sha256) if store is not None else None
+    loaded = checkpoint.read(path, key=key)
+    as_usual = key is None and head is None
+    known = _known(store, loaded.sha256) if store is not None and as_usual else None
     if known is not None:
         return known, True
-    built = network.build(loaded)
-    findings = dict.fromkeys((*loaded.findings, *built.findings))
+    return _digested(loaded, network.build(loaded, head=head), device, threads, blocks), False
+
+
+def digest_with_redraws(
+    path: Path,
+    *,
+    device: str = "auto",
+    threads: int = 0,
+    blocks: Collection[str] | None = None,
+    key: str | None = None,
+    head: str | None = None,
+) -> tuple[Digest, list[Digest]]:
+    """What `digest_file` gives, and the digests that the network may have had before its weights were rounded to half
+    precision or less: the same but for random latents in other orders. None of those for float32 weights."""
+    loaded = checkpoint.read(path, key=key)
+    built = network.build(loaded, head=head)
+    found = _digested(loaded, built, device, threads, blocks)
+    others = redrawn(built) if "latents" in found.blocks else []
+    return found, [replace(found, blocks={**found.blocks, "latents": block}) for block in others]
+
+
+def _digested(
+    loaded: Checkpoint, built: Network, device: str, threads: int, blocks: Collection[str] | None
+) -> Digest:
+    findings = dict.fromkeys((*loaded.findings, *built.findings, *network.doubts(built)))
     lines = tuple(f"{finding.kind}: {finding.detail}" for finding in findings)
-    return compute(
-        built, key=loaded.sha256, device=device, threads=threads, findings=lines, blocks=blocks
-    ), False
+    return compute(built, key=loaded.sha256, device=device, threads=threads, findings=lines, blocks=blocks)
 
 
 def digest_one(path: Path, store: DigestStore, device: str = "auto", threads: int = 0) -> Outcome:

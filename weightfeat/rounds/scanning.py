@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from weightfeat.digest.place import cores
 from weightfeat.errors import WeightfeatError, one_line
-from weightfeat.rounds.extraction import digest_file
+from weightfeat.rounds.extraction import digest_with_redraws
 from weightfeat.rounds.spreading import KILLED, over_files
 
 if TYPE_CHECKING:
@@ -34,19 +34,32 @@ def analyse(
     detector: Detector,
     *,
     device: str = "auto",
+    key: str | None = None,
+    head: str | None = None,
 ) -> Verdict:
     """Say how likely the network in `path` is trojaned. Nothing in the file is run; every step is logged, as DEBUG.
+
+    Of weights that were rounded to half precision or less, the interval spans what they may have given before.
 
     Parameters
     ----------
     detector : learned parameters, their `infer_*` values already in place.
     device : "auto", "cpu" or "cuda", for the digest.
+    key, head : which network of the file, and which layer of it, is meant, where there are several.
 
     Raises
     ------
     WeightfeatError : the file cannot be read, or is no classifier.
     """
-    return _judged(path, detector, device)[0]
+    return _judged(path, detector, device, part=Part(key, head))[0]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which network of a file (`key`), and which layer of it (`head`), is meant; None: the usual choice."""
+
+    key: str | None = None
+    head: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +89,7 @@ class Judge(Generic[Seen]):
     look : makes of a digest, the detector and the verdict what is wanted beside it.
     blocks : of the digest, that `look` reads beside those that the detector does.
     calibration : what `weightfeat calibrate` wrote, seen under the same path as `learned`.
+    part : what of each file is meant.
     """
 
     learned: Path
@@ -84,6 +98,7 @@ class Judge(Generic[Seen]):
     look: Look[Seen] | None = None
     blocks: frozenset[str] = frozenset()
     calibration: Path | None = None
+    part: Part = Part()
     stamp: int = field(init=False)
     """When the learned parameters were written: a process that lives on must not judge by older ones."""
 
@@ -101,7 +116,7 @@ class Judge(Generic[Seen]):
         """Scan one file; every failure comes back as an error, whatever the file does."""
         try:
             detector = self.detector()
-            verdict, digest = _judged(path, detector, self.device, threads, self.blocks)
+            verdict, digest = _judged(path, detector, self.device, threads, self.blocks, self.part)
             seen = None if self.look is None else self.look(digest, detector, verdict)
             return Scanned(path, os.stat(path).st_size, digest.key, verdict, seen=seen)
         except WeightfeatError as error:
@@ -145,10 +160,18 @@ def identity(path: Path) -> tuple[int | None, str | None]:
 
 
 def _judged(
-    path: Path, detector: Detector, device: str, threads: int = 0, blocks: Collection[str] = ()
+    path: Path,
+    detector: Detector,
+    device: str,
+    threads: int = 0,
+    blocks: Collection[str] = (),
+    part: Part = Part(),
 ) -> tuple[Verdict, Digest]:
     start = time.perf_counter()
-    digest, _ = digest_file(path, device=device, threads=threads, blocks=detector.reads | set(blocks))
+    wanted = detector.reads | set(blocks)
+    digest, redraws = digest_with_redraws(
+        path, device=device, threads=threads, blocks=wanted, key=part.key, head=part.head
+    )
     logger.debug(
         "architecture %s (family %s), %d classes", digest.architecture, digest.family, digest.num_classes
     )
@@ -156,7 +179,9 @@ def _judged(
         logger.debug("finding: %s", one_line(finding))
     logger.debug("digest %s after %.2f s", digest.key[:16], time.perf_counter() - start)
     verdict = detector.predict(digest)
-    verdict = replace(verdict, path=path, seconds=time.perf_counter() - start)
+    intervals = [verdict.interval, *(detector.predict(each).interval for each in redraws)]
+    interval = min(low for low, _ in intervals), max(high for _, high in intervals)
+    verdict = replace(verdict, interval=interval, path=path, seconds=time.perf_counter() - start)
     for line in _lines(verdict):
         logger.debug(line)
     return verdict, digest

@@ -10,6 +10,7 @@ from weightfeat.features.summaries import Array
 
 SELDOM = 0.15
 _TINY = 1e-12
+_ROWS = 64  # at a time
 
 
 def unit(weighted: Array) -> float:
@@ -70,11 +71,21 @@ def tie(cosines: Array) -> Array:
 def switches(matrix: Array, inactive: Array) -> list[Array]:
     """`switch` and `rare_switch` for every (t, s). (C, C) each."""
     up, down = np.maximum(matrix, 0), np.maximum(-matrix, 0)
-    out = []
-    for weight in (np.ones_like(inactive), inactive):
-        strength = np.stack([(row * weight * down).max(axis=1) for row in up])
-        out.append(np.log(strength + 1e-9))
-    return out
+    return [np.log(_strongest(up * weight, down) + 1e-9) for weight in (np.ones_like(inactive), inactive)]
+
+
+def _strongest(up: Array, down: Array) -> Array:
+    """The largest product of two rows' entries of one place, for every row of each. (C, C)
+
+    A few rows at a time, whose products stay in a processor's cache: there may be thousands of rows.
+    """
+    strength, products = np.empty((len(up), len(down))), np.empty((_ROWS, down.shape[1]))
+    for start in range(0, len(down), _ROWS):
+        part = down[start : start + _ROWS]
+        for target, row in enumerate(up):
+            here = np.multiply(row, part, out=products[: len(part)])
+            here.max(axis=1, out=strength[target, start : start + _ROWS])
+    return strength
 
 
 def off_diagonal(table: Array) -> Array:

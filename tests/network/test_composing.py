@@ -1,0 +1,144 @@
+"""Weights kept as parts are those torch computes with, and adapters are merged or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.utils as utils
+from torch import nn
+from torch.nn.utils import prune
+
+from network_samples import checkpoint, stored
+from networks import checkpoint_of, plain_cnn
+from weightfeat.checkpoint.types import StoredTensor
+from weightfeat.errors import UnsupportedLayout
+from weightfeat.network import build
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm.*deprecated.*")
+
+Change = Callable[[nn.Module], object]
+CHANGES: dict[str, Change] = {
+    "pruned": lambda m: prune.l1_unstructured(m, "weight", 0.4),
+    "weight norm": lambda m: utils.weight_norm(m),
+    "weight norm over the inputs": lambda m: utils.weight_norm(m, dim=1),
+    "weight norm as a parametrization": lambda m: utils.parametrizations.weight_norm(m),
+    "spectral norm": lambda m: utils.spectral_norm(m, n_power_iterations=5),
+    "spectral norm as a parametrization": lambda m: utils.parametrizations.spectral_norm(m),
+    "normalised, then pruned": lambda m: prune.l1_unstructured(utils.weight_norm(m), "weight_v", 0.3),
+}
+
+
+@pytest.mark.parametrize("which", ["all", "conv1", "fc"])
+@pytest.mark.parametrize("change", list(CHANGES))
+def test_a_changed_network_is_the_one_that_torch_computes_with(change: str, which: str) -> None:
+    module = plain_cnn()
+    for name in ("conv0", "conv1", "conv2", "fc") if which == "all" else (which,):
+        CHANGES[change](module.get_submodule(name))
+    module.eval()
+    module(torch.zeros(1, 3, 16, 16))  # hooks compute the weights
+    network = build(checkpoint_of(module))
+    assert [layer.name for layer in network.layers] == ["conv0", "conv1", "conv2", "fc"]
+    for layer in network.layers:
+        expected = module.get_submodule(layer.name).weight.detach().numpy()
+        np.testing.assert_allclose(layer.weight, expected, rtol=1e-5, atol=1e-7)
+    assert any("were computed from" in finding.detail for finding in network.findings)
+    plain = build(checkpoint_of(plain_cnn()))
+    assert [layer.norm_after is None for layer in network.layers] == [
+        layer.norm_after is None for layer in plain.layers
+    ]
+
+
+def codes_of(weight: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    return np.clip(np.round(weight / scale), -127, 127).astype(np.int8)
+
+
+def with_weight(*replacement: StoredTensor) -> object:
+    """A network whose fc.weight is kept as these tensors instead."""
+    tensors = [t for t in checkpoint_of(plain_cnn()).tensors if t.name != "fc.weight"]
+    return build(checkpoint([*tensors, *replacement]))
+
+
+@pytest.mark.parametrize(
+    "scale_name", ["fc.weight_scale", "fc.weight_scale_inv", "fc.weight.scale", "fc.SCB"]
+)
+@pytest.mark.parametrize("by_row", [True, False])
+def test_codes_and_scales_stand_for_weights(scale_name: str, by_row: bool) -> None:
+    weight = plain_cnn().get_submodule("fc").weight.detach().numpy()
+    scale = np.abs(weight).max(axis=1) / 127 if by_row else np.array([np.abs(weight).max() / 127])
+    codes = codes_of(weight, scale[:, None] if by_row else scale)
+    kept = scale * 127 if scale_name.endswith("SCB") else scale
+    network = with_weight(stored("fc.weight", codes), stored(scale_name, kept.astype(np.float32)))
+    np.testing.assert_allclose(network.layers[network.head].weight, weight, atol=scale.max())  # type: ignore[attr-defined]
+
+
+def test_scales_of_blocks_and_zero_points() -> None:
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 255, (7, 24)).astype(np.uint8)
+    scale, zero = rng.random((2, 3)).astype(np.float32), np.array([120], np.int32)
+    network = with_weight(
+        stored("fc.weight", codes), stored("fc.weight_scale", scale), stored("fc.weight_zero_point", zero)
+    )
+    expected = (codes.astype(np.float32) - 120) * scale.repeat(4, axis=0)[:7].repeat(8, axis=1)
+    np.testing.assert_allclose(network.layers[network.head].weight, expected, rtol=1e-6)  # type: ignore[attr-defined]
+
+
+def test_codes_without_a_scale_are_refused() -> None:
+    with pytest.raises(UnsupportedLayout, match=r"'fc\.weight' \(int8\)"):
+        with_weight(stored("fc.weight", np.ones((7, 24), np.int8)))
+
+
+def adapted(update: float, *, peft: bool = True) -> list[StoredTensor]:
+    base = list(checkpoint_of(plain_cnn()).tensors)
+    if peft:
+        start = "base_model.model."
+        base = [StoredTensor(start + t.name.replace("fc.", "fc.base_layer."), t.dtype, t.data) for t in base]
+    a, b = ("lora_A.default.weight", "lora_B.default.weight") if peft else ("lora_A", "lora_B")
+    start = "base_model.model.fc." if peft else "fc."
+    low = np.ones((2, 24), np.float32)
+    return [*base, stored(start + a, low), stored(start + b, np.full((7, 2), update, np.float32))]
+
+
+@pytest.mark.parametrize("peft", [True, False])
+def test_an_adapter_that_is_not_merged_is_refused(peft: bool) -> None:
+    with pytest.raises(UnsupportedLayout, match="is not merged into its weights"):
+        build(checkpoint(adapted(0.1, peft=peft)))
+
+
+@pytest.mark.parametrize("peft", [True, False])
+def test_an_adapter_of_zeros_changes_nothing(peft: bool) -> None:
+    network, plain = build(checkpoint(adapted(0.0, peft=peft))), build(checkpoint_of(plain_cnn()))
+    for layer, expected in zip(network.layers, plain.layers, strict=True):
+        assert np.array_equal(layer.weight, expected.weight)
+    assert network.layers[network.head].name.endswith("fc")
+
+
+@pytest.mark.parametrize(
+    "beside", [[], [stored("base_model.model.score.weight", np.ones((3, 8), np.float32))]]
+)
+def test_an_adapter_alone_is_no_network(beside: list[StoredTensor]) -> None:
+    alone = [tensor for tensor in adapted(0.1) if "lora" in tensor.name]
+    more = [StoredTensor(t.name.replace("fc", f"layer{n}"), t.dtype, t.data) for n in range(3) for t in alone]
+    with pytest.raises(UnsupportedLayout, match="an update of a network that is not in the file"):
+        build(checkpoint([*more, *beside]))
+
+
+def test_modules_that_an_adapter_saved_take_the_place_of_the_original_ones() -> None:
+    tensors = []
+    for tensor in checkpoint_of(plain_cnn()).tensors:
+        if tensor.name.startswith("fc."):
+            leaf = tensor.name.removeprefix("fc.")
+            tensors.append(stored(f"fc.original_module.{leaf}", tensor.data))
+            tensors.append(stored(f"fc.modules_to_save.default.{leaf}", tensor.data * 2))
+        else:
+            tensors.append(tensor)
+    network = build(checkpoint(tensors))
+    head = network.layers[network.head]
+    assert head.name == "fc"
+    assert np.array_equal(head.weight, plain_cnn().get_submodule("fc").weight.detach().numpy() * 2)
+    assert len(network.layers) == 4
+    second = stored("fc.modules_to_save.other.weight", head.weight)
+    with pytest.raises(UnsupportedLayout, match="replaced by several adapters: 'default', 'other'"):
+        build(checkpoint([*tensors, second]))
