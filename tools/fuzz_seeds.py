@@ -32,7 +32,7 @@ def seeds() -> dict[str, list[bytes]]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit says that it is deprecated
-        scripts = [torch.jit.script(network), torch.jit.trace(network, torch.zeros(1, 3, 3, 3))]
+        scripts = [torch.jit.script(network), torch.jit.trace(network, torch.zeros(1, 3, 3, 3))]  # type: ignore[no-untyped-call]
         scripted = [_of_file(lambda path, script=script: torch.jit.save(script, path)) for script in scripts]
     return {
         "torch-zip": [saved(state), saved(network), saved(checkpoint, protocol=4)],
