@@ -138,11 +138,10 @@ def shown(module: nn.Module) -> bytes:
 
 
 DECEITS: dict[str, tuple[Callable[[], nn.Module], str]] = {
-    "in a list of numbers": (InAList, "long lists of numbers|computes the weights"),
+    "in a list of numbers": (InAList, "long lists of numbers"),
     "in a tuple": (InATuple, "holds weights outside"),
-    "made by arithmetic": (Changed, "computes the weights"),
-    "made by arithmetic for a product": (ChangedForAProduct, "computes the weights"),
-    "made by arithmetic for a function": (ChangedForAFunction, "computes the weights"),
+    "made by arithmetic": (Changed, "by arithmetic"),
+    "made by arithmetic for a product": (ChangedForAProduct, "by arithmetic"),
     "changed in place": (Written, "changes a stored tensor"),
     "put in another's place": (Replaced, "in the place of 'kernel'"),
     "made by __setstate__": (WithState, "__setstate__"),
@@ -165,6 +164,12 @@ def test_code_that_computes_with_other_weights_is_refused(
     assert answer.tensors["output"][2] != shown(make())
     with pytest.raises(WeightfeatError, match=reason):
         read(path)
+
+
+def test_weights_made_of_others_and_of_data_are_a_finding(tmp_path: Path) -> None:
+    (finding,) = read(scripted(ChangedForAFunction(), tmp_path / "network.pt")).findings
+    assert finding.kind == "outside-tables"
+    assert "makes the weights" in finding.detail
 
 
 class Plain(Base):

@@ -158,7 +158,7 @@ def _parts_by(code: Code) -> Callable[[Call], Parts]:
 
 
 def _weighs(node: object) -> bool:
-    """Whether a tensor is a matrix, or a module's own attributes or its children's hold one, or are too many to tell."""
+    """Whether a tensor is a matrix, or a module or its children hold one, or too much to tell."""
     stack, looked_at = [node], 0
     while stack:
         found = stack.pop()
