@@ -194,6 +194,18 @@ def test_weights_in_the_code_itself_are_refused(tmp_path: Path) -> None:
         read(edited(path, lambda raw: raw.replace(b"weight = self.weight", source), LINEAR))
 
 
+@pytest.mark.parametrize(
+    "broken", [b"torch.t(weight]", b"torch.t((weight)", b"weight = x(y)", b"t(", b")(", b"torch.t()"]
+)
+def test_code_whose_brackets_do_not_match_is_no_crash(tmp_path: Path, broken: bytes) -> None:
+    path = scripted(Plain(), tmp_path / "network.pt")
+    source = b"weight = " + broken
+    try:
+        read(edited(path, lambda raw: raw.replace(b"weight = self.weight", source), LINEAR))
+    except WeightfeatError:
+        return
+
+
 def test_attributes_that_a_class_does_not_declare_are_refused(tmp_path: Path) -> None:
     path = scripted(Plain(), tmp_path / "network.pt")
     with pytest.raises(WeightfeatError, match="does not declare"):

@@ -256,7 +256,9 @@ def _is_weight(expression: str, scope: _Scope) -> bool:
             return (
                 expression.startswith("CONSTANTS.") or _INDEX.sub("", expression).strip("()") in scope.weights
             )
-        *_, (name, arguments) = calls(expression)
+        name, arguments = next(
+            reversed(list(calls(expression))), ("", [])
+        )  # none where its brackets do not match
         if name.rpartition(".")[2] not in _VIEWS:
             return False
         expression = arguments[1 if name in _CASTS and len(arguments) > 1 else 0]
