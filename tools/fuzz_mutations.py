@@ -17,14 +17,14 @@ Mutation = Callable[[bytes, random.Random], bytes]
 def mutated(data: bytes, chance: random.Random) -> bytes:
     """The file with a few small changes, in a record of it where it is a zip archive."""
     if data.startswith(b"PK\3\4") and chance.random() < 0.8:
-        return _in_a_record(data, chance)
+        return in_a_record(data, chance)
     changed = data
     for _ in range(chance.choice(_CHANGES)):
         changed = chance.choice(MUTATIONS)(changed, chance)
     return changed
 
 
-def _in_a_record(data: bytes, chance: random.Random) -> bytes:
+def in_a_record(data: bytes, chance: random.Random) -> bytes:
     """Another archive with one record changed, its checksum and sizes right."""
     with zipfile.ZipFile(BytesIO(data)) as archive:
         contents = {info.filename: archive.read(info) for info in archive.infolist()}

@@ -296,13 +296,14 @@ def test_a_second_network_is_a_finding_with_its_place(tmp_path: Path, order: tup
     first, second = order
     body = program(dict_of({first: dict_of(entries("s")), second: dict_of(entries("h"))}))
     found = read(with_pickle(tmp_path / "network.pt", body, STORAGES))
-    (finding,) = found.findings
+    note, finding = found.findings
+    assert note.detail == "analysed is what is under 'model'; --key takes another part"
     assert finding.kind == "second-network"
     assert "2 tensors under 'ema'" in finding.detail
 
 
 def test_a_network_at_the_top_beside_another_below_is_a_finding(tmp_path: Path) -> None:
     body = program(dict_of({**entries("h"), "state_dict": dict_of(entries("s"))}))
-    (finding,) = read(with_pickle(tmp_path / "network.pt", body, STORAGES)).findings
+    finding = read(with_pickle(tmp_path / "network.pt", body, STORAGES)).findings[-1]
     assert finding.kind == "second-network"
     assert "at the top of the file" in finding.detail

@@ -138,11 +138,10 @@ def shown(module: nn.Module) -> bytes:
 
 
 DECEITS: dict[str, tuple[Callable[[], nn.Module], str]] = {
-    "in a list of numbers": (InAList, "long lists of numbers|computes the weights"),
+    "in a list of numbers": (InAList, "long lists of numbers"),
     "in a tuple": (InATuple, "holds weights outside"),
-    "made by arithmetic": (Changed, "computes the weights"),
-    "made by arithmetic for a product": (ChangedForAProduct, "computes the weights"),
-    "made by arithmetic for a function": (ChangedForAFunction, "computes the weights"),
+    "made by arithmetic": (Changed, "by arithmetic"),
+    "made by arithmetic for a product": (ChangedForAProduct, "by arithmetic"),
     "changed in place": (Written, "changes a stored tensor"),
     "put in another's place": (Replaced, "in the place of 'kernel'"),
     "made by __setstate__": (WithState, "__setstate__"),
@@ -167,6 +166,12 @@ def test_code_that_computes_with_other_weights_is_refused(
         read(path)
 
 
+def test_weights_made_of_others_and_of_data_are_a_finding(tmp_path: Path) -> None:
+    (finding,) = read(scripted(ChangedForAFunction(), tmp_path / "network.pt")).findings
+    assert finding.kind == "outside-tables"
+    assert "makes the weights" in finding.detail
+
+
 class Plain(Base):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.fc(self.body(x))  # type: ignore[no-any-return]
@@ -178,12 +183,27 @@ def edited(path: Path, change: Callable[[bytes], bytes], name: str) -> Path:
     return rewrite(path, contents)
 
 
+LINEAR = r"linear(/___torch_mangle_\d+)?\.py$"
+
+
 def test_weights_in_the_code_itself_are_refused(tmp_path: Path) -> None:
     path = scripted(Plain(), tmp_path / "network.pt")
     numbers = ", ".join(map(repr, np.linspace(-1, 1, 80).tolist()))
     source = f"weight = torch.view(torch.tensor([{numbers}]), [5, 16])".encode()
     with pytest.raises(WeightfeatError, match="long lists of numbers"):
-        read(edited(path, lambda raw: raw.replace(b"weight = self.weight", source), r"linear\.py$"))
+        read(edited(path, lambda raw: raw.replace(b"weight = self.weight", source), LINEAR))
+
+
+@pytest.mark.parametrize(
+    "broken", [b"torch.t(weight]", b"torch.t((weight)", b"weight = x(y)", b"t(", b")(", b"torch.t()"]
+)
+def test_code_whose_brackets_do_not_match_is_no_crash(tmp_path: Path, broken: bytes) -> None:
+    path = scripted(Plain(), tmp_path / "network.pt")
+    source = b"weight = " + broken
+    try:
+        read(edited(path, lambda raw: raw.replace(b"weight = self.weight", source), LINEAR))
+    except WeightfeatError:
+        return
 
 
 def test_attributes_that_a_class_does_not_declare_are_refused(tmp_path: Path) -> None:
@@ -195,7 +215,7 @@ def test_attributes_that_a_class_does_not_declare_are_refused(tmp_path: Path) ->
 def test_objects_of_classes_that_the_code_lacks_are_refused(tmp_path: Path) -> None:
     path = scripted(Plain(), tmp_path / "network.pt")
     with pytest.raises(WeightfeatError, match="does not define"):
-        read(edited(path, lambda raw: raw.replace(b"class Linear(", b"class Other("), r"linear\.py$"))
+        read(edited(path, lambda raw: raw.replace(b"class Linear(", b"class Other("), LINEAR))
 
 
 def test_a_description_of_the_oldest_layout_beside_the_newer_is_refused(tmp_path: Path) -> None:
@@ -278,4 +298,4 @@ def test_parameters_of_its_own_are_read(tmp_path: Path, way: str) -> None:
 def test_code_that_is_too_long_is_refused(tmp_path: Path) -> None:
     path = scripted(Plain(), tmp_path / "network.pt")
     with pytest.raises(WeightfeatError, match="its code has"):
-        read(edited(path, lambda raw: raw + b"#" * (5 << 20), r"linear\.py$"))
+        read(edited(path, lambda raw: raw + b"#" * (5 << 20), LINEAR))

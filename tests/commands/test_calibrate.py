@@ -35,13 +35,12 @@ def test_a_calibration_is_written_and_a_scan_takes_it(
     assert "6 clean networks, log-odds shifted by" in said.out
     assert "2 clean networks of one shape; 5 are needed: left out" in said.err
     model = str(clean / "own-0.pt")
-    widths = []
+    said_of = []
     for options in ([], ["--calibration", str(own)]):
         assert main(["scan", model, "--format", "json", "--exit-zero", *options]) == 0
-        entry = json.loads(capsys.readouterr().out)["files"][0]
-        low, high = entry["interval"]
-        widths.append(high - low)
-    assert widths[1] < widths[0]
+        said_of.append(json.loads(capsys.readouterr().out)["files"][0]["probability"])
+    shift = float(said.out.split("shifted by ")[1].split(",")[0])
+    assert (said_of[1] - said_of[0]) * shift > 0
 
 
 def test_what_cannot_be_told_is_one_line(

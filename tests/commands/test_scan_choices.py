@@ -16,9 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def scanned(capsys: pytest.CaptureFixture[str], *argv: str) -> dict[str, object]:
-    """What `weightfeat scan --json` says of one file."""
-    main(["scan", "--json", "--learned-parameters", str(ROOT / "learned_parameters"), *argv])
-    found: dict[str, object] = json.loads(capsys.readouterr().out)
+    """What `weightfeat scan --format json` says of one file."""
+    main(["scan", "--format", "json", "--learned-parameters", str(ROOT / "learned_parameters"), *argv])
+    found: dict[str, object] = json.loads(capsys.readouterr().out)["files"][0]
     return found
 
 
@@ -31,7 +31,7 @@ def test_key_chooses_the_network(tmp_path: Path, capsys: pytest.CaptureFixture[s
     path = saved(tmp_path, {"model": plain_cnn(7).state_dict(), "ema": plain_cnn(5).state_dict()})
     usual, other = scanned(capsys, path), scanned(capsys, "--key", "ema", path)
     assert (usual["classes"], other["classes"]) == (7, 5)
-    assert "error" in scanned(capsys, "--key", "elsewhere", path)
+    assert scanned(capsys, "--key", "elsewhere", path)["said"] == "not analysed"
 
 
 def test_head_chooses_the_layer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,8 +49,8 @@ def test_head_chooses_the_layer(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_what_is_in_doubt_is_not_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8, 5))
     found = scanned(capsys, saved(tmp_path, network.state_dict()))
-    assert (found["word"], found["interval"], found["suspect"]) == ("cannot tell", [0.0, 1.0], None)
-    assert any("before any training" in finding for finding in found["findings"])  # type: ignore[attr-defined]
+    assert (found["said"], found["interval"], found["suspect"]) == ("cannot tell", [0.0, 1.0], None)
+    assert any("before any training" in str(finding) for finding in found["findings"])  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])

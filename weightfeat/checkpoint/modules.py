@@ -203,7 +203,9 @@ def _maker(node: object) -> str:
 
 
 def _inside(node: Table | Call | list[object] | tuple[object, ...]) -> Iterator[tuple[Key, object]]:
-    """What an object holds; of a mapping its entries alone, for it hands out nothing else."""
+    """What an object holds; of a mapping its entries alone, for it hands out nothing else, of a list by place."""
+    if isinstance(node, list | tuple):
+        return ((str(place), value) for place, value in enumerate(node))
     return iter(named_entries(node) or ()) if is_mapping(node) else contents(node)
 
 

@@ -7,10 +7,18 @@ variables by their declared types tells what is read. Nothing here is parsed by 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from weightfeat.checkpoint.faults import Unsupported
+from weightfeat.checkpoint.script_text import (
+    DEEPEST,
+    called,
+    calls,
+    foreign_calls,
+    longest_list,
+    variables,
+    without_texts,
+)
 
 _MOST_NUMBERS = 64
 _CLASS = re.compile(r"class (\w+)\(.*\):$")
@@ -21,18 +29,8 @@ _ASSIGNED = re.compile(r"\s+(\w+(?:, \w+)*),? = (.*)$")
 _READ = re.compile(r'\b(\w+)\.(\w+)|\bgetattr\((\w+), "((?:[^"\\]|\\.)*)"\)')
 _WRITTEN = re.compile(r"\s+(\w+)\.(\w+) = ")
 _IN_PLACE = re.compile(r"\btorch\.(\w*[a-z0-9]_)\((\w+)")
-_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'')
-_NUMBERS = re.compile(r"(?:-?[\d.]++(?:e[-+]?\d++)?+[\], \[]++)+")
 _LAYER = re.compile(r"torch\.(?:_?conv\w*|linear|bilinear)$")
 _PRODUCT = re.compile(r"torch\.(?:matmul|mm|bmm|addmm|baddbmm|einsum)$")
-_DELIMITER = re.compile(r"(?P<name>[A-Za-z_][\w.]*)?(?P<open>[(\[{])|[)\]},]")
-_LONGEST_LINE = 20_000
-_DEEPEST = 50
-_CALLED = re.compile(r"\b(torch|ops\.\w+)\.(\w+)\(")
-_VARIABLE = re.compile(r"(?<![\w.])[A-Za-z_]\w*\b(?![(.=])")
-_WORDS = frozenset(
-    {"None", "True", "False", "Tensor", "int", "float", "bool", "if", "else", "return", "and", "or", "not"}
-)
 _FUNCTION_NAME = re.compile(r"__torch__\.[\w.]*?(\w+)$")
 # What hands out the values it is given, in another order or type at most.
 _VIEWS = frozenset(
@@ -66,8 +64,6 @@ _VIEWS = frozenset(
 _ARITHMETIC = frozenset(
     {"mul", "add", "sub", "rsub", "div", "neg", "pow", "abs", "exp", "tanh", "sign", "flip", "roll"}
 )
-_FOREIGN = frozenset({"save", "load", "from_file", "rpc_async", "rpc_sync", "rpc_remote"})
-_OWN_SPACES = frozenset({"torch", "ops.aten", "ops.prim", "ops.quantized", "ops.torchvision", "ops.inductor"})
 _CASTS = ("annotate", "unchecked_cast")
 _VIEW = re.compile(r"[A-Za-z_][\w.]*\(.*\)")
 _INDEX = re.compile(r"\[-?\d+\]$")
@@ -174,15 +170,15 @@ def _follow(function: _Function, code: Code, uses: dict[str, set[int]], *, judge
                 kinds = {names[0]: function.owner} if names and function.owner else {}
                 scope = _Scope(kinds, names, weights=set(names) - kinds.keys())
             continue
-        plain = _TEXT.sub('""', line)
-        calls = list(_calls(plain))
-        _refuse_made_weights(function, calls, scope, uses, judge=judge, code=code)
+        plain = without_texts(line)
+        made = list(calls(plain))
+        _refuse_made_weights(function, made, scope, uses, judge=judge, code=code)
         if judge:
-            if any(run[0].count(",") >= _MOST_NUMBERS for run in _NUMBERS.finditer(plain)):
+            if longest_list(plain) >= _MOST_NUMBERS:
                 raise Unsupported("its code holds long lists of numbers, which may be weights")
             _note_reads(line, scope, code)
             _refuse_writes(plain, scope, code)
-            code.foreign += _foreign_calls(plain)
+            code.foreign += foreign_calls(plain)
         _assign(line, plain, scope, code)
 
 
@@ -211,7 +207,7 @@ def _refuse_writes(plain: str, scope: _Scope, code: Code) -> None:
 
 def _refuse_made_weights(
     function: _Function,
-    calls: list[tuple[str, list[str]]],
+    made: list[tuple[str, list[str]]],
     scope: _Scope,
     uses: dict[str, set[int]],
     *,
@@ -219,7 +215,7 @@ def _refuse_made_weights(
     code: Code,
 ) -> None:
     """A layer's second argument is its weight: a stored tensor, a constant, or an argument of the function."""
-    for name, arguments in calls:
+    for name, arguments in made:
         places = {1} if _LAYER.match(name) else uses.get(scope.functions.get(name, name), set())
         for place in places:
             if place >= len(arguments) or arguments[place] in ("", "None"):
@@ -237,7 +233,7 @@ def _judge(expression: str, function: str, scope: _Scope, code: Code) -> None:
 
     Norms and standardised weights are made by reductions, and what is read stands for them.
     """
-    if _variables(expression) and _is_scaled(expression, scope):
+    if variables(expression) and _is_scaled(expression, scope):
         raise Unsupported(f"its code gives {function} weights that it makes of the stored ones by arithmetic")
     code.made.append(function)
 
@@ -247,24 +243,22 @@ def _passed_on(expression: str, scope: _Scope, function: _Function) -> set[int]:
     first = 1 if function.owner else 0
     return {
         scope.arguments.index(name) - first
-        for name in _variables(expression)
+        for name in variables(expression)
         if name in scope.arguments[first:]
     }
 
 
-def _variables(expression: str) -> set[str]:
-    return set(_VARIABLE.findall(expression)) - _WORDS
-
-
 def _is_weight(expression: str, scope: _Scope) -> bool:
     """Whether a value is a stored tensor, a constant or an argument, or a view of one."""
-    for _ in range(_DEEPEST):
+    for _ in range(DEEPEST):
         call = _VIEW.fullmatch(expression)
         if call is None:
             return (
                 expression.startswith("CONSTANTS.") or _INDEX.sub("", expression).strip("()") in scope.weights
             )
-        *_, (name, arguments) = _calls(expression)
+        name, arguments = next(
+            reversed(list(calls(expression))), ("", [])
+        )  # none where its brackets do not match
         if name.rpartition(".")[2] not in _VIEWS:
             return False
         expression = arguments[1 if name in _CASTS and len(arguments) > 1 else 0]
@@ -273,8 +267,8 @@ def _is_weight(expression: str, scope: _Scope) -> bool:
 
 def _is_derived(expression: str, scope: _Scope) -> bool:
     """Whether a value is computed of stored tensors alone."""
-    names = _variables(expression)
-    computed = any(found[2] not in _VIEWS for found in _CALLED.finditer(expression))
+    names = variables(expression)
+    computed = bool(called(expression) - _VIEWS)
     return bool(names) and names <= scope.stored | scope.derived and (computed or bool(names & scope.derived))
 
 
@@ -286,7 +280,7 @@ def _assign(line: str, plain: str, scope: _Scope, code: Code) -> None:
     match = _READ.fullmatch(value)
     read = _attribute(match, scope, code) if match else None
     is_view = _is_weight(expression, scope)
-    is_stored = is_view and _variables(expression) <= scope.stored
+    is_stored = is_view and variables(expression) <= scope.stored
     is_derived = _is_derived(expression, scope) and not _is_data(expression)
     aliased = _FUNCTION_NAME.fullmatch(value)
     for name in names:
@@ -305,8 +299,7 @@ def _assign(line: str, plain: str, scope: _Scope, code: Code) -> None:
 
 
 def _is_scaled(expression: str, scope: _Scope) -> bool:
-    called = {found[2] for found in _CALLED.finditer(expression)} - _VIEWS
-    return called <= _ARITHMETIC and _variables(expression) <= scope.stored | scope.scaled
+    return called(expression) - _VIEWS <= _ARITHMETIC and variables(expression) <= scope.stored | scope.scaled
 
 
 def _mark(known: set[str], name: str, belongs: bool) -> None:
@@ -321,31 +314,3 @@ _DATA = re.compile(
 
 def _is_data(expression: str) -> bool:
     return _DATA.match(expression) is not None
-
-
-def _calls(text: str) -> Iterator[tuple[str, list[str]]]:
-    """The named calls of a statement with their arguments, the inner ones first.
-
-    Raises Unsupported for a statement longer, or calls nested deeper, than torch prints them.
-    """
-    if len(text) > _LONGEST_LINE:
-        raise Unsupported(f"its code has a line of {len(text):,} characters")
-    stack: list[tuple[str, list[str], int]] = []
-    for found in _DELIMITER.finditer(text):
-        if found["open"]:
-            stack.append((found["name"] or "", [], found.end()))
-            if len(stack) > _DEEPEST:
-                raise Unsupported(f"its code has calls nested more than {_DEEPEST} deep")
-        elif stack:
-            name, arguments, begin = stack.pop()
-            arguments.append(text[begin : found.start()].strip())
-            if found[0] == ",":
-                stack.append((name, arguments, found.end()))
-            elif name:
-                yield name, arguments
-
-
-def _foreign_calls(plain: str) -> Iterator[str]:
-    for found in _CALLED.finditer(plain):
-        if found[1] not in _OWN_SPACES or found[2] in _FOREIGN:
-            yield f"{found[1]}.{found[2]} is called by its code"

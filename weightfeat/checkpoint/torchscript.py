@@ -27,6 +27,7 @@ _CODE = "code/"
 _MOST_CODE = 4 << 20
 _SHOWN = 100
 _KINDS_SHOWN = 4
+_MOST_LOOKED_AT = 1000
 _MANGLED = re.compile(r"___torch_mangle_\d+\.")
 
 
@@ -157,8 +158,16 @@ def _parts_by(code: Code) -> Callable[[Call], Parts]:
 
 
 def _weighs(node: object) -> bool:
-    """Whether a tensor is a matrix, or a module could hold one."""
-    return _is_module(node) or is_matrix(node)
+    """Whether a tensor is a matrix, or a module or its children hold one, or too much to tell."""
+    stack, looked_at = [node], 0
+    while stack:
+        found = stack.pop()
+        inside = list(attributes(found).values()) if _is_module(found) else []
+        looked_at += 1 + len(inside)
+        if is_matrix(found) or looked_at > _MOST_LOOKED_AT:
+            return True
+        stack.extend(inside)
+    return False
 
 
 def _is_module(node: object) -> bool:

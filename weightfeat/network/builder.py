@@ -86,7 +86,8 @@ def build(checkpoint: Checkpoint, *, head: str | None = None) -> Network:
     refuse_mostly_left_out(checkpoint, outside, elements)
     refuse_large_head(checkpoint, network)
     refuse_impossible(checkpoint, network)
-    if match is None or not match.exact:
+    # All shapes of a known network make a whole one, whatever their order says of which layer is the first.
+    if (match is None or not match.exact) and same_shapes(tensors) is None:
         refuse_part(checkpoint, network)
     notes += [*_pruned(network), *([left_out(outside)] if outside else [])]
     return replace(network, findings=(*network.findings, *(Finding("note", note) for note in notes)))
