@@ -153,9 +153,9 @@ def test_it_scans_and_passes_its_check_wherever_it_is_installed(
     way: Callable[[Path, Path, Path], Place], wheel: Path, others: Path, model: Path, tmp_path: Path
 ) -> None:
     place = way(tmp_path, wheel, others)
-    scanned = place.run("scan", model, "--json")
+    scanned = place.run("scan", model, "--format", "json")
     assert scanned.returncode == 0, scanned.stderr
-    assert json.loads(scanned.stdout)["probability"] == pytest.approx(
+    assert json.loads(scanned.stdout)["files"][0]["probability"] == pytest.approx(
         weightfeat.scan(model).probability, abs=1e-9
     )
     checked = place.run("check")

@@ -31,19 +31,17 @@ def shipped() -> Detector:
 def test_more_of_a_digest_changes_no_verdict_and_the_loudest_class_is_the_suspect(
     shipped: Detector, tmp_path: Path
 ) -> None:
-    # Untrained weights are in doubt, and name no suspect: these are moved away from how they were drawn.
-    network = small_network(1, poisoned=True)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.mul_(1.3).add_(0.05)
-    torch.save(network.state_dict(), tmp_path / "model.pt")
+    torch.save(small_network(1, poisoned=True).state_dict(), tmp_path / "model.pt")
     lean, _ = digest_file(tmp_path / "model.pt", device="cpu", blocks=shipped.reads)
     whole, _ = digest_file(tmp_path / "model.pt", device="cpu", blocks=shipped.reads | BLOCKS)
     said = shipped.predict(lean)
     assert replace(shipped.predict(whole), features={}) == replace(said, features={})
     found = made_of(whole, shipped, said)
-    assert said.suspect is not None
-    assert int(found.suspicion.argmax()) == said.suspect.target
+    # Weights that nothing trained are in doubt, and name no suspect.
+    certain = shipped.predict(replace(lean, findings=())).suspect
+    assert said.suspect is None
+    assert certain is not None
+    assert int(found.suspicion.argmax()) == certain.target
     assert len(found.suspicion) == said.num_classes
     assert [layer.name for layer in found.layers] == whole.blocks["layers"]["name"].tolist()
 
