@@ -170,9 +170,8 @@ def test_a_wheel_of_the_archive_is_that_of_the_sources(source: Path, wheel: Path
 
 def test_a_wheel_holds_the_package_and_what_its_commands_default_to(wheel: Path) -> None:
     found = {name: data for name, data in contents(wheel).items() if name.startswith("weightfeat/")}
-    modules = [
-        path for path in (REPOSITORY / "weightfeat").rglob("*") if path.suffix in (".py", ".json", ".typed")
-    ]
+    kinds = (".py", ".json", ".typed", ".css", ".html", ".js")
+    modules = [path for path in (REPOSITORY / "weightfeat").rglob("*") if path.suffix in kinds]
     shipped = [
         path
         for name in shipping.SHIPPED
