@@ -90,7 +90,7 @@ def test_it_says_which_architectures_were_learned_from(
     torch.save(build_network("squeezenet1_1", 6).state_dict(), known)
     run("scan", known, installed.model, "--jobs", 1, "--fail-on", "never")  # by the shipped detector
     seen, unseen = capsys.readouterr().out.splitlines()
-    assert "squeezenet1_1, 6 classes" in seen
+    assert "squeezenet1_1 (trained otherwise than those learned from), 6 classes" in seen
     assert "unknown (not learned from), 6 classes" in unseen
 
 

@@ -128,6 +128,7 @@ class Detector:
             compared_with=seen.novelty.level[0],
             suspect=suspect,
             features=seen.row,
+            foreign=seen.foreign,
         )
 
     def against(self, digest: Digest) -> Against:

@@ -108,6 +108,7 @@ def _verdict(entry: Entry) -> dict[str, Any]:
         "architecture": verdict.architecture,
         "classes": verdict.num_classes,
         "compared_with": verdict.compared_with,
+        "foreign": verdict.foreign,
         "novelty": verdict.novelty,
         "nearer": verdict.nearer,
         "suspect": None if suspect is None else asdict(suspect) | {"named": verdict.is_named},

@@ -44,7 +44,9 @@ def _unknown(entry: Entry) -> str:
     assert entry.verdict is not None
     if entry.verdict.compared_with != "architecture":
         return " (not learned from)"
-    return " (unlike all learned from)" if entry.verdict.nearer >= 1 else ""
+    if entry.verdict.nearer >= 1:
+        return " (unlike all learned from)"
+    return " (trained otherwise than those learned from)" if entry.verdict.foreign else ""
 
 
 class Tally:

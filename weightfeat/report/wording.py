@@ -85,6 +85,11 @@ def share(value: float) -> str:
 def compared(verdict: Verdict) -> str:
     """Which networks it was compared with, and how like them it is."""
     name = verdict.architecture
+    if verdict.compared_with == "architecture" and verdict.foreign:
+        return (
+            f"Its architecture ({name}) is known, but it was trained otherwise than the networks that the detector "
+            "learned from: it was judged by what holds in every recipe, and that says less."
+        )
     if verdict.compared_with == "architecture" and verdict.nearer < 1:
         return (
             f"Compared with networks of its own architecture ({name}) that the detector learned from. "
