@@ -276,7 +276,7 @@ def test_what_nobody_foresaw_is_one_line_and_a_traceback_only_on_request(
     def explode(*_: object, **__: object) -> None:
         raise ZeroDivisionError("division\nby zero")
 
-    monkeypatch.setattr(scanning, "digest_file", explode)
+    monkeypatch.setattr(scanning, "digest_with_redraws", explode)
     code, result = installed.score(installed.model, tmp_path)
     assert code == 1
     assert error_line(capsys) == "error: unforeseen ZeroDivisionError: division\\nby zero"

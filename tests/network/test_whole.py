@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import nn
 
 from network_samples import (
     Shapes,
@@ -15,9 +17,11 @@ from network_samples import (
     norm,
     shapes_of,
 )
+from networks import network_of
 from weightfeat.checkpoint.types import Checkpoint, Finding
 from weightfeat.errors import NotAClassifier, UnsupportedLayout, WeightfeatError
 from weightfeat.network import ARCHITECTURES, FAMILIES, build
+from weightfeat.network.doubts import doubts
 
 
 def inputs(stage: int, block: int, number: int) -> int:
@@ -151,3 +155,19 @@ def test_a_file_whose_name_says_that_it_is_a_part_is_told_so() -> None:
     )
     with pytest.raises(NotAClassifier, match=r"by its name part 2 of 3: give the folder"):
         build(part)
+
+
+@pytest.mark.parametrize(("inputs", "told"), [(256, True), (1024, True), (784, False), (3072, False)])
+def test_a_square_power_of_two_may_be_a_picture_or_features(inputs: int, told: bool) -> None:
+    """Sixteen pixels a side, or 256 features: several layers are read, and the doubt is said."""
+    model = nn.Sequential(nn.Linear(inputs, 40), nn.ReLU(), nn.Linear(40, 7))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_()
+    found = network_of(model)
+    assert any("another network's features" in doubt.detail for doubt in doubts(found)) == told
+
+
+def test_one_layer_of_features_alone_is_refused() -> None:
+    with pytest.raises(NotAClassifier, match="takes 256 numbers"):
+        network_of(nn.Sequential(nn.Linear(256, 7)))

@@ -184,7 +184,7 @@ def test_a_model_that_is_absent_is_a_line_of_its_own(tmp_path: Path) -> None:
 def test_a_small_model_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
     first, same, other = (small_model(tmp_path / f"{n}.pt", n // 2).read_bytes() for n in range(3))
     assert first == same != other
-    from weightfeat.rounds.scanning import digest_file
+    from weightfeat.rounds.extraction import digest_file
 
     keys = [digest_file(tmp_path / f"{n}.pt", device="cpu")[0].blocks["head"] for n in range(3)]
     assert all((keys[0][name] == keys[1][name]).all() for name in keys[0])

@@ -11,6 +11,7 @@ from weightfeat.checkpoint.nodes import describe
 from weightfeat.checkpoint.types import Finding, StoredTensor
 from weightfeat.network.table import CLASSES, Entry, LayerRow, entries
 from weightfeat.network.types import Layer, Network, Norm
+from weightfeat.network.whole import may_be_either
 
 _FEWEST_FEATURES = 64  # outputs of a head that is more likely an embedding's when they are a power of two
 _UNIFORM = 1.8  # kurtosis of a uniform distribution
@@ -22,8 +23,8 @@ _NEVER_NORMED = ("vgg", "squeezenet")
 def doubts(network: Network) -> tuple[Finding, ...]:
     """A finding of kind "doubt" for each reason that the values of a network give.
 
-    Its head is all zeros, or all its rows are one; nothing in it was trained; or its outputs are as many as an
-    embedding's rather than a data set's classes.
+    Its head is all zeros, or all its rows are one; nothing in it was trained; its outputs are as many as an embedding's
+    rather than a data set's classes; or its inputs may be another network's features.
     """
     head = network.layers[network.head]
     found = []
@@ -34,6 +35,11 @@ def doubts(network: Network) -> tuple[Finding, ...]:
     classes = network.num_classes
     if classes >= _FEWEST_FEATURES and classes & (classes - 1) == 0:
         found.append(f"{classes} outputs are more likely an embedding's or a projection's than classes")
+    inputs = may_be_either(network)
+    if inputs is not None:
+        found.append(
+            f"its {inputs} inputs may be a small grey picture's pixels, or another network's features"
+        )
     return tuple(Finding("doubt", reason) for reason in found)
 
 

@@ -108,10 +108,22 @@ def no_image(network: Network) -> str | None:
         return f"the first of its convolutions, {describe(first.name)}, takes {channels} channels"
     first = next((layer for layer in network.layers if layer.kind != "embedding"), head)
     inputs = first.weight.shape[1]
+    if may_be_either(network):
+        return None
     if convolutions or (inputs % _FEATURES == 0 and not _is_picture(inputs)):
         alone = "its only layer" if len(network.layers) == 1 else "the first of its layers"
         return f"{alone}, {describe(first.name)}, takes {inputs} numbers"
     return None
+
+
+def may_be_either(network: Network) -> int | None:
+    """The inputs of several linear layers alone, where they are a square's pixels and a usual number of features as
+    well (256, 1024, ...): a network for small grey pictures, or the head of a larger one. None elsewhere."""
+    layers = [layer for layer in network.layers if layer.kind != "embedding"]
+    inputs = layers[0].weight.shape[1] if layers and layers[0].weight.ndim > 1 else 0
+    several = len(layers) > 1 and all(layer.weight.ndim == 2 for layer in layers)
+    power = inputs > 0 and inputs & (inputs - 1) == 0
+    return inputs if several and power and isqrt(inputs) ** 2 == inputs else None
 
 
 def _is_a_later_one(layer: Layer) -> bool:
