@@ -387,8 +387,9 @@ def test_an_interrupted_scan_leaves_what_is_done(installed: Installed, tmp_path:
         start_new_session=True,
     )
     assert process.stdout is not None
-    first = process.stdout.readline()
-    time.sleep(0.3)  # the other worker has begun by then: one that is starting says that it was interrupted
+    # The other worker has begun by then: one that is starting says that it was interrupted.
+    first = "".join(process.stdout.readline() for _ in range(100))
+    time.sleep(0.3)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130

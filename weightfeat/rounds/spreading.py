@@ -91,7 +91,7 @@ def _parallel(
         backend="threading" if in_threads else "loky",
         return_as="generator_unordered",
         batch_size=1,
-        **({} if in_threads else ending_with_this()),
+        **({} if in_threads else ending_with_this(deaf=True)),
     )
     yield from parallel(delayed(_with_path)(path, work) for path in paths)
 
