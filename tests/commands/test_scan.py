@@ -385,6 +385,8 @@ def test_an_interrupted_scan_leaves_what_is_done(installed: Installed, tmp_path:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Where the tests themselves run in the background, a shell has told them to ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
     # The other worker has begun by then: one that is starting says that it was interrupted.
