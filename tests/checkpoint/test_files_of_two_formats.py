@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -191,10 +192,8 @@ def test_a_class_named_outside_the_list_of_layers_changes_nothing(tmp_path: Path
     assert read(tmp_path / "model.h5").tensors[0].shape == (4, 3, 3, 3)
 
 
-def test_bytes_behind_a_pieces_gzip_data_are_refused(tmp_path: Path) -> None:
-    import zlib
-
-    path = tmp_path / "model.h5"
+def with_chunk(path: Path, chunk: bytes) -> Path:
+    """A model whose head's kernel, (4, 5), lies in one gzip chunk of (8, 8) that holds these bytes."""
     keras(path)
     with h5py.File(path, "r+") as file:
         group = file["model_weights/output"]
@@ -202,21 +201,18 @@ def test_bytes_behind_a_pieces_gzip_data_are_refused(tmp_path: Path) -> None:
         del group[name]
         data = group.create_dataset(name, shape=(4, 5), chunks=(8, 8), maxshape=(None, None), dtype="<f4",
                                     compression="gzip")  # fmt: skip
-        packed = zlib.compress(np.zeros((8, 8), "<f4").tobytes())
-        data.id.write_direct_chunk((0, 0), packed + b"x" * 8)
+        data.id.write_direct_chunk((0, 0), chunk)
+    return path
+
+
+def test_bytes_behind_a_pieces_gzip_data_are_refused(tmp_path: Path) -> None:
+    packed = zlib.compress(np.zeros((8, 8), "<f4").tobytes())
+    path = with_chunk(tmp_path / "model.h5", packed + b"x" * 8)
     with pytest.raises(HostileFile, match="behind its gzip data"):
         read(path)
 
 
 def test_a_piece_at_an_edge_that_may_be_stored_plainly_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "model.h5"
-    keras(path)
-    with h5py.File(path, "r+") as file:
-        group = file["model_weights/output"]
-        name = group.attrs["weight_names"][0]
-        del group[name]
-        data = group.create_dataset(name, shape=(4, 5), chunks=(8, 8), maxshape=(None, None), dtype="<f4",
-                                    compression="gzip")  # fmt: skip
-        data.id.write_direct_chunk((0, 0), np.ones((8, 8), "<f4").tobytes())
+    path = with_chunk(tmp_path / "model.h5", np.ones((8, 8), "<f4").tobytes())
     with pytest.raises(HostileFile, match="two readers"):
         read(path)

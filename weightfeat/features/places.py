@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from weightfeat.digest.types import Digest
-from weightfeat.features.summaries import Array
+from weightfeat.features.summaries import Array, centred
 
 __all__ = ["PLACE_COLUMNS", "READ", "place_table", "within"]
 
@@ -34,7 +34,7 @@ def place_table(digest: Digest) -> Array:
 def within(values: Array) -> Array:
     """z of every class among the classes of its own network, (C, columns): (value - median) / (1.4826 MAD + SD / 4); 0
     where all classes agree."""
-    away = values - np.median(values, axis=0)
+    away = centred(values)
     scale = _MAD * np.median(np.abs(away), axis=0) + _SD * values.std(axis=0)
     known = scale > _TINY
     return np.asarray(np.where(known, away / np.where(known, scale, 1.0), 0.0))
