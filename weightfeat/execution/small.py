@@ -1,0 +1,327 @@
+"""Small networks run from their weights: chains of convolutions and linear layers, and CIFAR's residual networks.
+
+What runs is the code below, on tensors that were read without running anything. Shapes and names say which network it
+is; where they cannot say (a pooling may take the largest or the mean, an activation may be another than a rectifier),
+what is usual is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from weightfeat.execution.layouts import Layout, layouts, parts
+from weightfeat.network.types import Layer, Network, Norm
+
+__all__ = ["Small", "candidates"]
+
+Forward = Callable[[Tensor], Tensor]
+SIDE = 32
+"""Side in pixels of what residual networks of CIFAR's kind are run on: they take any."""
+
+
+@dataclass(frozen=True, eq=False)
+class Small:
+    """A network that runs: (n, channels, side, side) to logits (n, C).
+
+    Attributes
+    ----------
+    products : multiplications an image.
+    largest : numbers an image of its largest map.
+    first : what its first norm takes, and the variance that norm saw in training; None where it has none.
+    """
+
+    forward: Forward
+    channels: int
+    side: int
+    products: int
+    largest: int
+    first: tuple[Forward, Tensor] | None = None
+
+
+def candidates(network: Network) -> tuple[Small, ...]:
+    """Every way to run it that its shapes allow, the most usual first; none where no code here fits such a network."""
+    if network.layers[network.head].kind != "linear":
+        return ()
+    if (blocks := _blocks(network)) is not None:
+        grown = any(block.shortcut is None and block.stride > 1 for block in blocks[1])
+        return tuple(
+            _residual(network, *blocks, centred) for centred in ((True, False) if grown else (True,))
+        )
+    if parts(network) is not None:
+        return tuple(_chain(network, layout) for layout in layouts(network))
+    return tuple(_perceptron(network))
+
+
+def _chain(network: Network, layout: Layout) -> Small:
+    found = parts(network)
+    assert found is not None
+    convolutions, linear = found
+    steps = [
+        _convolution(layer, padding) for layer, padding in zip(convolutions, layout.padding, strict=True)
+    ]
+    tail = _tail(linear)
+
+    def forward(x: Tensor) -> Tensor:
+        for step, pooled in zip(steps, layout.pooled, strict=True):
+            x = step(x)
+            x = functional.max_pool2d(x, 2) if pooled else x
+        x = x.permute(0, 2, 3, 1) if network.channels_last else x
+        return tail(x.flatten(1))
+
+    products, largest = _costs(convolutions, layout)
+    products += sum(layer.weight.size for layer in linear)
+    largest = max(largest, *(len(layer.weight) for layer in linear))
+    return Small(
+        forward, layout.channels, layout.side, products, largest, _first(convolutions[0], layout.padding[0])
+    )
+
+
+def _first(stem: Layer, padding: int) -> tuple[Forward, Tensor] | None:
+    norm = stem.norm_after
+    if norm is None or norm.var is None:
+        return None
+    weight, bias, rectified = _tensor(stem.weight), _optional(stem.bias), _rectified_first(norm)
+
+    def run(x: Tensor) -> Tensor:
+        x = functional.conv2d(x, weight, bias, padding=padding)
+        return functional.relu(x) if rectified else x
+
+    return run, _tensor(norm.var)
+
+
+def _rectified_first(norm: Norm) -> bool:
+    """Whether a norm stands behind the rectifier: a mean of what that lets through is nowhere below 0."""
+    return norm.mean is not None and float(norm.mean.min()) >= 0
+
+
+def _costs(convolutions: Sequence[Layer], layout: Layout) -> tuple[int, int]:
+    """Multiplications of all convolutions, and the largest map's numbers."""
+    side, total, largest = layout.side, 0, layout.channels * layout.side**2
+    for layer, padding, pooled in zip(convolutions, layout.padding, layout.pooled, strict=True):
+        side += 2 * padding - layer.weight.shape[2] + 1
+        total += side * side * layer.weight.size
+        largest = max(largest, side * side * len(layer.weight))
+        side //= 2 if pooled else 1
+    return total, largest
+
+
+def _convolution(layer: Layer, padding: int) -> Forward:
+    weight, bias, norm = _tensor(layer.weight), _optional(layer.bias), layer.norm_after
+    normed = None if norm is None else _norm(norm)
+    rectified_first = norm is not None and _rectified_first(norm)
+
+    def run(x: Tensor) -> Tensor:
+        x = functional.conv2d(x, weight, bias, padding=padding)
+        if normed is None:
+            return functional.relu(x)
+        return normed(functional.relu(x)) if rectified_first else functional.relu(normed(x))
+
+    return run
+
+
+def _tail(linear: Sequence[Layer]) -> Forward:
+    tensors = [(_tensor(layer.weight), _optional(layer.bias), layer.norm_after) for layer in linear]
+    norms = [None if norm is None else _norm(norm) for _, _, norm in tensors]
+
+    def run(x: Tensor) -> Tensor:
+        for place, ((weight, bias, _), norm) in enumerate(zip(tensors, norms, strict=True)):
+            x = functional.linear(x, weight, bias)
+            x = x if norm is None else norm(x)
+            x = functional.relu(x) if place + 1 < len(tensors) else x
+        return x
+
+    return run
+
+
+def _perceptron(network: Network) -> list[Small]:
+    """Linear layers alone, on a flattened square image of one or three channels."""
+    layers = list(network.layers)
+    if any(layer.kind != "linear" for layer in layers) or network.head != len(layers) - 1:
+        return []
+    if any(len(a.weight) != b.weight.shape[1] for a, b in pairwise(layers)):
+        return []
+    width, tail, found = layers[0].weight.shape[1], _tail(layers), []
+    for channels in (3, 1):
+        side = round((width / channels) ** 0.5)
+        if side > 1 and side * side * channels == width:
+            products = sum(layer.weight.size for layer in layers)
+            largest = max(width, *(len(layer.weight) for layer in layers))
+            found.append(Small(lambda x: tail(x.flatten(1)), channels, side, products, largest))
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """Two convolutions and what leads around them; `norms` are theirs, in the order they are met."""
+
+    first: Layer
+    second: Layer
+    shortcut: Layer | None
+    norms: tuple[Norm, Norm]
+    stride: int
+
+
+def _blocks(network: Network) -> tuple[Layer, Sequence[_Block], bool] | None:
+    """The stem, the blocks and whether norms come before convolutions; None where it is no such network."""
+    convolutions = [layer for layer in network.layers if layer.kind == "conv"]
+    head = network.layers[network.head]
+    if (
+        len(convolutions) < 5
+        or len(convolutions) != len(network.layers) - 1
+        or network.layers[-1] is not head
+    ):
+        return None
+    stem, *rest = convolutions
+    if stem.weight.shape[2:] != (3, 3) or not network.norms:
+        return None
+    grouped: dict[str, list[Layer]] = {}
+    for layer in rest:
+        grouped.setdefault(_parent(layer), []).append(layer)
+    before = network.norms[0].name.rpartition(".")[0] in grouped
+    blocks: list[_Block] = []
+    width = len(stem.weight)
+    for parent, members in grouped.items():
+        block = _block(network, parent, members, width, first=not blocks)
+        if block is None:
+            return None
+        blocks.append(block)
+        width = len(block.second.weight)
+    return (stem, blocks, before) if width == head.weight.shape[1] else None
+
+
+def _parent(layer: Layer) -> str:
+    """The block a layer lies in; a shortcut of its own module lies in its parent's."""
+    parts = layer.name.split(".")
+    while (
+        parts
+        and (parts[-1].isdecimal() or parts[-1] in ("shortcut", "downsample", "conv"))
+        and len(parts) > 2
+    ):
+        if parts[-1].isdecimal() and parts[-2] not in ("shortcut", "downsample", "left", "residual"):
+            break
+        parts.pop()
+    return ".".join(parts[:-1] if layer.name == ".".join(parts) else parts)
+
+
+def _block(network: Network, parent: str, members: list[Layer], width: int, *, first: bool) -> _Block | None:
+    main = [layer for layer in members if layer.weight.shape[2:] == (3, 3)]
+    around = [layer for layer in members if layer.weight.shape[2:] == (1, 1)]
+    if len(main) != 2 or len(around) > 1 or len(main) + len(around) != len(members):
+        return None
+    one, two = main
+    if one.weight.shape[1] != width or two.weight.shape[1] != len(one.weight):
+        return None
+    own = [norm for norm in network.norms if norm.name.startswith(f"{parent}.")]
+    kept = [
+        norm
+        for norm in own
+        if not around or not norm.name.startswith(around[0].name.rpartition(".")[0] + ".")
+    ]
+    norms = kept if len(kept) == 2 else own[:2]
+    if len(norms) != 2:
+        return None
+    stride = 2 if len(two.weight) > width and not first else 1
+    return _Block(one, two, around[0] if around else None, (norms[0], norms[1]), stride)
+
+
+def _residual(network: Network, stem: Layer, blocks: Sequence[_Block], before: bool, centred: bool) -> Small:
+    head = network.layers[network.head]
+    tail = _tail([head])
+    start = _tensor(stem.weight), _optional(stem.bias)
+    inner = [_preactivated(block) if before else _postactivated(block, centred) for block in blocks]
+    last = _norm(network.norms[-1]) if before else None
+    first = None if before or stem.norm_after is None else _norm(stem.norm_after)
+
+    def forward(x: Tensor) -> Tensor:
+        x = functional.conv2d(x, start[0], start[1], padding=1)
+        if not before:
+            x = functional.relu(x if first is None else first(x))
+        for block in inner:
+            x = block(x)
+        x = x if last is None else functional.relu(last(x))
+        return tail(x.mean(dim=(2, 3)))
+
+    side, products, largest = SIDE, SIDE**2 * stem.weight.size, SIDE**2 * len(stem.weight)
+    for block in blocks:
+        side //= block.stride
+        products += side**2 * (block.first.weight.size + block.second.weight.size)
+        largest = max(largest, side**2 * max(len(block.first.weight), len(block.second.weight)))
+    return Small(forward, stem.weight.shape[1], SIDE, products, largest, None if before else _first(stem, 1))
+
+
+def _postactivated(block: _Block, centred: bool) -> Forward:
+    one, two = _tensor(block.first.weight), _tensor(block.second.weight)
+    norm_one, norm_two = map(_norm, block.norms)
+    around = _around(block, normed=True, centred=centred)
+
+    def run(x: Tensor) -> Tensor:
+        out = functional.relu(norm_one(functional.conv2d(x, one, stride=block.stride, padding=1)))
+        return functional.relu(norm_two(functional.conv2d(out, two, padding=1)) + around(x))
+
+    return run
+
+
+def _preactivated(block: _Block) -> Forward:
+    one, two = _tensor(block.first.weight), _tensor(block.second.weight)
+    norm_one, norm_two = map(_norm, block.norms)
+    around = _around(block, normed=False, centred=True)
+
+    def run(x: Tensor) -> Tensor:
+        begun = functional.relu(norm_one(x))
+        out = functional.relu(norm_two(functional.conv2d(begun, one, stride=block.stride, padding=1)))
+        return functional.conv2d(out, two, padding=1) + (x if block.shortcut is None else around(begun))
+
+    return run
+
+
+def _around(block: _Block, *, normed: bool, centred: bool) -> Forward:
+    """What leads around: nothing, a 1 x 1 convolution, or (He et al. 2016, option A) fewer pixels and more channels,
+    the new ones on both sides of the old (`centred`) or behind them."""
+    if block.shortcut is not None:
+        weight, after = _tensor(block.shortcut.weight), block.shortcut.norm_after
+        norm = _norm(after) if normed and after is not None else None
+
+        def projected(x: Tensor) -> Tensor:
+            x = functional.conv2d(x, weight, stride=block.stride)
+            return x if norm is None else norm(x)
+
+        return projected
+    more = len(block.second.weight) - block.first.weight.shape[1]
+
+    def padded(x: Tensor) -> Tensor:
+        x = x[:, :, :: block.stride, :: block.stride]
+        ahead = more // 2 if centred else 0
+        return functional.pad(x, (0, 0, 0, 0, ahead, more - ahead)) if more else x
+
+    return padded
+
+
+def _norm(norm: Norm) -> Forward:
+    """A batch norm in eval mode as one factor and one shift a channel."""
+    channels = next(len(each) for each in (norm.gamma, norm.beta, norm.mean, norm.var) if each is not None)
+    factor = norm.factor if norm.factor is not None else np.ones(channels)
+    mean = np.zeros(channels) if norm.mean is None else norm.mean
+    shift = (0.0 if norm.beta is None else norm.beta) - mean * factor
+    scale, offset = _tensor(factor), _tensor(shift)
+
+    def run(x: Tensor) -> Tensor:
+        shape = (1, -1) + (1,) * (x.dim() - 2)
+        return x * scale.view(shape) + offset.view(shape)
+
+    return run
+
+
+def _tensor(values: Any) -> Tensor:
+    return torch.from_numpy(np.array(values, dtype=np.float32))
+
+
+def _optional(values: Any) -> Tensor | None:
+    return None if values is None else _tensor(values)

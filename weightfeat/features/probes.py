@@ -1,0 +1,52 @@
+"""Every class of a network by what the network answers under the looks of a bank (block `probes` of the digest)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from weightfeat.digest.types import Digest
+from weightfeat.features.summaries import Array
+
+__all__ = ["PROBE_COLUMNS", "READ", "next_class", "probe_table"]
+
+READ = frozenset({"probes"})
+_FAMILIES = ("patch", "colour", "blend", "wave")
+"""In the order of `probes.looks.FAMILIES`: the block names them by number."""
+PROBE_COLUMNS = (
+    *(f"probe.{family}.{kind}" for family in _FAMILIES for kind in ("logit", "growth")),
+    "probe.place.logit",
+    "probe.place.growth",
+    *(f"probe.universal.{reach}.{kind}" for reach in ("little", "more") for kind in ("logit", "growth")),
+)
+
+
+def probe_table(digest: Digest) -> Array | None:
+    """(C, len(PROBE_COLUMNS)); None where the network was not asked.
+
+    Of every family of looks the largest growth of a class's logit, and of its softmax; and for patches the largest
+    growth at one place beyond the median place: a trigger works where it was stamped, a class that likes white likes it
+    anywhere. Then what moving all images alike does for a class.
+    """
+    block = digest.blocks.get("probes")
+    if block is None:
+        return None
+    family, columns = block["family"], []
+    both = [block[name].astype(np.float64) for name in ("logit", "growth")]
+    for number in range(len(_FAMILIES)):
+        columns += [values[family == number].max(axis=0) for values in both]
+    at = block["place"][family == 0]
+    places = int(at.max()) + 1
+    for values in both:
+        grid = values[family == 0].reshape(-1, places, digest.num_classes)
+        columns.append((grid - np.median(grid, axis=1, keepdims=True)).max(axis=(0, 1)))
+    return np.column_stack([*columns, *block["universal"].astype(np.float64)])
+
+
+def next_class(digest: Digest) -> float:
+    """Under the look that most moves images to the class after their own: that growth of the softmax less the largest
+    to any class further on. 0 where the network was not asked, or has two classes."""
+    block = digest.blocks.get("probes")
+    if block is None or digest.num_classes < 3:
+        return 0.0
+    shift = block["shift"].astype(np.float64)
+    return float((shift[:, 1] - shift[:, 2:].max(axis=1)).max())
