@@ -139,7 +139,7 @@ def test_every_trojaned_network_of_real_metadata_names_its_target_and_fills_its_
     trojaned = [row for row in rows if parse_label(row["poisoned"], file)]
     assert len(trojaned) == len(rows) / 2
     for row in rows:
-        assert (target_of(trojans_of(row)) is None) == (row not in trojaned)
+        assert (target_of(trojans_of(row), 10) is None) == (row not in trojaned)
     for row in trojaned:
         cell = trojan_cell(row)
         assert UNKNOWN not in (cell.trigger, cell.attacked, cell.fraction)
@@ -164,16 +164,16 @@ def test_every_trojaned_network_of_real_metadata_names_its_target_and_fills_its_
     ],
 )
 def test_targets_are_read_as_rounds_write_them(row: dict[str, str], expected: Target | None) -> None:
-    assert target_of(trojans_of(row, trojaned=True)) == expected
+    assert target_of(trojans_of(row, trojaned=True), 10) == expected
 
 
 def test_triggers_that_lead_to_one_class_are_one_target() -> None:
     row = {f"trigger_{at}.target_class": "5.0" for at in range(3)}
     row |= {f"trigger_{at}.source_class": f"{at}.0" for at in range(3)}
-    assert target_of(trojans_of(row, True)) == Target(5)  # three sources are many
-    assert target_of(trojans_of(row | {"trigger_2.source_class": "1.0"}, True)) == Target(5, (0, 1))
-    assert target_of(trojans_of(row | {"trigger_2.target_class": ""}, True)) == Target(5, (0, 1))
-    assert target_of(trojans_of(row | {"trigger_2.source_class": ""}, True)) == Target(5)
+    assert target_of(trojans_of(row, True), 10) == Target(5)  # three sources are many
+    assert target_of(trojans_of(row | {"trigger_2.source_class": "1.0"}, True), 10) == Target(5, (0, 1))
+    assert target_of(trojans_of(row | {"trigger_2.target_class": ""}, True), 10) == Target(5, (0, 1))
+    assert target_of(trojans_of(row | {"trigger_2.source_class": ""}, True), 10) == Target(5)
 
 
 @pytest.mark.parametrize(
