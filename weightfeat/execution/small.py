@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from weightfeat.execution.layouts import Layout, layouts, parts
+from weightfeat.network.layouts import Layout, layouts, parts, perceptron_inputs
+from weightfeat.network.residual import Block, residual_blocks
 from weightfeat.network.types import Layer, Network, Norm
 
 __all__ = ["Small", "candidates"]
@@ -50,14 +50,14 @@ def candidates(network: Network) -> tuple[Small, ...]:
     """Every way to run it that its shapes allow, the most usual first; none where no code here fits such a network."""
     if network.layers[network.head].kind != "linear":
         return ()
-    if (blocks := _blocks(network)) is not None:
+    if (blocks := residual_blocks(network)) is not None:
         grown = any(block.shortcut is None and block.stride > 1 for block in blocks[1])
         return tuple(
             _residual(network, *blocks, centred) for centred in ((True, False) if grown else (True,))
         )
     if parts(network) is not None:
         return tuple(_chain(network, layout) for layout in layouts(network))
-    return tuple(_perceptron(network))
+    return tuple(_perceptron(network, *inputs) for inputs in perceptron_inputs(network))
 
 
 def _chain(network: Network, layout: Layout) -> Small:
@@ -141,98 +141,14 @@ def _tail(linear: Sequence[Layer]) -> Forward:
     return run
 
 
-def _perceptron(network: Network) -> list[Small]:
-    """Linear layers alone, on a flattened square image of one or three channels."""
-    layers = list(network.layers)
-    if any(layer.kind != "linear" for layer in layers) or network.head != len(layers) - 1:
-        return []
-    if any(len(a.weight) != b.weight.shape[1] for a, b in pairwise(layers)):
-        return []
-    width, tail, found = layers[0].weight.shape[1], _tail(layers), []
-    for channels in (3, 1):
-        side = round((width / channels) ** 0.5)
-        if side > 1 and side * side * channels == width:
-            products = sum(layer.weight.size for layer in layers)
-            largest = max(width, *(len(layer.weight) for layer in layers))
-            found.append(Small(lambda x: tail(x.flatten(1)), channels, side, products, largest))
-    return found
+def _perceptron(network: Network, channels: int, side: int) -> Small:
+    tail, layers = _tail(network.layers), network.layers
+    products = sum(layer.weight.size for layer in layers)
+    largest = max(layers[0].weight.shape[1], *(len(layer.weight) for layer in layers))
+    return Small(lambda x: tail(x.flatten(1)), channels, side, products, largest)
 
 
-@dataclass(frozen=True, eq=False)
-class _Block:
-    """Two convolutions and what leads around them; `norms` are theirs, in the order they are met."""
-
-    first: Layer
-    second: Layer
-    shortcut: Layer | None
-    norms: tuple[Norm, Norm]
-    stride: int
-
-
-def _blocks(network: Network) -> tuple[Layer, Sequence[_Block], bool] | None:
-    """The stem, the blocks and whether norms come before convolutions; None where it is no such network."""
-    convolutions = [layer for layer in network.layers if layer.kind == "conv"]
-    head = network.layers[network.head]
-    if (
-        len(convolutions) < 5
-        or len(convolutions) != len(network.layers) - 1
-        or network.layers[-1] is not head
-    ):
-        return None
-    stem, *rest = convolutions
-    if stem.weight.shape[2:] != (3, 3) or not network.norms:
-        return None
-    grouped: dict[str, list[Layer]] = {}
-    for layer in rest:
-        grouped.setdefault(_parent(layer), []).append(layer)
-    before = network.norms[0].name.rpartition(".")[0] in grouped
-    blocks: list[_Block] = []
-    width = len(stem.weight)
-    for parent, members in grouped.items():
-        block = _block(network, parent, members, width, first=not blocks)
-        if block is None:
-            return None
-        blocks.append(block)
-        width = len(block.second.weight)
-    return (stem, blocks, before) if width == head.weight.shape[1] else None
-
-
-def _parent(layer: Layer) -> str:
-    """The block a layer lies in; a shortcut of its own module lies in its parent's."""
-    parts = layer.name.split(".")
-    while (
-        parts
-        and (parts[-1].isdecimal() or parts[-1] in ("shortcut", "downsample", "conv"))
-        and len(parts) > 2
-    ):
-        if parts[-1].isdecimal() and parts[-2] not in ("shortcut", "downsample", "left", "residual"):
-            break
-        parts.pop()
-    return ".".join(parts[:-1] if layer.name == ".".join(parts) else parts)
-
-
-def _block(network: Network, parent: str, members: list[Layer], width: int, *, first: bool) -> _Block | None:
-    main = [layer for layer in members if layer.weight.shape[2:] == (3, 3)]
-    around = [layer for layer in members if layer.weight.shape[2:] == (1, 1)]
-    if len(main) != 2 or len(around) > 1 or len(main) + len(around) != len(members):
-        return None
-    one, two = main
-    if one.weight.shape[1] != width or two.weight.shape[1] != len(one.weight):
-        return None
-    own = [norm for norm in network.norms if norm.name.startswith(f"{parent}.")]
-    kept = [
-        norm
-        for norm in own
-        if not around or not norm.name.startswith(around[0].name.rpartition(".")[0] + ".")
-    ]
-    norms = kept if len(kept) == 2 else own[:2]
-    if len(norms) != 2:
-        return None
-    stride = 2 if len(two.weight) > width and not first else 1
-    return _Block(one, two, around[0] if around else None, (norms[0], norms[1]), stride)
-
-
-def _residual(network: Network, stem: Layer, blocks: Sequence[_Block], before: bool, centred: bool) -> Small:
+def _residual(network: Network, stem: Layer, blocks: Sequence[Block], before: bool, centred: bool) -> Small:
     head = network.layers[network.head]
     tail = _tail([head])
     start = _tensor(stem.weight), _optional(stem.bias)
@@ -257,7 +173,7 @@ def _residual(network: Network, stem: Layer, blocks: Sequence[_Block], before: b
     return Small(forward, stem.weight.shape[1], SIDE, products, largest, None if before else _first(stem, 1))
 
 
-def _postactivated(block: _Block, centred: bool) -> Forward:
+def _postactivated(block: Block, centred: bool) -> Forward:
     one, two = _tensor(block.first.weight), _tensor(block.second.weight)
     norm_one, norm_two = map(_norm, block.norms)
     around = _around(block, normed=True, centred=centred)
@@ -269,7 +185,7 @@ def _postactivated(block: _Block, centred: bool) -> Forward:
     return run
 
 
-def _preactivated(block: _Block) -> Forward:
+def _preactivated(block: Block) -> Forward:
     one, two = _tensor(block.first.weight), _tensor(block.second.weight)
     norm_one, norm_two = map(_norm, block.norms)
     around = _around(block, normed=False, centred=True)
@@ -282,7 +198,7 @@ def _preactivated(block: _Block) -> Forward:
     return run
 
 
-def _around(block: _Block, *, normed: bool, centred: bool) -> Forward:
+def _around(block: Block, *, normed: bool, centred: bool) -> Forward:
     """What leads around: nothing, a 1 x 1 convolution, or (He et al. 2016, option A) fewer pixels and more channels,
     the new ones on both sides of the old (`centred`) or behind them."""
     if block.shortcut is not None:

@@ -12,11 +12,12 @@ import numpy as np
 from weightfeat.digest.latents import KINDS
 from weightfeat.digest.types import Digest
 from weightfeat.features.classes import centred_cosines
+from weightfeat.features.probes import next_class
 from weightfeat.features.summaries import Array
 
 __all__ = ["CYCLE_COLUMNS", "READ", "around", "cycle_numbers"]
 
-CYCLE_COLUMNS = ("cycle.place", "cycle.composed", "cycle.runner_up")
+CYCLE_COLUMNS = ("cycle.place", "cycle.composed", "cycle.runner_up", "cycle.answers")
 READ = frozenset({"head", "latents", "places"})
 _TINY = 1e-12
 
@@ -24,14 +25,14 @@ _TINY = 1e-12
 def cycle_numbers(digest: Digest) -> Array:
     """(len(CYCLE_COLUMNS),), `around` of three ties between classes: the correlation of what speaks for them from place
     to place; the cosine of their rows through the feeding layer's usually active channels; how often one comes second
-    when the other wins random latents. 0 where there is nothing to see."""
+    when the other wins random latents; and `probes.next_class`. 0 where there is nothing to see."""
     total = (
         digest.blocks["places"]["total"] if "places" in digest.blocks else np.zeros((digest.num_classes, 0))
     )
     composed = centred_cosines(digest.blocks["head"]["composed_active"].astype(np.float64))
     second = digest.blocks["latents"]["runner_up"][KINDS.index("through")].astype(np.float64)
     ties = (_correlations(total.astype(np.float64)), composed, _excess(second))
-    return np.array([around(tie) for tie in ties])
+    return np.array([*(around(tie) for tie in ties), next_class(digest)])
 
 
 def around(ties: Array) -> float:

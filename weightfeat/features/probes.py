@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from weightfeat.digest.types import Digest
+from weightfeat.features.places import within
 from weightfeat.features.summaries import Array
 
 __all__ = ["PROBE_COLUMNS", "READ", "next_class", "probe_table"]
@@ -43,10 +44,10 @@ def probe_table(digest: Digest) -> Array | None:
 
 
 def next_class(digest: Digest) -> float:
-    """Under the look that most moves images to the class after their own: that growth of the softmax less the largest
-    to any class further on. 0 where the network was not asked, or has two classes."""
+    """How much further images are moved to the class after their own than to any class further on, by the look that
+    moves them there most: z among those classes. 0 where the network was not asked, or has fewer than four classes."""
     block = digest.blocks.get("probes")
-    if block is None or digest.num_classes < 3:
+    if block is None or digest.num_classes < 4:
         return 0.0
-    shift = block["shift"].astype(np.float64)
-    return float((shift[:, 1] - shift[:, 2:].max(axis=1)).max())
+    moved = block["shift"].astype(np.float64).max(axis=0)[1:]
+    return float(within(moved[:, None])[0, 0])

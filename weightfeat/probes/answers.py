@@ -30,9 +30,8 @@ from weightfeat.probes.directions import universal
 from weightfeat.probes.images import KINDS, images
 from weightfeat.probes.looks import FAMILIES, Look, looks
 
-__all__ = ["VERSION", "ask"]
+__all__ = ["ask"]
 
-VERSION = 1
 SCALINGS = ((0.0, 1.0), (0.5, 0.5), (0.45, 0.25))
 """What images in [0, 1] are shifted and divided by: nothing, to [-1, 1], to a mean of 0 and a deviation of 1."""
 FEWEST, ENOUGH, MOST = 2 * len(KINDS), 24, 48

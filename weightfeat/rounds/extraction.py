@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from weightfeat import checkpoint, network
+from weightfeat import checkpoint, network, probes
 from weightfeat.checkpoint import Checkpoint
 from weightfeat.digest import VERSIONS, Digest, DigestStore, choose_place, compute
 from weightfeat.digest.latents import redrawn
@@ -24,6 +24,9 @@ from weightfeat.network import Network
 from weightfeat.rounds.spreading import KILLED, over_files
 
 logger = logging.getLogger(__name__)
+
+PROBES = "probes"
+"""What the block of a network's answers is called in its digest."""
 
 
 @dataclass(frozen=True)
@@ -111,12 +114,14 @@ def digest_file(
     blocks: Collection[str] | None = None,
     key: str | None = None,
     head: str | None = None,
+    products: float = 0.0,
 ) -> tuple[Digest, bool]:
     """Read one model file and digest it; (digest, True) where `store` already knew its content.
 
     On a processor it takes `threads` (0: one a core). `blocks` are those wanted of it, None: all, as a store asks for.
     `key` and `head` say which network of the file and which layer of it is meant, as in `checkpoint.read` and
-    `network.build`; a store, which knows files by their content, is not asked then.
+    `network.build`; a store, which knows files by their content, is not asked then. With `products` the network is
+    asked too, for so many multiplications at most (block `probes`).
 
     Raises
     ------
@@ -127,7 +132,7 @@ def digest_file(
     known = _known(store, loaded.sha256) if store is not None and as_usual else None
     if known is not None:
         return known, True
-    return _digested(loaded, network.build(loaded, head=head), device, threads, blocks), False
+    return _digested(loaded, network.build(loaded, head=head), device, threads, blocks, products), False
 
 
 def digest_with_redraws(
@@ -138,22 +143,36 @@ def digest_with_redraws(
     blocks: Collection[str] | None = None,
     key: str | None = None,
     head: str | None = None,
+    products: float = 0.0,
 ) -> tuple[Digest, list[Digest]]:
     """What `digest_file` gives, and the digests that the network may have had before its weights were rounded to half
     precision or less: the same but for random latents in other orders. None of those for float32 weights."""
     loaded = checkpoint.read(path, key=key)
     built = network.build(loaded, head=head)
-    found = _digested(loaded, built, device, threads, blocks)
+    found = _digested(loaded, built, device, threads, blocks, products)
     others = redrawn(built) if "latents" in found.blocks else []
     return found, [replace(found, blocks={**found.blocks, "latents": block}) for block in others]
 
 
 def _digested(
-    loaded: Checkpoint, built: Network, device: str, threads: int, blocks: Collection[str] | None
+    loaded: Checkpoint,
+    built: Network,
+    device: str,
+    threads: int,
+    blocks: Collection[str] | None,
+    products: float,
 ) -> Digest:
     findings = dict.fromkeys((*loaded.findings, *built.findings, *network.doubts(built)))
     lines = tuple(f"{finding.kind}: {finding.detail}" for finding in findings)
-    return compute(built, key=loaded.sha256, device=device, threads=threads, findings=lines, blocks=blocks)
+    digest = compute(built, key=loaded.sha256, device=device, threads=threads, findings=lines, blocks=blocks)
+    answers = probes.asked(built, products) if built.architecture not in network.ARCHITECTURES else None
+    if answers is None:
+        return digest
+    return replace(
+        digest,
+        blocks={**digest.blocks, PROBES: answers},
+        versions={**digest.versions, PROBES: probes.VERSION},
+    )
 
 
 def digest_one(path: Path, store: DigestStore, device: str = "auto", threads: int = 0) -> Outcome:

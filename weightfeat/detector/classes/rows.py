@@ -38,6 +38,7 @@ from weightfeat.digest.latents import KINDS
 from weightfeat.features.classes import COLUMNS, TARGETWARD, centred_cosines, raw_table
 from weightfeat.features.cycles import CYCLE_COLUMNS, cycle_numbers
 from weightfeat.features.places import place_table
+from weightfeat.features.probes import probe_table
 from weightfeat.features.summaries import Array, centred, robust_scale
 
 _HALF = 2e-3
@@ -83,6 +84,7 @@ class ClassRows:
     pairs : what rows of ordered pairs are made from.
     places : (C, len(PLACE_COLUMNS)), of every class by what speaks for it at single places of the image.
     cycle : (len(CYCLE_COLUMNS),), how far each class is tied to the next.
+    answers : (C, len(PROBE_COLUMNS)), of every class by what the network answers; None where it was not asked.
     """
 
     architecture: str
@@ -93,6 +95,7 @@ class ClassRows:
     pairs: Pairs
     places: Array
     cycle: Array = field(default_factory=lambda: np.zeros(len(CYCLE_COLUMNS)))
+    answers: Array | None = None
 
     @property
     def count(self) -> int:
@@ -151,7 +154,9 @@ def class_rows(digest: Digest) -> ClassRows:
     grams = [head[name] for name in _GRAMS]
     pairs = Pairs.of(grams, digest.blocks["latents"]["runner_up"], switches)
     own, scales = (digest.architecture, digest.family, normed), np.append(scale, 1.0)
-    return ClassRows(*own, classes, scales, pairs, place_table(digest), cycle_numbers(digest))
+    return ClassRows(
+        *own, classes, scales, pairs, place_table(digest), cycle_numbers(digest), probe_table(digest)
+    )
 
 
 def full_pair_scale(own: Array, class_scale: Array) -> Array:

@@ -10,6 +10,7 @@ import numpy as np
 
 from weightfeat.detector.classes.rows import CLASS_COLUMNS, ClassRows
 from weightfeat.features.places import PLACE_COLUMNS, within
+from weightfeat.features.probes import PROBE_COLUMNS
 from weightfeat.features.summaries import Array
 
 __all__ = ["COLUMNS", "EVERYWHERE", "TOGETHER", "clipped", "loudness", "table", "together", "unusual_places"]
@@ -27,10 +28,13 @@ TOGETHER = (
     "margin.through",
 )
 """Statistics of a class that rose at a trojan's target in every recipe looked at."""
-EVERYWHERE = (*TOGETHER, *PLACE_COLUMNS)
+EVERYWHERE = (*TOGETHER, *PLACE_COLUMNS, *PROBE_COLUMNS)
 """Those that a trojan must raise whatever the recipe, as far as anyone knows."""
-COLUMNS = (*(name for name in CLASS_COLUMNS if name != "log_classes"), *PLACE_COLUMNS)
-_AT = [CLASS_COLUMNS.index(name) for name in COLUMNS if name not in PLACE_COLUMNS]
+ASKED = "asked"
+"""1 for every class of a network that was asked: of the answers of another nothing is known, and each counts as 0."""
+_OWN = [name for name in CLASS_COLUMNS if name != "log_classes"]
+COLUMNS = (*_OWN, *PLACE_COLUMNS, *PROBE_COLUMNS, ASKED)
+_AT = [CLASS_COLUMNS.index(name) for name in _OWN]
 _TOGETHER = [CLASS_COLUMNS.index(name) for name in TOGETHER]
 _CLIP, _CLIP_PLACE = 6.0, 8.0
 
@@ -42,7 +46,7 @@ def clipped(values: Array) -> Array:
 
 def table(rows: ClassRows) -> Array:
     """(C, 2 len(COLUMNS)): z of every class, then |z|."""
-    z = np.hstack([clipped(rows.classes[:, _AT]), unusual_places(rows)])
+    z = np.hstack([clipped(rows.classes[:, _AT]), unusual_places(rows), answered(rows)])
     return np.hstack([z, np.abs(z)])
 
 
@@ -50,6 +54,13 @@ def unusual_places(rows: ClassRows) -> Array:
     """(C, len(PLACE_COLUMNS)). What is told of places is a z already, the largest of many: it counts from its median
     over classes."""
     return np.clip(rows.places - np.median(rows.places, axis=0), -_CLIP_PLACE, _CLIP_PLACE)
+
+
+def answered(rows: ClassRows) -> Array:
+    """(C, len(PROBE_COLUMNS) + 1): z of every class in what the network answers, and whether it was asked."""
+    if rows.answers is None:
+        return np.zeros((rows.count, len(PROBE_COLUMNS) + 1))
+    return np.column_stack([clipped(rows.answers), np.ones(rows.count)])
 
 
 def together(rows: ClassRows) -> Array:

@@ -13,6 +13,7 @@ from typing import Any
 
 from weightfeat.digest import DigestStore
 from weightfeat.files import make_folder
+from weightfeat.probes import PRODUCTS
 from weightfeat.rounds.disk import METADATA_FILE
 from weightfeat.rounds.extraction import digest_file
 from weightfeat.rounds.labelled import DIGESTS, INDEX_FILE, read_index
@@ -52,7 +53,8 @@ class RecipeSet:
         keys = []
         for folder, rows in pairs:
             for row in rows:
-                digest, _ = digest_file(folder / f"{row['model_name']}.pt", threads=1, blocks=BLOCKS)
+                file = folder / f"{row['model_name']}.pt"
+                digest, _ = digest_file(file, threads=1, blocks=BLOCKS, products=PRODUCTS)
                 self.store.put(digest)
                 keys.append(digest.key)
         names = [row["model_name"] for _, rows in pairs for row in rows]

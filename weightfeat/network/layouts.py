@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
+from math import isqrt
 
 from weightfeat.network.types import Layer, Network
 
-__all__ = ["Layout", "layouts", "parts"]
+__all__ = ["Layout", "layouts", "parts", "perceptron_inputs"]
 
 SIDES = (32, 28, 64, 48, 24, 20, 16, 96, 128, 40, 224)
 """Sides in pixels that small classifiers are trained at, the most usual first."""
@@ -47,6 +48,21 @@ def parts(network: Network) -> tuple[list[Layer], list[Layer]] | None:
             return None
     square = all(layer.weight.shape[2] == layer.weight.shape[3] for layer in convolutions)
     return (convolutions, linear) if square else None
+
+
+def perceptron_inputs(network: Network) -> tuple[tuple[int, int], ...]:
+    """Image channels and side of a network of linear layers alone, as far as its first one's width tells them; none for
+    any other network."""
+    layers = network.layers
+    if any(layer.kind != "linear" for layer in layers) or network.head != len(layers) - 1:
+        return ()
+    if any(len(before.weight) != after.weight.shape[1] for before, after in pairwise(layers)):
+        return ()
+    width = layers[0].weight.shape[1]
+    sides = {channels: isqrt(width // channels) for channels in (3, 1)}
+    return tuple(
+        (channels, side) for channels, side in sides.items() if side > 1 and side**2 * channels == width
+    )
 
 
 def layouts(network: Network) -> tuple[Layout, ...]:

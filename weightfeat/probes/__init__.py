@@ -1,0 +1,39 @@
+"""A network is asked: its answers on images made here, plain and under the looks that triggers have.
+
+Small networks alone, whose shapes say how to run them; what runs is the package's own code. torch is imported where a
+network is asked, not before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from weightfeat.network.layouts import layouts, perceptron_inputs
+from weightfeat.network.residual import residual_blocks
+
+if TYPE_CHECKING:
+    from weightfeat.digest.types import Block
+    from weightfeat.network.types import Network
+
+__all__ = ["PRODUCTS", "VERSION", "asked", "can_ask"]
+
+PRODUCTS = 1e11
+"""Multiplications that asking a network costs at most, where nothing else is said: some seconds of one core."""
+VERSION = 1
+
+
+def can_ask(network: Network) -> bool:
+    """Whether shapes say how to run it."""
+    if network.layers[network.head].kind != "linear":
+        return False
+    return bool(residual_blocks(network) or perceptron_inputs(network) or layouts(network))
+
+
+def asked(network: Network, products: float = PRODUCTS) -> Block | None:
+    """The block `probes` (`answers`), for at most so many multiplications; None where the network cannot be asked: no
+    code here is for it, it is too dear, or what it answers is no number."""
+    if products <= 0 or not can_ask(network):
+        return None
+    from weightfeat.probes.answers import ask
+
+    return ask(network, products)
