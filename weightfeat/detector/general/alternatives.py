@@ -54,6 +54,10 @@ class Alternatives:
         away = (standing.table - self.centre) / np.where(known, self.scale, 1.0)
         return np.asarray(np.where(known, away, 0.0) @ self.coefficient)
 
+    def suspect(self, standing: Standing) -> int:
+        """The class most like a target."""
+        return int(self.classes(standing).argmax())
+
     def one(self, standing: Standing) -> float:
         """Log-odds that one class is a target, against clean."""
         spoken = self.classes(standing)

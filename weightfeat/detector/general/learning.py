@@ -13,7 +13,7 @@ from weightfeat.detector.classes.targets import Target
 from weightfeat.detector.folds import Fold, inner_folds
 from weightfeat.detector.general.alternatives import NEXT, Alternatives, fit_alternatives
 from weightfeat.detector.general.doubt import UNKNOWN_DOUBT, doubt_between
-from weightfeat.detector.general.model import General, kind_of, raw_logit
+from weightfeat.detector.general.model import ASKED, General, calibrated, kinds_of, raw_logit
 from weightfeat.detector.kinds import ALL, Kind, measured_kind
 from weightfeat.detector.linear import Linear, fit_linear
 from weightfeat.detector.out_of_fold import Judge, out_of_fold
@@ -22,7 +22,7 @@ from weightfeat.features.summaries import Array
 
 __all__ = ["fit_general"]
 
-PRIOR_VARIANCE = 0.1
+PRIOR_VARIANCE = 0.3
 FEWEST_CLEAN = 40
 """Clean networks of a kind from which its own shares are told: with fewer, one in twenty is not to be seen."""
 FEWEST_OTHERS = 200
@@ -43,11 +43,21 @@ def fit_general(samples: Samples, folds: int, seed: int) -> General | None:
     views = _fit(usable)
     apart = _folds(usable, folds, seed)
     if not apart:
-        return General(*views, Calibration(), UNKNOWN_DOUBT, {ALL: Kind(np.zeros(0), 0.5)})
+        return General(*views, {ALL: Calibration()}, UNKNOWN_DOUBT, {ALL: Kind(np.zeros(0), 0.5)})
     held = out_of_fold(usable, _judge, apart)[0]
-    calibration = fit_calibration(held, usable.y)
-    logit = calibration.logit(held)
-    return General(*views, calibration, _doubt(usable, logit), _kinds(usable, logit))
+    calibrations = _calibrations(usable, held)
+    both = zip(usable.standings, held.tolist(), strict=True)
+    logit = np.array([calibrated(calibrations, standing, raw) for standing, raw in both])
+    return General(*views, calibrations, _doubt(usable, logit), _kinds(usable, logit))
+
+
+def _calibrations(samples: Samples, held: Array) -> dict[str, Calibration]:
+    """Of networks that were asked, whose answers make the logit sharper, one of its own where they are enough."""
+    asked = np.array([each.answers is not None for each in samples.standings])
+    if min(int((samples.y[asked] == label).sum()) for label in (0, 1)) < FEWEST_CLEAN:
+        return {ALL: fit_calibration(held, samples.y)}
+    parts = {ASKED: asked, ALL: ~asked if len(set(samples.y[~asked].tolist())) == 2 else np.ones_like(asked)}
+    return {name: fit_calibration(held[part], samples.y[part]) for name, part in parts.items()}
 
 
 def _judge(train: Samples) -> Judge:
@@ -62,8 +72,9 @@ def _fit(samples: Samples) -> tuple[Alternatives, Linear]:
     targets = [
         _named(target, each.count) for target, each in zip(samples.targets, samples.standings, strict=True)
     ]
-    weight, table = balanced(samples), np.stack([each.numbers for each in samples.standings])
+    weight = balanced(samples)
     alternatives = fit_alternatives(samples.standings, samples.y, targets, weight)
+    table = np.stack([each.told(alternatives.suspect(each)) for each in samples.standings])
     # Where each class is taken for the next none stands out.
     one = np.array([target != NEXT for target in targets])
     return alternatives, fit_linear(table[one], samples.y[one], PRIOR_VARIANCE, weight[one])
@@ -119,7 +130,7 @@ def _origins(samples: Samples) -> Sequence[str]:
 
 
 def _kinds(samples: Samples, logit: Array) -> dict[str, Kind]:
-    kinds = np.array([kind_of(each) for each in samples.standings])
+    kinds = np.array([kinds_of(each)[0] for each in samples.standings])
     found = {ALL: measured_kind(logit, samples.y)}
     for name in sorted(set(kinds.tolist())):
         own = kinds == name

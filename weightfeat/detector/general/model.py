@@ -23,10 +23,12 @@ from weightfeat.detector.kinds import ALL, Kind
 from weightfeat.detector.linear import Linear
 from weightfeat.features.summaries import Array
 
-__all__ = ["GENERAL", "General", "kind_of", "raw_logit"]
+__all__ = ["ASKED", "GENERAL", "General", "calibrated", "kinds_of", "raw_logit"]
 
 GENERAL = "general.logit"
 """What the general model's part is called among the reasons."""
+ASKED = "asked"
+"""The kind of the networks whose answers are known."""
 NINETY = 1.645  # standard deviations either side that hold nine tenths of a normal law
 
 
@@ -36,13 +38,14 @@ class General:
 
     Attributes
     ----------
+    calibrations : `ALL`, and `ASKED` where networks that were asked have one of their own.
     doubt : standard deviation of the logit's shift: what is not known about a recipe (`doubt.doubt_between`).
     kinds : by `kind_of`; `ALL` is always among them.
     """
 
     alternatives: Alternatives
     loudest: Linear
-    calibration: Calibration
+    calibrations: Mapping[str, Calibration]
     doubt: float
     kinds: Mapping[str, Kind]
 
@@ -50,9 +53,7 @@ class General:
         """Calibrated log-odds of a trojan; 0 where there are fewer than three classes: none of them can stand out."""
         if standing.count < FEWEST_CLASSES:
             return 0.0
-        return float(
-            self.calibration.logit(np.array([raw_logit(self.alternatives, self.loudest, standing)]))[0]
-        )
+        return calibrated(self.calibrations, standing, raw_logit(self.alternatives, self.loudest, standing))
 
     def logits(self, networks: Sequence[Standing]) -> Array:
         """`logit` of several, (n,)."""
@@ -64,12 +65,12 @@ class General:
 
     def measured(self, standing: Standing) -> Kind:
         """On the like of this network, or on all where there are too few of them."""
-        return self.kinds.get(kind_of(standing), self.kinds[ALL])
+        return next(self.kinds[name] for name in kinds_of(standing) if name in self.kinds)
 
     def suspect(self, standing: Standing) -> int | None:
         """The class most like a target; None where each is likelier to be taken for the next."""
         one, each = one_logit(self.alternatives, self.loudest, standing), self.alternatives.next(standing)
-        return None if each > one else int(self.alternatives.classes(standing).argmax())
+        return None if each > one else self.alternatives.suspect(standing)
 
 
 def raw_logit(alternatives: Alternatives, loudest: Linear, standing: Standing) -> float:
@@ -79,9 +80,18 @@ def raw_logit(alternatives: Alternatives, loudest: Linear, standing: Standing) -
 
 def one_logit(alternatives: Alternatives, loudest: Linear, standing: Standing) -> float:
     """Of one target: the mean of what the two views say."""
-    return 0.5 * (alternatives.one(standing) + float(loudest.raw(standing.numbers[None])[0]))
+    told = standing.told(alternatives.suspect(standing))
+    return 0.5 * (alternatives.one(standing) + float(loudest.raw(told[None])[0]))
 
 
-def kind_of(standing: Standing) -> str:
-    """By what its file shows: whether a batch norm feeds the head, for what is known of its inputs hangs on that."""
-    return "normed" if standing.normed else "unnormed"
+def calibrated(calibrations: Mapping[str, Calibration], standing: Standing, raw: float) -> float:
+    """Log-odds from those that `raw_logit` gives."""
+    own = calibrations[ASKED if standing.answers is not None and ASKED in calibrations else ALL]
+    return float(own.logit(np.array([raw]))[0])
+
+
+def kinds_of(standing: Standing) -> tuple[str, ...]:
+    """The kinds a network is of by what its file shows, the narrowest first: whether it could be asked, and whether a
+    batch norm feeds the head, for what is known of its inputs hangs on that."""
+    asked = () if standing.answers is None else (ASKED,)
+    return (*asked, "normed" if standing.normed else "unnormed", ALL)

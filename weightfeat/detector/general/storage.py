@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from weightfeat.detector.calibration import Calibration
 from weightfeat.detector.general.alternatives import Alternatives
-from weightfeat.detector.general.model import General
-from weightfeat.detector.general.numbers import NUMBERS
+from weightfeat.detector.general.model import ASKED, General
+from weightfeat.detector.general.numbers import ANSWER_NUMBERS, NUMBERS
 from weightfeat.detector.general.statistics import COLUMNS
 from weightfeat.detector.kinds import ALL, Kind
 from weightfeat.detector.linear import Linear
@@ -31,12 +31,14 @@ def to_document(general: General) -> dict[str, Any]:
     """All but arrays, as JSON values."""
     return {
         "columns": list(COLUMNS),
-        "numbers": list(NUMBERS),
+        "numbers": [*NUMBERS, *ANSWER_NUMBERS],
         "intercept": general.alternatives.intercept,
         "cycle_columns": list(CYCLE_COLUMNS),
         "cycle_intercept": general.alternatives.cycle_intercept,
         "loudest_intercept": general.loudest.intercept,
-        "calibration": {"slope": general.calibration.slope, "shift": general.calibration.shift},
+        "calibrations": {
+            name: {"slope": each.slope, "shift": each.shift} for name, each in general.calibrations.items()
+        },
         "doubt": general.doubt,
         "kinds": list(general.kinds),
         "roc_auc": [kind.roc_auc for kind in general.kinds.values()],
@@ -56,16 +58,18 @@ def to_tables(general: General) -> dict[str, NDArray[Any]]:
 def from_parts(document: Mapping[str, Any], tables: Mapping[str, NDArray[Any]]) -> General:
     """Raises ValueError, KeyError or TypeError for anything that does not fit."""
     read = tuple(tuple(document[name]) for name in ("columns", "numbers", "cycle_columns"))
-    if read != (COLUMNS, NUMBERS, CYCLE_COLUMNS):
+    if read != (COLUMNS, (*NUMBERS, *ANSWER_NUMBERS), CYCLE_COLUMNS):
         raise ValueError("the columns of the general model are not those of this version")
     take, names = Taker(tables), words(document, "kinds")
     if ALL not in names or len(document["roc_auc"]) != len(names):
         raise ValueError("the kinds of the general model do not fit")
     vectors = {name: take(name, (2 * len(COLUMNS),)) for name in VECTORS}
-    loudest = {name: take(LOUDEST + name, (len(NUMBERS),)) for name in VECTORS}
+    loudest = {name: take(LOUDEST + name, (len(NUMBERS) + len(ANSWER_NUMBERS),)) for name in VECTORS}
     if min(vectors["scale"].min(), loudest["scale"].min()) < 0:
         raise ValueError("a scale of the general model is negative")
-    calibration, doubt = document["calibration"], number(document["doubt"], 0.0)
+    calibrations, doubt = document["calibrations"], number(document["doubt"], 0.0)
+    if not {ALL} <= set(calibrations) <= {ALL, ASKED}:
+        raise ValueError("the calibrations of the general model do not fit")
     if doubt > MOST_DOUBT:
         raise ValueError("the doubt of the general model is out of all measure")
     shares = zip(names, document["roc_auc"], strict=True)
@@ -78,7 +82,10 @@ def from_parts(document: Mapping[str, Any], tables: Mapping[str, NDArray[Any]]) 
             cycle_intercept=number(document["cycle_intercept"]),
         ),
         Linear(**loudest, intercept=number(document["loudest_intercept"])),
-        Calibration(number(calibration["slope"], 0.0), number(calibration["shift"])),
+        {
+            name: Calibration(number(each["slope"], 0.0), number(each["shift"]))
+            for name, each in calibrations.items()
+        },
         doubt,
         kinds,
     )
