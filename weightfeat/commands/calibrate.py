@@ -13,6 +13,7 @@ from weightfeat.commands.arguments import add_device, add_parameter_files, param
 from weightfeat.errors import WeightfeatError
 
 if TYPE_CHECKING:
+    from weightfeat.detector import Detector
     from weightfeat.digest import Digest
 
 logger = logging.getLogger(__name__)
@@ -38,9 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     detector = Detector.load(arguments.learned_parameters).with_inference(parameters(arguments))
     failed: list[str] = []
-    local = calibrate(
-        _digests(model_files(arguments.clean), detector.reads, arguments.device, failed), detector
-    )
+    local = calibrate(_digests(model_files(arguments.clean), detector, arguments.device, failed), detector)
     write_local(arguments.output, local)
     for kind in local.kinds:
         print(
@@ -50,14 +49,14 @@ def run(arguments: argparse.Namespace) -> int:
     return WeightfeatError.exit_code if failed else 0
 
 
-def _digests(paths: list[Path], blocks: frozenset[str], device: str, failed: list[str]) -> Iterator[Digest]:
+def _digests(paths: list[Path], detector: Detector, device: str, failed: list[str]) -> Iterator[Digest]:
     from tqdm import tqdm
 
     from weightfeat.rounds.extraction import digest_file
 
     for path in tqdm(paths, unit="network", disable=not sys.stderr.isatty()):
         try:
-            yield digest_file(path, device=device, blocks=blocks)[0]
+            yield digest_file(path, device=device, blocks=detector.reads, products=detector.asks)[0]
         except WeightfeatError as error:  # said, and the others are looked at all the same
             failed.append(str(error))
             logger.error("%s", error)

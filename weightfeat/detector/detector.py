@@ -131,6 +131,7 @@ class Detector:
             suspect=suspect,
             features=seen.row,
             foreign=seen.foreign,
+            probed=seen.foreign and seen.network.standing.answers is not None,
         )
 
     def against(self, digest: Digest) -> Against:
@@ -183,6 +184,12 @@ class Detector:
         seen = features.reads(learned.params.blocks)
         seen |= frozenset() if learned.classes is None else classes.READ
         return seen | training.READ | (frozenset() if learned.general is None else classes.READ | places.READ)
+
+    @property
+    def asks(self) -> float:
+        """Multiplications that asking a network may cost (`weightfeat.probes.asked`); 0 where answers say nothing."""
+        general = self._fitted().general
+        return self.params.infer_probe * 1e9 if general is not None and general.hears else 0.0
 
     def with_inference(self, params: Metaparameters) -> Detector:
         """The same learned parameters under the `infer_*` values of `params`."""

@@ -24,7 +24,8 @@ class Verdict:
     the score most, and by how much (log-odds, before calibration). `novelty` is the distance to the training
     population, about 1 within it, and `nearer` the share of its networks that lie nearer, each judged by the others;
     `compared_with` says whether that held networks of its "architecture", of its "family" only, or neither ("pool").
-    `foreign` says that it was judged as a network of another recipe, by what holds in all of them.
+    `foreign` says that it was judged as a network of another recipe, by what holds in all of them, and `probed` that it
+    was asked too: what it answers on images made here has a part in the probability.
     `suspect` is the class most like a trojan's target, whatever the probability. `features` is the named row that all
     of it came from (NaN where undefined). Whoever read a file adds its `path` and the `seconds` of wall time that it
     took, reading included.
@@ -53,6 +54,7 @@ class Verdict:
     suspect: Suspect | None
     features: Mapping[str, float]
     foreign: bool = False
+    probed: bool = False
     path: Path | None = None
     seconds: float = 0.0
 

@@ -46,17 +46,21 @@ class Small:
     first: tuple[Forward, Tensor] | None = None
 
 
-def candidates(network: Network) -> tuple[Small, ...]:
-    """Every way to run it that its shapes allow, the most usual first; none where no code here fits such a network."""
+def candidates(network: Network, side: int | None = None) -> tuple[Small, ...]:
+    """Every way to run it that its shapes allow, the most usual first; none where no code here fits such a network.
+
+    `side` is that of its images in pixels, where that is known.
+    """
     if network.layers[network.head].kind != "linear":
         return ()
     if (blocks := residual_blocks(network)) is not None:
         grown = any(block.shortcut is None and block.stride > 1 for block in blocks[1])
         return tuple(
-            _residual(network, *blocks, centred) for centred in ((True, False) if grown else (True,))
+            _residual(network, *blocks, centred, side or SIDE)
+            for centred in ((True, False) if grown else (True,))
         )
     if parts(network) is not None:
-        return tuple(_chain(network, layout) for layout in layouts(network))
+        return tuple(_chain(network, layout) for layout in layouts(network) if side in (None, layout.side))
     return tuple(_perceptron(network, *inputs) for inputs in perceptron_inputs(network))
 
 
@@ -148,7 +152,9 @@ def _perceptron(network: Network, channels: int, side: int) -> Small:
     return Small(lambda x: tail(x.flatten(1)), channels, side, products, largest)
 
 
-def _residual(network: Network, stem: Layer, blocks: Sequence[Block], before: bool, centred: bool) -> Small:
+def _residual(
+    network: Network, stem: Layer, blocks: Sequence[Block], before: bool, centred: bool, side: int
+) -> Small:
     head = network.layers[network.head]
     tail = _tail([head])
     start = _tensor(stem.weight), _optional(stem.bias)
@@ -165,12 +171,12 @@ def _residual(network: Network, stem: Layer, blocks: Sequence[Block], before: bo
         x = x if last is None else functional.relu(last(x))
         return tail(x.mean(dim=(2, 3)))
 
-    side, products, largest = SIDE, SIDE**2 * stem.weight.size, SIDE**2 * len(stem.weight)
+    left, products, largest = side, side**2 * stem.weight.size, side**2 * len(stem.weight)
     for block in blocks:
-        side //= block.stride
-        products += side**2 * (block.first.weight.size + block.second.weight.size)
-        largest = max(largest, side**2 * max(len(block.first.weight), len(block.second.weight)))
-    return Small(forward, stem.weight.shape[1], SIDE, products, largest, None if before else _first(stem, 1))
+        left //= block.stride
+        products += left**2 * (block.first.weight.size + block.second.weight.size)
+        largest = max(largest, left**2 * max(len(block.first.weight), len(block.second.weight)))
+    return Small(forward, stem.weight.shape[1], side, products, largest, None if before else _first(stem, 1))
 
 
 def _postactivated(block: Block, centred: bool) -> Forward:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-HELD = ("train_seed", "train_search_trials", "train_ensemble_size", "train_block_data")
+HELD = ("train_seed", "train_search_trials", "train_ensemble_size", "train_block_data", "infer_probe")
 """What a search leaves alone: a seed must not be chosen by its luck, trials do not shape a detector, more bags are only
 ever better, and what reads traces of the training run an audit may switch on but no search for a lower loss."""
 

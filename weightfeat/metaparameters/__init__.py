@@ -73,6 +73,7 @@ class Metaparameters:
     infer_clip: float
     infer_prior: float
     infer_novelty_pull: float
+    infer_probe: float
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

@@ -29,11 +29,12 @@ def can_ask(network: Network) -> bool:
     return bool(residual_blocks(network) or perceptron_inputs(network) or layouts(network))
 
 
-def asked(network: Network, products: float = PRODUCTS) -> Block | None:
+def asked(network: Network, products: float = PRODUCTS, side: int | None = None) -> Block | None:
     """The block `probes` (`answers`), for at most so many multiplications; None where the network cannot be asked: no
-    code here is for it, it is too dear, or what it answers is no number."""
+    code here is for it, it is too dear, or what it answers is no number. `side` is that of its images in pixels, where
+    that is known; else the most usual of those that its shapes allow."""
     if products <= 0 or not can_ask(network):
         return None
     from weightfeat.probes.answers import ask
 
-    return ask(network, products)
+    return ask(network, products, side)

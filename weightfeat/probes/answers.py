@@ -41,11 +41,11 @@ _TINY = 1e-6
 _LARGEST = float(np.finfo(np.float16).max)
 
 
-def ask(network: Network, products: float) -> Block | None:
+def ask(network: Network, products: float, side: int | None = None) -> Block | None:
     """The whole block for at most so many multiplications; None where no code is at hand that would run the network, or
-    four images would cost more. Weights are used as they are: where they are not finite, neither is an answer, and
-    there is no block."""
-    ways = candidates(network) if network.num_classes <= _MOST_CLASSES else ()
+    `FEWEST` images would cost more. Weights are used as they are: where they are not finite, neither is an answer, and
+        there is no block."""
+    ways = candidates(network, side) if network.num_classes <= _MOST_CLASSES else ()
     if not ways:
         return None
     small = ways[0]

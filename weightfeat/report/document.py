@@ -109,6 +109,7 @@ def _verdict(entry: Entry) -> dict[str, Any]:
         "classes": verdict.num_classes,
         "compared_with": verdict.compared_with,
         "foreign": verdict.foreign,
+        "probed": verdict.probed,
         "novelty": verdict.novelty,
         "nearer": verdict.nearer,
         "suspect": None if suspect is None else asdict(suspect) | {"named": verdict.is_named},

@@ -85,6 +85,11 @@ def share(value: float) -> str:
 def compared(verdict: Verdict) -> str:
     """Which networks it was compared with, and how like them it is."""
     name = verdict.architecture
+    if verdict.probed:
+        return (
+            f"Its architecture ({name}) was not learned from. It was judged by what holds in every recipe: by its "
+            "weights, and by what it answers on images made for this."
+        )
     if verdict.compared_with == "architecture" and verdict.foreign:
         return (
             f"Its architecture ({name}) is known, but it was trained otherwise than the networks that the detector "

@@ -115,13 +115,14 @@ def digest_file(
     key: str | None = None,
     head: str | None = None,
     products: float = 0.0,
+    side: int | None = None,
 ) -> tuple[Digest, bool]:
     """Read one model file and digest it; (digest, True) where `store` already knew its content.
 
     On a processor it takes `threads` (0: one a core). `blocks` are those wanted of it, None: all, as a store asks for.
     `key` and `head` say which network of the file and which layer of it is meant, as in `checkpoint.read` and
     `network.build`; a store, which knows files by their content, is not asked then. With `products` the network is
-    asked too, for so many multiplications at most (block `probes`).
+    asked too, for so many multiplications at most (block `probes`), at `side` pixels where that is known.
 
     Raises
     ------
@@ -132,7 +133,8 @@ def digest_file(
     known = _known(store, loaded.sha256) if store is not None and as_usual else None
     if known is not None:
         return known, True
-    return _digested(loaded, network.build(loaded, head=head), device, threads, blocks, products), False
+    built = network.build(loaded, head=head)
+    return _with_answers(_digested(loaded, built, device, threads, blocks), built, products, side), False
 
 
 def digest_with_redraws(
@@ -149,23 +151,23 @@ def digest_with_redraws(
     precision or less: the same but for random latents in other orders. None of those for float32 weights."""
     loaded = checkpoint.read(path, key=key)
     built = network.build(loaded, head=head)
-    found = _digested(loaded, built, device, threads, blocks, products)
+    found = _with_answers(_digested(loaded, built, device, threads, blocks), built, products)
     others = redrawn(built) if "latents" in found.blocks else []
     return found, [replace(found, blocks={**found.blocks, "latents": block}) for block in others]
 
 
 def _digested(
-    loaded: Checkpoint,
-    built: Network,
-    device: str,
-    threads: int,
-    blocks: Collection[str] | None,
-    products: float,
+    loaded: Checkpoint, built: Network, device: str, threads: int, blocks: Collection[str] | None
 ) -> Digest:
     findings = dict.fromkeys((*loaded.findings, *built.findings, *network.doubts(built)))
     lines = tuple(f"{finding.kind}: {finding.detail}" for finding in findings)
-    digest = compute(built, key=loaded.sha256, device=device, threads=threads, findings=lines, blocks=blocks)
-    answers = probes.asked(built, products) if built.architecture not in network.ARCHITECTURES else None
+    return compute(built, key=loaded.sha256, device=device, threads=threads, findings=lines, blocks=blocks)
+
+
+def _with_answers(digest: Digest, built: Network, products: float, side: int | None = None) -> Digest:
+    """With the block of what the network answers, where it can be asked and is none of the known architectures."""
+    known = built.architecture in network.ARCHITECTURES
+    answers = None if known else probes.asked(built, products, side)
     if answers is None:
         return digest
     return replace(

@@ -170,7 +170,13 @@ def _judged(
     start = time.perf_counter()
     wanted = detector.reads | set(blocks)
     digest, redraws = digest_with_redraws(
-        path, device=device, threads=threads, blocks=wanted, key=part.key, head=part.head
+        path,
+        device=device,
+        threads=threads,
+        blocks=wanted,
+        key=part.key,
+        head=part.head,
+        products=detector.asks,
     )
     logger.debug(
         "architecture %s (family %s), %d classes", digest.architecture, digest.family, digest.num_classes

@@ -19,6 +19,7 @@ from weightfeat.detector.calibration import Calibration
 from weightfeat.detector.classes.models import FEWEST_CLASSES
 from weightfeat.detector.general.alternatives import Alternatives
 from weightfeat.detector.general.standing import Standing
+from weightfeat.detector.general.statistics import COLUMNS, WAS_ASKED
 from weightfeat.detector.kinds import ALL, Kind
 from weightfeat.detector.linear import Linear
 from weightfeat.features.summaries import Array
@@ -48,6 +49,11 @@ class General:
     calibrations: Mapping[str, Calibration]
     doubt: float
     kinds: Mapping[str, Kind]
+
+    @property
+    def hears(self) -> bool:
+        """Whether it learned what answers mean."""
+        return bool(self.alternatives.scale[COLUMNS.index(WAS_ASKED)] > 0)
 
     def logit(self, standing: Standing) -> float:
         """Calibrated log-odds of a trojan; 0 where there are fewer than three classes: none of them can stand out."""

@@ -13,7 +13,17 @@ from weightfeat.features.places import PLACE_COLUMNS, within
 from weightfeat.features.probes import PROBE_COLUMNS
 from weightfeat.features.summaries import Array
 
-__all__ = ["COLUMNS", "EVERYWHERE", "TOGETHER", "clipped", "loudness", "table", "together", "unusual_places"]
+__all__ = [
+    "COLUMNS",
+    "EVERYWHERE",
+    "TOGETHER",
+    "WAS_ASKED",
+    "clipped",
+    "loudness",
+    "table",
+    "together",
+    "unusual_places",
+]
 
 TOGETHER = (
     "mean",
@@ -30,10 +40,10 @@ TOGETHER = (
 """Statistics of a class that rose at a trojan's target in every recipe looked at."""
 EVERYWHERE = (*TOGETHER, *PLACE_COLUMNS, *PROBE_COLUMNS)
 """Those that a trojan must raise whatever the recipe, as far as anyone knows."""
-ASKED = "asked"
+WAS_ASKED = "asked"
 """1 for every class of a network that was asked: of the answers of another nothing is known, and each counts as 0."""
 _OWN = [name for name in CLASS_COLUMNS if name != "log_classes"]
-COLUMNS = (*_OWN, *PLACE_COLUMNS, *PROBE_COLUMNS, ASKED)
+COLUMNS = (*_OWN, *PLACE_COLUMNS, *PROBE_COLUMNS, WAS_ASKED)
 _AT = [CLASS_COLUMNS.index(name) for name in _OWN]
 _TOGETHER = [CLASS_COLUMNS.index(name) for name in TOGETHER]
 _CLIP, _CLIP_PLACE = 6.0, 8.0

@@ -54,7 +54,9 @@ class RecipeSet:
         for folder, rows in pairs:
             for row in rows:
                 file = folder / f"{row['model_name']}.pt"
-                digest, _ = digest_file(file, threads=1, blocks=BLOCKS, products=PRODUCTS)
+                # A network of a usual side shows its side by itself; many of these were trained on smaller images.
+                side = row["recipe_pixels"]
+                digest, _ = digest_file(file, threads=1, blocks=BLOCKS, products=PRODUCTS, side=side)
                 self.store.put(digest)
                 keys.append(digest.key)
         names = [row["model_name"] for _, rows in pairs for row in rows]
