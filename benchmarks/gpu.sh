@@ -78,7 +78,7 @@ model=$out/round/id-00000001/model.pt
 for on in cpu "$device"; do
     seconds "detect-$on.log" "$python" detect.py --device "$on" --model_filepath "$model" \
         --result_filepath "$out/result-$on.txt" --scratch_dirpath "$out/scratch-$on"
-    seconds "scan-$on.log" "$python" -m weightfeat scan --format json --device "$on" "$model"
+    seconds "scan-$on.log" "$python" -m weightfeat scan --format json --exit-zero --device "$on" "$model"
     seconds "digest-$on.log" "$python" -m weightfeat digest "$out/round" --store "$out/store-$on" --device "$on"
     seconds "configure-$on.log" "$python" detect.py configure --device "$on" --scratch_dirpath "$out/scratch-$on" \
         --configure_models_dirpath "$out/round" --learned_parameters_dirpath "$out/learned-$on"
