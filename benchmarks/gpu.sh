@@ -34,14 +34,10 @@ else
     echo "no nvidia-smi: no driver of NVIDIA's is installed"
 fi
 "$python" - "$device" << 'END'
-import importlib, sys
+import sys
+from importlib.util import find_spec
 needed = "numpy torch array_api_compat pandas lightgbm sklearn joblib jsonschema optuna safetensors h5py tqdm scipy threadpoolctl"
-absent = []
-for name in needed.split():
-    try:
-        importlib.import_module(name)
-    except ImportError as error:
-        absent.append(f"{name} ({error})")
+absent = [name for name in needed.split() if find_spec(name) is None]
 if absent:
     sys.exit(f"error: {sys.executable}: lacks {', '.join(absent)}; install the extra gpu, or set PYTHON")
 from weightfeat.digest import choose_place

@@ -42,7 +42,7 @@ def test_without_a_gpu_it_ends_at_once_and_says_what_it_needs(tmp_path: Path) ->
         env={"PATH": os.environ["PATH"], "PYTHON": sys.executable},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,  # importing torch takes its time on a busy machine
     )
     assert done.returncode == 1
     assert "error: cuda: device not available" in done.stderr
