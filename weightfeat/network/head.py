@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -21,6 +22,7 @@ _ASIDE = re.compile(
 )
 _LISTED = 4
 _MOST_SPLIT = 4  # vectors that a layer gives at once: a gated recurrent cell's are four
+_NUMBER = re.compile(r"[0-9]+")
 _USUAL = re.compile(r"^(fc|classifier|head|logits?|cls|output|linear|last_linear|predictions?|dense)$")
 
 
@@ -87,10 +89,12 @@ def find_head(layers: Sequence[Layer], normed: Sequence[bool], *, ordered: bool)
         if place != found and _are_alike(layers[place], layers[found]) and is_head(place)
     ]
     chosen = max([found, *alike], key=lambda place: _rank(layers, place))
+    repeated = _repeated(layers)
     rivals = tuple(
         place
         for place in places
         if place != chosen
+        and _pattern(layers[place].name) not in repeated - {_pattern(layers[chosen].name)}
         and layers[place].kind in ("linear", "conv")
         and may_answer_too(layers[place].name, layers[place].weight.shape, layers[chosen].weight.shape)
         and is_head(place)
@@ -134,6 +138,16 @@ def doubt_of(head: Layer, rivals: Sequence[tuple[str, int]]) -> tuple[str, ...]:
     more = ", ..." if len(rivals) > _LISTED else ""
     taken = f"{describe(head.name)} with {len(head.weight)} classes was taken for the head"
     return (f"{taken}, and nothing in the file says that {others}{more} is none; --head takes the one named",)
+
+
+def _pattern(name: str) -> str:
+    return _NUMBER.sub("#", name)
+
+
+def _repeated(layers: Sequence[Layer]) -> frozenset[str]:
+    """Names, numbers masked, of layers within blocks that a network has several of: its body, whatever they give."""
+    counts = Counter(_pattern(layer.name) for layer in layers)
+    return frozenset(name for name, count in counts.items() if count > 1 and "#." in name)
 
 
 def _is_split(layers: Sequence[Layer], place: int) -> bool:
