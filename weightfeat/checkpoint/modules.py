@@ -43,7 +43,7 @@ class Found:
 
 @dataclass(eq=False)
 class _Candidate:
-    """An object that may be the network: where it was found, and its slots."""
+    """An object that may be the network: where it was found, and its slots; `source` is the mapping that it is."""
 
     where: tuple[str, ...]
     slots: list[Slot]
@@ -51,6 +51,7 @@ class _Candidate:
     beside: Beside = field(default_factory=Beside)
     is_sequence: bool = False
     maker: str = ""
+    source: object = None
 
     @property
     def key(self) -> str:
@@ -81,6 +82,7 @@ def find_network(root: object, reader: TensorReader, key: str | None = None) -> 
         raise Unsupported(
             f"its tensors lie in an object of {chosen.maker}, which may make anything of its items"
         )
+    named(chosen.source)  # the keys of other mappings may be of any kind
     chosen.slots = unpacked(_whole(chosen, candidates, root))
     tensors, findings = read_slots(chosen.slots, reader)
     nodes = [slot.node for slot in chosen.slots]
@@ -189,11 +191,11 @@ def _flat_candidate(
     where: tuple[str, ...], node: Table | Call | list[object] | tuple[object, ...], names: Budget
 ) -> _Candidate:
     """A mapping by its keys; a sequence, or what an instance holds beside items, by position."""
-    held = named(node)
+    held = named_entries(node)
     if held is not None:
         names.spend(len(held))
         slots = [Slot(names.name(str(name)), value, False) for name, value in held]
-        return _Candidate(where, slots, maker="" if is_mapping(node) else _maker(node))
+        return _Candidate(where, slots, maker="" if is_mapping(node) else _maker(node), source=node)
     slots = [Slot(str(index), value, False) for index, (_, value) in enumerate(_inside(node))]
     return _Candidate(where, slots, is_sequence=True)
 
