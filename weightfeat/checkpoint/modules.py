@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from weightfeat.checkpoint.audit import ARRAY_MAKERS, is_foreign
+from weightfeat.checkpoint.audit import is_foreign
 from weightfeat.checkpoint.faults import Abuse, Unreadable, Unsupported
 from weightfeat.checkpoint.joining import head_and_body, is_module_leaf, is_weight, tree_around, unpacked
 from weightfeat.checkpoint.nodes import Call, Key, Table, class_path, describe, is_mapping, named_entries
 from weightfeat.checkpoint.outside import Beside, contents, outside_tables
+from weightfeat.checkpoint.pickled_arrays import ARRAY_MAKERS, is_array
 from weightfeat.checkpoint.storages import TensorReader, is_tensor
 from weightfeat.checkpoint.types import MOST_FINDINGS, Finding, StoredTensor, capped
 from weightfeat.checkpoint.walk import Budget, Slot, is_module, named, torch_parts, walk
@@ -63,7 +64,7 @@ class _Candidate:
 
     @property
     def count(self) -> int:
-        return sum(is_tensor(slot.node) for slot in self.slots)
+        return sum(is_tensor(slot.node) or is_array(slot.node) for slot in self.slots)
 
 
 def find_network(root: object, reader: TensorReader, key: str | None = None) -> Found:
@@ -172,7 +173,7 @@ def _candidates(root: object) -> Iterator[_Candidate]:
     seen: set[int] = set()
     while queue:
         where, node = queue.popleft()
-        if id(node) in seen or not isinstance(node, _HOLDERS) or is_tensor(node):
+        if id(node) in seen or not isinstance(node, _HOLDERS) or is_tensor(node) or is_array(node):
             continue
         seen.add(id(node))
         if is_module(node):
@@ -181,7 +182,7 @@ def _candidates(root: object) -> Iterator[_Candidate]:
             continue
         _refuse_made_tensor("it", node)
         inside = list(_inside(node))
-        if any(is_tensor(value) for _, value in inside):
+        if any(is_tensor(value) or (is_array(value) and is_mapping(node)) for _, value in inside):
             yield _flat_candidate(where, node, names)
         search.spend(1 + len(inside))
         queue.extend((_below(where, name), value) for name, value in inside if isinstance(value, _HOLDERS))

@@ -30,11 +30,11 @@ class Merged:
 
 
 def merged(tensors: Sequence[StoredTensor]) -> dict[str, Merged]:
-    """The merged weights by the name of the one they replace: of each module that has one update, whose factor is in the
-    file and whose shapes fit.
+    """The merged weights by the name of the one they replace: of each module that has one update, whose factor is in
+    the file and whose shapes fit.
 
-    >>> parts = {"fc.weight": np.zeros((2, 3)), "fc.lora_A.weight": np.ones((1, 3)), "fc.lora_B.weight": np.ones((2, 1)),
-    ...          "fc.alpha": np.full((), 2.0)}
+    >>> parts = {"fc.weight": np.zeros((2, 3)), "fc.lora_A.weight": np.ones((1, 3)),
+    ...          "fc.lora_B.weight": np.ones((2, 1)), "fc.alpha": np.full((), 2.0)}
     >>> found = merged([StoredTensor(name, "float32", np.float32(value)) for name, value in parts.items()])
     >>> found["fc.weight"].weight.data.tolist()
     [[2.0, 2.0, 2.0], [2.0, 2.0, 2.0]]
