@@ -391,6 +391,22 @@ def test_parameters_of_its_own_are_read(tmp_path: Path, way: str) -> None:
     assert not found.findings
 
 
+def test_a_network_optimised_for_inference_is_refused(tmp_path: Path) -> None:
+    frozen = torch.jit.freeze(torch.jit.script(Plain().eval()))
+    torch.jit.save(torch.jit.optimize_for_inference(frozen), tmp_path / "network.pt")
+    with pytest.raises(WeightfeatError, match=r"optimised for inference|multiplies by constants"):
+        read(tmp_path / "network.pt")
+
+
+def test_constants_that_are_multiplied_by_are_refused(tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.freeze(torch.jit.script(Plain().eval())), tmp_path / "network.pt")
+    path = edited(
+        tmp_path / "network.pt", lambda raw: raw.replace(b"torch.linear(", b"torch.addmm("), r"code/.*\.py$"
+    )
+    with pytest.raises(WeightfeatError, match="multiplies by constants"):
+        read(path)
+
+
 def test_code_that_is_too_long_is_refused(tmp_path: Path) -> None:
     path = scripted(Plain(), tmp_path / "network.pt")
     with pytest.raises(WeightfeatError, match="its code has"):

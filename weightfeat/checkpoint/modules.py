@@ -9,7 +9,14 @@ from types import MappingProxyType
 
 from weightfeat.checkpoint.audit import is_foreign
 from weightfeat.checkpoint.faults import Abuse, Unreadable, Unsupported
-from weightfeat.checkpoint.joining import head_and_body, is_module_leaf, is_weight, tree_around, unpacked
+from weightfeat.checkpoint.joining import (
+    head_and_body,
+    is_module_leaf,
+    is_weight,
+    start_of,
+    tree_around,
+    unpacked,
+)
 from weightfeat.checkpoint.nodes import Call, Key, Table, class_path, describe, is_mapping, named_entries
 from weightfeat.checkpoint.outside import Beside, contents, outside_tables
 from weightfeat.checkpoint.pickled_arrays import ARRAY_MAKERS, is_array
@@ -97,10 +104,9 @@ def _under_key(candidates: list[_Candidate], key: str) -> _Candidate:
     if held:
         return max(held, key=lambda found: found.count)
     chosen = _choose(candidates)
+    start = start_of(key, [slot.name for slot in chosen.slots])
     slots = [
-        replace(slot, name=slot.name[len(key) + 1 :])
-        for slot in chosen.slots
-        if slot.name.startswith(f"{key}.")
+        replace(slot, name=slot.name[len(start) :]) for slot in chosen.slots if slot.name.startswith(start)
     ]
     if not slots:
         known = dict.fromkeys([".".join(found.where) for found in candidates if found.where])

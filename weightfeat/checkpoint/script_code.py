@@ -35,6 +35,8 @@ _IN_PLACE = re.compile(r"\btorch\.(\w*[a-z0-9]_)\((\w+)")
 _LAYER = re.compile(r"torch\.(?:_?conv\w*|linear|bilinear)$")
 _PRODUCT = re.compile(r"torch\.(?:matmul|mm|bmm|addmm|baddbmm|einsum)$")
 _FUNCTION_PATH = re.compile(r"__torch__\.[\w.]+$")
+_CONSTANT = re.compile(r"\bCONSTANTS\.c\d")
+_PACKED = "ConstantMKLDNNTensor"
 _RETURNED = re.compile(r"\s+return (.*)$")
 _MOST_PASSES = 4
 _COUNTER = "num_batches_tracked"
@@ -167,6 +169,13 @@ class _Reader:
             self._assign(line, plain, scope)
 
     def _inspect(self, line: str, plain: str, scope: Scope) -> None:
+        if _PACKED in plain:
+            raise Unsupported(
+                "it was optimised for inference: weights that its code computes with are packed and not in the file",
+                "save the network as it was before torch.jit.optimize_for_inference",
+            )
+        if any(_PRODUCT.match(name) and _CONSTANT.search(" ".join(given)) for name, given in calls(plain)):
+            raise Unsupported("its code multiplies by constants, which may be weights turned round")
         if longest_list(plain) >= _MOST_NUMBERS:
             raise Unsupported("its code holds long lists of numbers, which may be weights")
         for match in _READ.finditer(line):
