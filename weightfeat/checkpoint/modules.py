@@ -19,7 +19,7 @@ from weightfeat.checkpoint.joining import (
 )
 from weightfeat.checkpoint.nodes import Call, Key, Table, class_path, describe, is_mapping, named_entries
 from weightfeat.checkpoint.outside import Beside, contents, outside_tables
-from weightfeat.checkpoint.pickled_arrays import ARRAY_MAKERS, is_array
+from weightfeat.checkpoint.pickled_arrays import ARRAY_MAKERS, is_array, is_array_of_weights
 from weightfeat.checkpoint.storages import TensorReader, is_tensor
 from weightfeat.checkpoint.types import MOST_FINDINGS, Finding, StoredTensor, capped
 from weightfeat.checkpoint.walk import Budget, Slot, is_module, named, torch_parts, walk
@@ -188,7 +188,7 @@ def _candidates(root: object) -> Iterator[_Candidate]:
             continue
         _refuse_made_tensor("it", node)
         inside = list(_inside(node))
-        if any(is_tensor(value) or (is_array(value) and is_mapping(node)) for _, value in inside):
+        if any(is_tensor(value) or (is_array_of_weights(value) and is_mapping(node)) for _, value in inside):
             yield _flat_candidate(where, node, names)
         search.spend(1 + len(inside))
         queue.extend((_below(where, name), value) for name, value in inside if isinstance(value, _HOLDERS))

@@ -38,6 +38,21 @@ def is_array(node: object) -> bool:
     return call_path(node) in ARRAY_MAKERS
 
 
+def is_array_of_weights(node: object) -> bool:
+    """Whether an array has two dimensions or more: training leaves vectors of numbers in checkpoints."""
+    if not isinstance(node, Call) or not is_array(node):
+        return False
+    state = node.states[0] if node.states else None
+    shape = (
+        node.args[2:3]
+        if call_path(node).endswith("_frombuffer")
+        else state[1:2]
+        if isinstance(state, tuple)
+        else ()
+    )
+    return bool(shape) and isinstance(shape[0], tuple) and len(shape[0]) > 1
+
+
 def array_of(node: Call) -> NDArray[np.generic]:
     """The array that a call would make, in this machine's byte order; raises Unreadable for one that numpy never
     writes so."""
