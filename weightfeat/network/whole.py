@@ -127,7 +127,10 @@ def may_be_either(network: Network) -> int | None:
 
 
 def _is_a_later_one(layer: Layer) -> bool:
-    """Whether a layer's own name counts it as the second or later of its sort ("conv2")."""
+    """Whether a layer's own name counts it as the second or later of its sort ("conv2"). Keras counts all networks of a
+    session on ("conv2d_3")."""
+    if re.search(r"conv\dd_[0-9]+$", layer.name.lower()):
+        return False
     number = re.search(r"(?<=[a-z_])([0-9]+)$", layer.name.rpartition(".")[2].lower())
     return number is not None and int(number[1]) > 1
 
