@@ -32,7 +32,7 @@ def line(entry: Entry) -> str:
     low, high = verdict.interval
     about = [verdict.architecture + _unknown(entry), f"{verdict.num_classes} classes"]
     if verdict.is_named and verdict.suspect is not None:
-        about.append(f"target class {verdict.suspect.target}?")
+        about.append(f"target class {entry.called(verdict.suspect.target)}?")
     if entry.acceptance is not None:
         about.append(f"accepted: {entry.acceptance.reason}")
     return one_line(
