@@ -88,7 +88,7 @@ def _classes(entry: Entry, verdict: Verdict, evidence: Evidence, bar: str) -> It
     for each in bars:
         part = f"  suspected {each.part}" if each.part else ""
         told = f"  class {each.index:4} {names[each.index]:{wide}} {each.value:6.2f}"
-        yield f"{told}  {bar * round(_BAR * each.length)}{part}"
+        yield f"{told}  {bar * round(_BAR * each.length)}{part}".rstrip()
     if others:
         yield f"and {others} classes below these"
     if verdict.is_named and verdict.suspect is not None:
