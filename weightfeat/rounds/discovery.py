@@ -75,7 +75,7 @@ def _inside(
         reasons = {name: _why_not(here / name, root, real, wanted) for name in sorted(names)}
         chosen = [name for name, reason in reasons.items() if reason is None]
         stems = {name.split(".")[0] for name in chosen if name.endswith(INDEX)}
-        loose = set() if stems else set(numbered_parts(names)) & set(chosen)
+        loose: set[str] = set() if stems else set(numbered_parts(names)) & set(chosen)
         if loose or (is_network((*folders, *names)) and _included(here, root, wanted)):
             yield here
         for name in chosen:
