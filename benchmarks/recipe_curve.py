@@ -103,18 +103,18 @@ def nearest(recipes: Samples, count: int) -> Samples:
     return recipes.take(np.sort(places[: last if count else 0]))
 
 
-def judged(train: Samples, beside: Sequence[Samples], test: Samples, params: Metaparameters) -> list[Said]:
+def judged(
+    train: Samples, beside: Sequence[Samples], test: Samples, params: Metaparameters, whole: bool
+) -> list[Said]:
     """What is said of `test` with each of `beside`."""
-    alone = trial_detector(params).fit(train)
+    alone = trial_detector(params).fit(train) if whole else None
     found = []
     for part in beside:
-        general = fit_general(
-            train.beside(part) if len(part) else train, params.train_folds, params.train_seed
-        )
+        every = train.beside(part) if len(part) else train
+        general = fit_general(every, params.train_folds, params.train_seed)
         assert general is not None
-        of_general = np.clip(
-            sigmoid(general.logits(test.standings)), params.infer_clip, 1 - params.infer_clip
-        )
+        clip, logits = params.infer_clip, general.logits(test.standings)
+        of_general = np.clip(sigmoid(logits), clip, 1 - clip)
         found.append(Said(of_general, None if alone is None else _with(alone, general, test)))
     return found
 
