@@ -73,7 +73,7 @@ def outcomes(samples: Samples, params: Metaparameters, draws: int) -> list[Outco
         own = samples.take(np.flatnonzero(origin == source))
         if general is None or (own.y == 0).sum() < max(KNOWN) + FEWEST_JUDGED:
             continue
-        logit = general.logits(own.class_rows)
+        logit = general.logits(own.standings)
         for draw in range(draws):
             order = np.random.default_rng([draw, 1]).permutation(np.flatnonzero(own.y == 0))
             judged = np.concatenate([np.flatnonzero(own.y == 1), order[max(KNOWN) :]])

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from weightfeat.detector.calibration import Calibration
 from weightfeat.detector.classes.rows import CLASS_COLUMNS, ClassRows
 from weightfeat.detector.classes.targets import Target
 from weightfeat.detector.general import learning, storage
-from weightfeat.detector.general.alternatives import _Likelihood, fit_alternatives
+from weightfeat.detector.general.alternatives import NEXT, Likelihood, fit_alternatives
+from weightfeat.detector.general.doubt import LEAST_DOUBT, UNKNOWN_DOUBT, doubt_between
 from weightfeat.detector.general.learning import balanced, fit_general
+from weightfeat.detector.general.model import General
 from weightfeat.detector.general.numbers import NUMBERS, numbers
+from weightfeat.detector.general.standing import Standing, standing
 from weightfeat.detector.general.statistics import COLUMNS, TOGETHER, clipped, loudness, table
 from weightfeat.detector.kinds import ALL, Kind, measured_kind
+from weightfeat.detector.linear import Linear
+from weightfeat.detector.samples import Samples
 from weightfeat.detector.words import word_of
+from weightfeat.features.cycles import CYCLE_COLUMNS
 from weightfeat.features.places import PLACE_COLUMNS
 
 AT = [CLASS_COLUMNS.index(name) for name in TOGETHER]
@@ -60,6 +68,8 @@ class _Fake(SimpleNamespace):
         names = tuple(map(str, range(len(y))))
         rows, targets = (tuple(each) for each in zip(*networks, strict=True))
         super().__init__(class_rows=rows, targets=targets, y=y, recipe=recipe, names=names, group=names)
+        self.standings = tuple(standing(each) for each in rows)
+        self.levels = ()
         self.architecture = ("unknown",) * len(y)
 
     def __len__(self) -> int:
@@ -94,32 +104,91 @@ def test_a_column_that_all_classes_share_says_nothing() -> None:
     assert (clipped(np.full((5, 2), 3.0)) == 0).all()
     general = fit_general(_samples(200, ("", "a")), 5, 0)
     assert general is not None
-    assert general.logit(_rows(np.random.default_rng(0), None, classes=2)) == 0.0
+    assert general.logit(standing(_rows(np.random.default_rng(0), None, classes=2))) == 0.0
 
 
 def test_the_slope_of_the_likelihood_is_its_gradient() -> None:
     random = np.random.default_rng(0)
-    tables = [table(_rows(random, None, classes)) for classes in (4, 3, 6, 5)]
-    x, counts = np.vstack(tables), np.array([len(each) for each in tables])
-    weight = np.array([0.5, 2.0, 1.0, 1.5])
-    likelihood = _Likelihood(x, counts, np.array([0, 1, 1, 0]), [None, 2, None, None], weight)
-    at = random.normal(size=1 + x.shape[1]) / 10
+    networks = [_tied(random, classes) for classes in (4, 3, 6, 5, 4)]
+    x, y, weight = np.vstack([each.table for each in networks]), [0, 1, 1, 0, 1], [0.5, 2.0, 1.0, 1.5, 1.0]
+    likelihood = Likelihood(x, networks, np.array(y), [None, 2, None, None, NEXT], np.array(weight))
+    at = random.normal(size=likelihood.rows.shape[1]) / 10
     _, gradient = likelihood(at)
-    for place in (0, 1, 7, len(COLUMNS) + 3):
+    curvature = likelihood.curvature(at)
+    np.testing.assert_allclose(curvature, curvature.T, atol=1e-12)
+    for place in (0, 1, 7, len(COLUMNS) + 3, -4, -1):
         step = np.zeros(len(at))
         step[place] = 1e-5
-        slope = (likelihood(at + step)[0] - likelihood(at - step)[0]) / 2e-5
-        assert slope == pytest.approx(gradient[place], rel=1e-4, abs=1e-6)
+        (before, below), (after, above) = likelihood(at - step), likelihood(at + step)
+        assert (after - before) / 2e-5 == pytest.approx(gradient[place], rel=1e-4, abs=1e-6)
+        np.testing.assert_allclose((above - below) / 2e-5, curvature[place], rtol=1e-4, atol=1e-6)
+
+
+def test_the_optimum_is_that_of_a_search_without_second_derivatives() -> None:
+    from scipy.optimize import minimize
+
+    samples = _samples(200, ("",))
+    targets = [None if target is None else target.target for target in samples.targets]
+    fitted = fit_alternatives(samples.standings, samples.y, targets, np.ones(200))
+    away = np.vstack([each.table for each in samples.standings]) - fitted.centre
+    x = np.where(fitted.scale > 0, away / np.where(fitted.scale > 0, fitted.scale, 1.0), 0.0)
+    likelihood = Likelihood(x, samples.standings, samples.y, targets, np.ones(200))
+    options = {"maxiter": 20000, "maxfun": 20000, "ftol": 1e-16, "gtol": 1e-9}
+    slow = minimize(likelihood, likelihood.middle, jac=True, method="L-BFGS-B", options=options).x
+    places = likelihood.start
+    ours = np.array([fitted.classes(each)[0] + fitted.intercept for each in samples.standings])
+    np.testing.assert_allclose(ours, likelihood.rows[places] @ slow, atol=1e-5)
+
+
+def _tied(random: np.random.Generator, classes: int = 10, shift: float = 0.0) -> Standing:
+    plain = standing(_rows(random, None, classes))
+    return replace(plain, cycle=shift + random.normal(size=len(CYCLE_COLUMNS)))
+
+
+def test_that_each_class_is_taken_for_the_next_is_learned_and_has_no_suspect() -> None:
+    random = np.random.default_rng(0)
+    samples = _samples(300, ("",))
+    tied = [_tied(random, shift=2.0) for _ in range(20)]
+    y = np.concatenate([samples.y, np.ones(20, np.int64)])
+    targets = [None if target is None else target.target for target in samples.targets]
+    fitted = fit_alternatives([*samples.standings, *tied], y, [*targets, *[NEXT] * 20], np.ones(320))
+    fresh = [_tied(random, shift=shift) for shift in (2.0, 0.0) for _ in range(100)]
+    said = np.array([fitted.next(each) for each in fresh])
+    assert measured_kind(said, np.repeat([1, 0], 100)).roc_auc > 0.95
+    assert (said[100:] < 0).mean() > 0.95
+    nothing = Linear(np.zeros(len(NUMBERS)), np.zeros(len(NUMBERS)), np.zeros(len(NUMBERS)), -2.0)
+    general = General(fitted, nothing, Calibration(), 0.2, {ALL: Kind(np.zeros(0), 0.5)})
+    loud = replace(fresh[0], cycle=np.full(len(CYCLE_COLUMNS), 4.0))
+    assert general.suspect(loud) is None
+    assert general.logit(loud) > 2
+    assert general.suspect(replace(loud, cycle=-loud.cycle)) is not None
+
+
+def test_the_doubt_adds_up_what_levels_differ_by_and_knows_that_pairs_are_even() -> None:
+    random = np.random.default_rng(0)
+    y, pairs = np.tile([0, 1], 400), np.repeat(np.arange(400), 2).astype(str)
+    logit = np.where(y == 1, 1.0, -1.0) + 0.3 * random.normal(size=800)
+    two, four = (np.repeat(np.arange(n), 800 // n).astype(str) for n in (2, 4))
+    assert doubt_between(logit, y, pairs, {"two": two, "four": four}) == LEAST_DOUBT
+    off = logit + np.where(two == "0", 0.6, -0.6)
+    alone = doubt_between(off, y, pairs, {"two": two})
+    assert 0.6 < alone < 1.2
+    assert doubt_between(off, y, pairs, {"two": two, "four": four}) > alone
+    assert doubt_between(off, y, pairs, {"one": ["a"] * 800}) == UNKNOWN_DOUBT
+    # Twelve pairs tell as much as they do because each has one of both labels; as single networks they would not.
+    few = np.concatenate([np.arange(12), np.arange(788, 800)])
+    singly = doubt_between(off[few], y[few], few.astype(str), {"two": two[few]})
+    assert doubt_between(off[few], y[few], pairs[few], {"two": two[few]}) >= singly
 
 
 def test_a_named_target_teaches_which_class_to_look_for() -> None:
     samples = _samples(300, ("",))
     targets = [None if target is None else target.target for target in samples.targets]
-    fitted = fit_alternatives(samples.class_rows, samples.y, targets, np.ones(len(samples)))
+    fitted = fit_alternatives(samples.standings, samples.y, targets, np.ones(len(samples)))
     fresh = _samples(200, ("",), seed=1)
     named = [
-        int(fitted.classes(rows).argmax()) == target.target
-        for rows, target in zip(fresh.class_rows, fresh.targets, strict=True)
+        int(fitted.classes(each).argmax()) == target.target
+        for each, target in zip(fresh.standings, fresh.targets, strict=True)
         if target is not None
     ]
     assert np.mean(named) > 0.95
@@ -127,9 +196,9 @@ def test_a_named_target_teaches_which_class_to_look_for() -> None:
 
 def test_trojaned_networks_without_a_named_target_teach_too() -> None:
     samples = _samples(300, ("",))
-    fitted = fit_alternatives(samples.class_rows, samples.y, [None] * 300, np.ones(300))
+    fitted = fit_alternatives(samples.standings, samples.y, [None] * 300, np.ones(300))
     fresh = _samples(200, ("",), seed=1)
-    logits = np.array([fitted.logit(rows) for rows in fresh.class_rows])
+    logits = np.array([fitted.one(each) for each in fresh.standings])
     assert measured_kind(logits, fresh.y).roc_auc > 0.9
 
 
@@ -146,12 +215,12 @@ def test_a_trojan_of_an_origin_left_out_is_found_and_the_promise_to_clean_ones_k
     general = fit_general(_samples(600, ("", "a", "b")), 5, 0)
     assert general is not None
     fresh = _samples(400, ("c",), seed=1)
-    logits = np.array([general.logit(rows) for rows in fresh.class_rows])
+    logits = general.logits(fresh.standings)
     assert measured_kind(logits, fresh.y).roc_auc > 0.95
     kind = general.kinds[ALL]
     shares = np.array([kind.clean_share(logit) for logit in logits[fresh.y == 0]])
     assert (shares <= 0.05).mean() < 0.1
-    suspects = [general.suspect(rows) for rows in fresh.class_rows]
+    suspects = [general.suspect(each) for each in fresh.standings]
     targets = [None if target is None else target.target for target in fresh.targets]
     assert np.mean([s == t for s, t in zip(suspects, targets, strict=True) if t is not None]) > 0.9
 
@@ -167,7 +236,7 @@ def test_an_origin_is_judged_by_the_others_alone(monkeypatch: pytest.MonkeyPatch
 def test_one_origin_alone_is_learned_from_in_ordinary_folds_and_doubted() -> None:
     general = fit_general(_samples(80, ("",)), 5, 0)
     assert general is not None
-    assert general.doubt == learning.UNKNOWN_DOUBT
+    assert general.doubt == UNKNOWN_DOUBT
     assert len(general.kinds[ALL].clean) == 40
 
 
@@ -176,7 +245,7 @@ def test_it_is_stored_and_refused_where_a_value_is_out_of_bounds() -> None:
     assert general is not None
     document, tables = storage.to_document(general), storage.to_tables(general)
     again = storage.from_parts(document, tables)
-    rows = _rows(np.random.default_rng(5), 2)
+    rows = standing(_rows(np.random.default_rng(5), 2))
     assert again.logit(rows) == general.logit(rows)
     for name, kind in general.kinds.items():
         assert again.kinds[name].clean.tolist() == kind.clean.tolist() == sorted(kind.clean)
@@ -198,6 +267,8 @@ def test_it_is_stored_and_refused_where_a_value_is_out_of_bounds() -> None:
         storage.from_parts(document, tables | {"scale": -tables["scale"] - 1})
     with pytest.raises(ValueError, match="coefficient"):
         storage.from_parts(document, tables | {"coefficient": np.zeros(3)})
+    with pytest.raises(ValueError, match="cycle"):
+        storage.from_parts(document, tables | {"cycle": np.zeros(1)})
 
 
 def test_a_share_of_clean_ones_is_never_none_and_falls_with_suspicion() -> None:
@@ -220,3 +291,21 @@ def test_a_share_of_clean_ones_is_never_none_and_falls_with_suspicion() -> None:
 )
 def test_words(probability: float, share: float, power: float, clean: int, word: str) -> None:
     assert word_of(probability, share, power, clean) == word
+
+
+def test_levels_go_with_their_networks_and_say_what_is_doubted() -> None:
+    network: Any = SimpleNamespace(digest=SimpleNamespace(num_classes=5))
+    pair = {"architecture": ("x", "x"), "family": ("x", "x"), "group": ("p", "p"), "targets": (None, None)}
+    silent = Samples(names=("a", "b"), y=np.array([0, 1]), networks=(network, network), **pair)
+    said = replace(silent, levels=({"data": "one"}, {"data": "two"}))
+    assert said.beside(silent).levels == ({"data": "one"}, {"data": "two"}, {}, {})
+    assert said.beside(silent).take(np.array([1, 2])).levels == ({"data": "two"}, {})
+    assert silent.beside(silent).levels == ()
+    with pytest.raises(ValueError, match="levels"):
+        replace(silent, levels=({},))
+    samples = _samples(400, ("", "a"))
+    half = np.arange(400) < 200
+    logit = np.where(samples.y == 1, 1.0, -1.0) + np.where(half, 0.8, -0.8)
+    assert learning._doubt(samples, logit) == LEAST_DOUBT
+    samples.levels = tuple({"half": str(each)} for each in half)
+    assert learning._doubt(samples, logit) > 3 * LEAST_DOUBT

@@ -295,7 +295,7 @@ ATTACKS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no trees": (with_table("trees_root", lambda a: None), "root"),
     "the version that kept trees as text": (
         with_json(lambda d: d.update(schema_version=6, weightfeat="0.1.0")),
-        "was written as version 6 by weightfeat '0.1.0'; expected version 8; run configure again",
+        "was written as version 6 by weightfeat '0.1.0'; expected version 9; run configure again",
     ),
 }
 

@@ -16,7 +16,7 @@ from weightfeat.detector import Target
 from weightfeat.digest import DigestStore
 from weightfeat.errors import BadRound
 from weightfeat.evaluation.strata import UNKNOWN, Cell, trojan_cell
-from weightfeat.evaluation.trojans import trojans_of
+from weightfeat.evaluation.trojans import EACH_TO_THE_NEXT, trojans_of
 from weightfeat.rounds.disk import read_round
 from weightfeat.rounds.gaps import warn_of_gaps
 from weightfeat.rounds.labelled import LabelledSet, from_round
@@ -140,7 +140,7 @@ def test_every_trojaned_network_of_real_metadata_names_its_target_and_fills_its_
     trojaned = [row for row in rows if parse_label(row["poisoned"], file)]
     assert len(trojaned) == len(rows) / 2
     for row in rows:
-        assert (target_of(trojans_of(row)) is None) == (row not in trojaned)
+        assert (target_of(trojans_of(row), 10) is None) == (row not in trojaned)
     for row in trojaned:
         cell = trojan_cell(row)
         assert UNKNOWN not in (cell.trigger, cell.attacked, cell.fraction)
@@ -165,16 +165,34 @@ def test_every_trojaned_network_of_real_metadata_names_its_target_and_fills_its_
     ],
 )
 def test_targets_are_read_as_rounds_write_them(row: dict[str, str], expected: Target | None) -> None:
-    assert target_of(trojans_of(row, trojaned=True)) == expected
+    assert target_of(trojans_of(row, trojaned=True), 10) == expected
+
+
+def test_each_class_to_the_next_is_as_many_targets_as_there_are_classes() -> None:
+    row = {"trigger_sources": "all_to_all", "trigger_target_class": "None", "triggered_classes": "[0 1 2 3]"}
+    (trojan,) = trojans_of(row, True)
+    assert trojan.attacked == EACH_TO_THE_NEXT
+    target = target_of((trojan,), 4)
+    assert target is not None
+    assert target.is_next_of_all(4)
+    assert {(each.target, each.sources) for each in target.every} == {
+        (1, (0,)),
+        (2, (1,)),
+        (3, (2,)),
+        (0, (3,)),
+    }
+    assert not target.is_next_of_all(5)
+    assert not Target(1, (0,)).is_next_of_all(4)
+    assert not Target(1, (0,), (Target(2, (0,)), Target(3, (2,)), Target(0, (3,)))).is_next_of_all(4)
 
 
 def test_triggers_that_lead_to_one_class_are_one_target() -> None:
     row = {f"trigger_{at}.target_class": "5.0" for at in range(3)}
     row |= {f"trigger_{at}.source_class": f"{at}.0" for at in range(3)}
-    assert target_of(trojans_of(row, True)) == Target(5)  # three sources are many
-    assert target_of(trojans_of(row | {"trigger_2.source_class": "1.0"}, True)) == Target(5, (0, 1))
-    assert target_of(trojans_of(row | {"trigger_2.target_class": ""}, True)) == Target(5, (0, 1))
-    assert target_of(trojans_of(row | {"trigger_2.source_class": ""}, True)) == Target(5)
+    assert target_of(trojans_of(row, True), 10) == Target(5)  # three sources are many
+    assert target_of(trojans_of(row | {"trigger_2.source_class": "1.0"}, True), 10) == Target(5, (0, 1))
+    assert target_of(trojans_of(row | {"trigger_2.target_class": ""}, True), 10) == Target(5, (0, 1))
+    assert target_of(trojans_of(row | {"trigger_2.source_class": ""}, True), 10) == Target(5)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from weightfeat.detector import store
 from weightfeat.detector.background import Background
 from weightfeat.detector.calibration import sigmoid
 from weightfeat.detector.classes.models import FEWEST_CLASSES, ClassEvidence, Suspect
-from weightfeat.detector.general.model import GENERAL, LEAST_DOUBT
+from weightfeat.detector.general.doubt import LEAST_DOUBT
+from weightfeat.detector.general.model import GENERAL
 from weightfeat.detector.general.statistics import TOGETHER, together
 from weightfeat.detector.kinds import Against, Kind
 from weightfeat.detector.learned import ODDS, Learned
@@ -108,7 +109,8 @@ class Detector:
         probability, low, high = said.tolist()
         suspect = None if seen.evidence is None else seen.evidence.suspect
         if seen.foreign and learned.general is not None:
-            suspect = Suspect(learned.general.suspect(seen.network.class_rows), None, probability)
+            target = learned.general.suspect(seen.network.standing)
+            suspect = None if target is None else Suspect(target, None, probability)
         clean_share = kind.clean_share(logit)
         doubted = any(finding.startswith(DOUBT) for finding in digest.findings)
         if doubted:
@@ -150,7 +152,7 @@ class Detector:
         if learned.classes is not None and not seen.foreign:
             suspicion = learned.classes.suspicion(rows)
         elif learned.general is not None:
-            suspicion = learned.general.alternatives.classes(rows)
+            suspicion = learned.general.alternatives.classes(seen.network.standing)
         return Background(
             kind=seen.against[0],
             known=learned.classes is not None and not seen.foreign,
@@ -170,7 +172,7 @@ class Detector:
             if not samples.networks:
                 raise ValueError("classes were learned from: samples of digests are needed, not a table")
             odds = learned.classes.odds(samples.class_rows)
-        general = None if learned.general is None else learned.general.logits(samples.class_rows)
+        general = None if learned.general is None else learned.general.logits(samples.standings)
         p = learned.probability(samples.rows(learned.params.blocks), odds, general)
         return np.column_stack([1 - p, p])
 
@@ -259,9 +261,9 @@ def _seen(learned: Learned, digest: Digest) -> _Seen:
     novelty, general, foreign = learned.novelty(rows), None, False
     kind, logit = learned.own, float(learned.calibration.logit(learned.logit(rows, odds))[0])
     if learned.general is not None:
-        general = learned.general.logits([network.class_rows])
+        general = learned.general.logits([network.standing])
         row[GENERAL] = float(general[0])
         foreign = learned.is_foreign(novelty)
         if foreign:
-            kind, logit = learned.general.measured(network.class_rows), row[GENERAL]
+            kind, logit = learned.general.measured(network.standing), row[GENERAL]
     return _Seen(network, row, rows, evidence, novelty, general, foreign, (kind, logit))

@@ -5,7 +5,7 @@ They are digests, from which features and rows of classes are computed once, or 
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from weightfeat import features
 from weightfeat.detector.classes.rows import ClassRows, class_rows
 from weightfeat.detector.classes.targets import Target, check
+from weightfeat.detector.general.standing import Standing, standing
 from weightfeat.features.summaries import Array
 from weightfeat.features.training import training_numbers
 
@@ -46,6 +47,11 @@ class Network:
     def class_rows(self) -> ClassRows:
         """Its classes as rows of statistics."""
         return class_rows(self.digest)
+
+    @cached_property
+    def standing(self) -> Standing:
+        """Its classes measured by each other alone."""
+        return standing(self.class_rows)
 
     @cached_property
     def training(self) -> Array:
@@ -106,6 +112,8 @@ class Samples:
     targets : the target class of a trojan where it is known.
     recipe : where a network of another recipe than the population's comes from, "" for the population's own; empty:
         all are the population's. For folds and balance only, never a feature.
+    levels : of each network, a level for every factor of how it was made, as far as that is known; empty: nothing is.
+        For the doubt about recipes only, never a feature.
     table : rows of numbers in the place of digests, and which of its columns mean the same in every architecture.
     """
 
@@ -117,6 +125,7 @@ class Samples:
     networks: tuple[Network, ...] = ()
     targets: tuple[Target | None, ...] = ()
     recipe: tuple[str, ...] = ()
+    levels: tuple[Mapping[str, str], ...] = ()
     table: Rows | None = None
     relative_columns: tuple[str, ...] = ()
 
@@ -130,6 +139,7 @@ class Samples:
         }
         every |= {"groups": self.group, "rows": rows, "targets": self.targets}
         every |= {"recipes": self.recipe} if self.recipe else {}
+        every |= {"levels": self.levels} if self.levels else {}
         wrong = {name: len(values) for name, values in every.items() if len(values) != len(self.names)}
         if wrong:
             raise ValueError(f"{len(self.names)} names do not fit {wrong}")
@@ -142,7 +152,8 @@ class Samples:
 
     @classmethod
     def of_digests(cls, digests: Sequence[Digest], y: ArrayLike, **known: Any) -> Samples:
-        """From digests, which name their architecture and family; `known` are `names`, `group`, `targets`, `recipe`."""
+        """From digests, which name their architecture and family; `known` are `names`, `group`, `targets`, `recipe`,
+        `levels`."""
         architecture = tuple(digest.architecture for digest in digests)
         family = tuple(digest.family for digest in digests)
         networks = tuple(Network(digest) for digest in digests)
@@ -171,7 +182,7 @@ class Samples:
         def chosen(values: tuple[Any, ...]) -> Any:
             return tuple(values[i] for i in at) if values else ()
 
-        names = ("names", "architecture", "family", "group", "networks", "targets", "recipe")
+        names = ("names", "architecture", "family", "group", "networks", "targets", "recipe", "levels")
         parts = {name: chosen(getattr(self, name)) for name in names}
         if self.table is not None:
             columns = self.table.names
@@ -191,7 +202,9 @@ class Samples:
         }
         parts["group"] = (*self.group, *(f"beside {group}" for group in others.group))
         recipe = (*(self.recipe or ("",) * len(self)), *(others.recipe or ("",) * len(others)))
-        return replace(self, y=np.concatenate([self.y, others.y]), recipe=recipe, **parts)
+        levels = (*(self.levels or ({},) * len(self)), *(others.levels or ({},) * len(others)))
+        parts |= {"recipe": recipe, "levels": levels if any(levels) else ()}
+        return replace(self, y=np.concatenate([self.y, others.y]), **parts)
 
     def with_table(self, columns: Sequence[str], values: ArrayLike) -> Samples:
         """The same networks, known by other numbers than their digests."""
@@ -216,6 +229,11 @@ class Samples:
         return tuple(network.class_rows for network in self.networks)
 
     @property
+    def standings(self) -> tuple[Standing, ...]:
+        """Every network's classes measured by each other alone; empty for a table."""
+        return tuple(network.standing for network in self.networks)
+
+    @property
     def class_counts(self) -> tuple[int, ...]:
         """How many classes each network has; empty for a table."""
         return tuple(network.digest.num_classes for network in self.networks)
@@ -224,5 +242,5 @@ class Samples:
         """Itself, with these features and all rows of classes computed: before copies are sent to other processes."""
         for network in self.networks:
             network.features(blocks)
-            _ = network.class_rows.learned_pairs, network.training
+            _ = network.class_rows.learned_pairs, network.training, network.standing
         return self

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from weightfeat.evaluation.silence import Row, number, said, truth
 from weightfeat.evaluation.trojans import UNKNOWN, Trojan, trojans_of
 
-__all__ = ["FACTORS", "origin_of", "recipe_levels"]
+__all__ = ["FACTORS", "levels_of", "origin_of", "recipe_levels"]
 
 POPULATION = "reference"
 """Stands for the data of the population's own networks, whose recipe is one and needs no columns."""
@@ -25,10 +25,15 @@ def origin_of(row: Row) -> str:
     return said(row.get("recipe_data", ""))
 
 
-def recipe_levels(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
-    """A level of every factor for every network, from METADATA's rows."""
+def levels_of(rows: Sequence[Row]) -> tuple[dict[str, str], ...]:
+    """Of every network a level of each of FACTORS, from METADATA's rows."""
     trojaned = {_pair(row): row for row in rows if truth(row.get("poisoned"))}
-    found = [_levels(row, trojaned.get(_pair(row), row)) for row in rows]
+    return tuple(_levels(row, trojaned.get(_pair(row), row)) for row in rows)
+
+
+def recipe_levels(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
+    """By factor its level for every network."""
+    found = levels_of(rows)
     return {factor: tuple(levels[factor] for levels in found) for factor in FACTORS}
 
 

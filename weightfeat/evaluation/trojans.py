@@ -12,10 +12,12 @@ from dataclasses import dataclass
 
 from weightfeat.evaluation.silence import Row, class_number, number, said, truth, words_of
 
-__all__ = ["ALL", "TARGET_COLUMNS", "UNKNOWN", "Trojan", "trojans_of", "unread_targets"]
+__all__ = ["ALL", "EACH_TO_THE_NEXT", "TARGET_COLUMNS", "UNKNOWN", "Trojan", "trojans_of", "unread_targets"]
 
 UNKNOWN = "unknown"
 ALL = "all"
+EACH_TO_THE_NEXT = "all_to_all"
+"""How many classes are attacked, and where each leads."""
 TARGET_COLUMNS = ("trigger_target_class", "triggers_0_target_class", "trigger_0.target_class")
 """Where rounds name the target: 1 to 3; 4 and 5; 10 and 11. Later triggers have later numbers."""
 
@@ -26,6 +28,7 @@ _PLAIN = {
     "count": ("number_triggered_classes",),
     "trigger": ("trigger_type",),
     "fraction": ("triggered_fraction",),
+    "mode": ("trigger_sources",),
 }
 _NUMBERED = {
     "target": ("target_class",),
@@ -45,7 +48,8 @@ class Trojan:
     target : the class that stamped images are taken for; None where it is not said.
     sources : the classes it is stamped on, but the target; empty where they are not named one by one.
     trigger : "polygon", "filter", or the round's own word in lower case; "unknown" where it is not said.
-    attacked : how many classes it is stamped on: one, two, several, all (but the target), or "unknown".
+    attacked : how many classes it is stamped on: one, two, several, all (but the target),
+        `EACH_TO_THE_NEXT`, or "unknown".
     fraction : the share of these classes' images that are stamped; None where it is not said.
     """
 
@@ -120,6 +124,8 @@ def _kind(word: str) -> str:
 
 def _attacked(cells: Mapping[str, str], classes: float) -> str:
     sources = cells.get("sources", "")
+    if cells.get("mode", "") == EACH_TO_THE_NEXT:
+        return EACH_TO_THE_NEXT
     if ALL in (cells.get("count", "").lower(), sources.lower()):
         return ALL
     count = number(cells, "count")

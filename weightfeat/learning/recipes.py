@@ -93,7 +93,7 @@ def _fit(train: Samples, params: Metaparameters) -> Judge:
 
     def judge(held: Samples) -> Array:
         said = []
-        for rows in held.class_rows:
+        for rows in held.standings:
             logit, kind = general.logit(rows), general.measured(rows)
             low, high = (float(sigmoid(end)) for end in general.ends(np.array(logit)))
             said.append([logit, low, high, kind.clean_share(logit), kind.roc_auc, len(kind.clean)])

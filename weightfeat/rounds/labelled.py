@@ -20,7 +20,7 @@ import pandas as pd
 from weightfeat.detector import Samples, Target
 from weightfeat.digest import Digest, DigestStore
 from weightfeat.errors import BadOutput, BadRound
-from weightfeat.evaluation.recipes import origin_of
+from weightfeat.evaluation.recipes import levels_of, origin_of
 from weightfeat.evaluation.silence import said
 from weightfeat.evaluation.trojans import Trojan, trojans_of, unread_targets
 from weightfeat.files import make_folder, write_atomically
@@ -61,6 +61,7 @@ class LabelledSet:
         """What learning and measuring get. Raises BadRound as `targets` does."""
         recipe = tuple(origin_of(row) for row in self.rows)
         known = {"names": self.names, "group": self.groups, "targets": self.targets}
+        known["levels"] = levels_of(self.rows)
         return Samples.of_digests(self.digests, self.labels, recipe=recipe if any(recipe) else (), **known)
 
     @property
@@ -83,7 +84,7 @@ class LabelledSet:
                 raise _bad_row(name, unread[0])
             if beyond:
                 raise _bad_row(name, f"names class {beyond[-1]} of {digest.num_classes}")
-            found.append(target_of(trojans))
+            found.append(target_of(trojans, digest.num_classes))
         return tuple(found)
 
     @cached_property

@@ -14,7 +14,7 @@ import pandas as pd
 from weightfeat.detector.classes.targets import Target
 from weightfeat.errors import BadRound
 from weightfeat.evaluation.silence import said, truth
-from weightfeat.evaluation.trojans import Trojan
+from weightfeat.evaluation.trojans import EACH_TO_THE_NEXT, Trojan
 
 FEW_SOURCES = 2
 """With more, a source says no more than the target: each of them looks like any other class."""
@@ -98,11 +98,14 @@ def _padless(width: int) -> Callable[[list[str]], list[str]]:
     return cut
 
 
-def target_of(trojans: Sequence[Trojan]) -> Target | None:
+def target_of(trojans: Sequence[Trojan], count: int) -> Target | None:
     """What class evidence is taught of a network's triggers; None where none of them names its target.
 
-    Triggers that lead to one class are one target, whose sources are those of all of them.
+    Triggers that lead to one class are one target, whose sources are those of all of them. `count` is the number of
+    the network's classes.
     """
+    if count > 1 and any(trojan.attacked == EACH_TO_THE_NEXT for trojan in trojans):
+        return Target.next_of_all(count)
     by_target: dict[int, list[Trojan]] = {}
     for trojan in trojans:
         if trojan.target is not None:

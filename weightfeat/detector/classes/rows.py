@@ -24,7 +24,7 @@ and `log_classes`, which is no difference and has the scale 1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -36,6 +36,7 @@ from weightfeat.digest.head import STATISTICS
 from weightfeat.digest.latent_law import LatentLaw
 from weightfeat.digest.latents import KINDS
 from weightfeat.features.classes import COLUMNS, TARGETWARD, centred_cosines, raw_table
+from weightfeat.features.cycles import CYCLE_COLUMNS, cycle_numbers
 from weightfeat.features.places import place_table
 from weightfeat.features.summaries import Array, centred, robust_scale
 
@@ -81,6 +82,7 @@ class ClassRows:
     class_scale : robust scales, within this network alone, of these columns; 0 where all values are alike.
     pairs : what rows of ordered pairs are made from.
     places : (C, len(PLACE_COLUMNS)), of every class by what speaks for it at single places of the image.
+    cycle : (len(CYCLE_COLUMNS),), how far each class is tied to the next.
     """
 
     architecture: str
@@ -90,6 +92,7 @@ class ClassRows:
     class_scale: Array
     pairs: Pairs
     places: Array
+    cycle: Array = field(default_factory=lambda: np.zeros(len(CYCLE_COLUMNS)))
 
     @property
     def count(self) -> int:
@@ -147,9 +150,8 @@ def class_rows(digest: Digest) -> ClassRows:
     normed = not np.allclose(head["spread"], head["row_norm"], rtol=_HALF)
     grams = [head[name] for name in _GRAMS]
     pairs = Pairs.of(grams, digest.blocks["latents"]["runner_up"], switches)
-    return ClassRows(
-        digest.architecture, digest.family, normed, classes, np.append(scale, 1.0), pairs, place_table(digest)
-    )
+    own, scales = (digest.architecture, digest.family, normed), np.append(scale, 1.0)
+    return ClassRows(*own, classes, scales, pairs, place_table(digest), cycle_numbers(digest))
 
 
 def full_pair_scale(own: Array, class_scale: Array) -> Array:

@@ -23,6 +23,18 @@ class Target:
         """This target, then the others."""
         return (self, *self.others)
 
+    @classmethod
+    def next_of_all(cls, count: int) -> Target:
+        """An all-to-all trojan of `count` classes: each is taken for the next, the last for the first."""
+        first, *others = (cls(source + 1, (source,)) for source in range(count - 1))
+        return cls(first.target, first.sources, (*others, cls(0, (count - 1,))))
+
+    def is_next_of_all(self, count: int) -> bool:
+        """Whether it is that trojan of a network of `count` classes."""
+        return len(self.every) == count and all(
+            each.sources == ((each.target - 1) % count,) for each in self.every
+        )
+
     @property
     def classes(self) -> tuple[int, ...]:
         """The classes that are targets."""

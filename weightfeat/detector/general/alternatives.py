@@ -1,10 +1,11 @@
-"""How likely each way is in which a network can have come to be: clean, or trojaned with one of its classes as target.
+"""How likely each way is in which a network can have come to be: clean, with one of its classes as a trojan's target,
+or with each class taken for the next (all-to-all).
 
-A target t makes the network exp(a + w . x_t) times as likely as a clean one, x_t being what `statistics.table` tells of
-class t, and is any of the C classes alike beforehand. So the log-odds of a trojan are a + log mean exp(w . x), and the
-target's own probability comes with them. Fitted by maximum likelihood under a normal prior: of a trojaned network whose
-target is named the joint probability counts, of another the sum over targets. Where every target is named this is a
-multinomial logistic regression over alternatives (McFadden 1974), and has one optimum.
+A target t makes the network exp(a + w . x_t) times as likely as a clean one, x_t being what `Standing.table` tells of
+class t, and is any of the C classes alike beforehand. That each class is taken for the next makes it exp(b + v . c)
+times as likely, c being `Standing.cycle`. Fitted together by maximum likelihood under a normal prior: of a trojaned
+network whose target is named the joint probability counts, of another the sum over all that it may be. Where every
+target is named this is a multinomial logistic regression over alternatives (McFadden 1974), and has one optimum.
 """
 
 from __future__ import annotations
@@ -15,42 +16,57 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from weightfeat.detector.classes.rows import ClassRows
-from weightfeat.detector.general.statistics import COLUMNS, EVERYWHERE, table
+from weightfeat.detector.general.standing import Standing
+from weightfeat.detector.general.statistics import COLUMNS, EVERYWHERE
+from weightfeat.features.cycles import CYCLE_COLUMNS
 from weightfeat.features.summaries import Array
 
-__all__ = ["Alternatives", "fit_alternatives"]
+__all__ = ["NEXT", "Alternatives", "fit_alternatives"]
 
+NEXT = -1
+"""Stands for the target of a trojan that takes each class for the next."""
 KNOWN_VARIANCE, VARIANCE, SIZE_VARIANCE = 0.02, 0.001, 0.001
 """Prior variance of a coefficient: of what rises everywhere, of any other statistic, of a size |z|."""
-_STEPS = 500
+CYCLE_MEAN, CYCLE_VARIANCE = 1.0, 0.1
+"""Of a coefficient of `Standing.cycle`. Its entries scatter by about 1 in clean networks: a tie between neighbours that
+is 2 larger makes all-to-all exp(2 z - 2) times as likely, and three that say the same each have a part of that."""
+NEXT_SHARE, NEXT_VARIANCE = 0.05, 0.5
+"""Of trojaned networks, how many take each class for the next; and the prior variance of b - a."""
+_STEPS = 200
 _TINY = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
 class Alternatives:
-    """`centre`, `scale` and `coefficient` have an entry a column of `statistics.table`; a scale of 0 drops one."""
+    """`centre`, `scale` and `coefficient` have an entry a column of `Standing.table`; a scale of 0 drops one. `cycle`
+    has one for each of CYCLE_COLUMNS."""
 
     centre: Array
     scale: Array
     coefficient: Array
     intercept: float
+    cycle: Array
+    cycle_intercept: float
 
-    def classes(self, rows: ClassRows) -> Array:
+    def classes(self, standing: Standing) -> Array:
         """w . x of every class, (C,): how much more likely the network is with it as target than with another."""
         known = self.scale > 0
-        away = (table(rows) - self.centre) / np.where(known, self.scale, 1.0)
+        away = (standing.table - self.centre) / np.where(known, self.scale, 1.0)
         return np.asarray(np.where(known, away, 0.0) @ self.coefficient)
 
-    def logit(self, rows: ClassRows) -> float:
-        """Log-odds of a trojan."""
-        spoken = self.classes(rows)
+    def one(self, standing: Standing) -> float:
+        """Log-odds that one class is a target, against clean."""
+        spoken = self.classes(standing)
         top = float(spoken.max())
         return self.intercept + top + float(np.log(np.exp(spoken - top).mean()))
 
+    def next(self, standing: Standing) -> float:
+        """Log-odds that each class is taken for the next, against clean."""
+        return self.cycle_intercept + float(standing.cycle @ self.cycle)
+
 
 def fit_alternatives(
-    networks: Sequence[ClassRows],
+    networks: Sequence[Standing],
     y: NDArray[np.int64],
     targets: Sequence[int | None],
     weight: Array,
@@ -59,64 +75,115 @@ def fit_alternatives(
 
     Parameters
     ----------
-    networks : n rows of classes, each of two classes or more.
-    y : (n,), 1 for trojaned; targets : the target of each, None where it has none or none is named.
+    networks : n networks, each of two classes or more.
+    y : (n,), 1 for trojaned; targets : the target of each or `NEXT`, None where it has none or none is named.
     weight : (n,), how much each counts.
     """
     from scipy.optimize import minimize
 
-    tables = [table(rows) for rows in networks]
-    x = np.vstack(tables)
+    x = np.vstack([each.table for each in networks])
     centre, scale = x.mean(axis=0), x.std(axis=0)
     scale = np.where(scale > _TINY, scale, 0.0)
     x = np.where(scale > 0, (x - centre) / np.where(scale > 0, scale, 1.0), 0.0)
-    likelihood = _Likelihood(x, np.array([len(each) for each in tables]), y, targets, weight)
+    likelihood = Likelihood(x, networks, y, targets, weight)
     found = minimize(
-        likelihood, np.zeros(1 + x.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": _STEPS}
+        likelihood,
+        likelihood.middle,
+        jac=True,
+        hess=likelihood.curvature,
+        method="trust-exact",
+        options={"maxiter": _STEPS, "gtol": 1e-7},
+    ).x
+    wide = x.shape[1]
+    return Alternatives(
+        centre,
+        scale,
+        found[1 : 1 + wide],
+        float(found[0]),
+        found[2 + wide :],
+        float(found[0] + found[1 + wide]),
     )
-    return Alternatives(centre, scale, found.x[1:], float(found.x[0]))
 
 
-def _prior() -> Array:
-    """The variance of every coefficient."""
-    of_z = [KNOWN_VARIANCE if name in EVERYWHERE else VARIANCE for name in COLUMNS]
-    return np.array([*of_z, *[SIZE_VARIANCE] * len(COLUMNS)])
+class Likelihood:
+    """Minus the log posterior of (a, w, b - a, v), with its gradient and its second derivatives.
 
-
-class _Likelihood:
-    """Minus the log posterior of (a, w), with its gradient; the classes of all networks are the rows of `x`."""
+    What a network may be besides clean are rows of one matrix: its classes in order, then `NEXT`. A row's log-odds
+    against clean are linear in the values, which makes all that follows one multinomial regression.
+    """
 
     def __init__(
         self,
         x: Array,
-        counts: NDArray[np.int64],
+        networks: Sequence[Standing],
         y: NDArray[np.int64],
         targets: Sequence[int | None],
         weight: Array,
     ) -> None:
-        self.x, self.weight, self.variance = x, weight, _prior()
-        self.start = np.concatenate([[0], np.cumsum(counts)[:-1]])
-        self.network = np.repeat(np.arange(len(counts)), counts)
-        self.log_count = np.log(counts)
+        counts = np.array([each.count for each in networks])
+        last = np.cumsum(counts + 1) - 1
+        self.start, self.weight = last - counts, weight
+        self.network = np.repeat(np.arange(len(counts)), counts + 1)
+        is_class = np.ones(len(self.network), dtype=np.bool_)
+        is_class[last] = False
+        wide = x.shape[1]
+        self.rows = np.zeros((len(self.network), 2 + wide + len(CYCLE_COLUMNS)))
+        self.rows[:, 0] = 1.0
+        self.rows[is_class, 1 : 1 + wide] = x
+        self.rows[last, 1 + wide] = 1.0
+        self.rows[last, 2 + wide :] = np.array([each.cycle for each in networks])
+        self.offset = np.where(is_class, -np.log(counts)[self.network], 0.0)
+        self.middle, self.precision = _prior()
         named = np.array([target is not None for target in targets])
-        self.one, self.any = (y == 1) & named, (y == 1) & ~named
-        self.target = self.start + np.array([target or 0 for target in targets])
+        self.said, self.any = (y == 1) & named, (y == 1) & ~named
+        place = [
+            count if target == NEXT else target or 0 for target, count in zip(targets, counts, strict=True)
+        ]
+        self.place = self.start + np.array(place)
 
     def __call__(self, values: Array) -> tuple[float, Array]:
-        intercept, coefficient = values[0], values[1:]
-        spoken = self.x @ coefficient
+        spoken, logit, share, believed = self._spoken(values)
+        said = np.where(self.said, spoken[self.place], self.any * logit)
+        away = values - self.middle
+        loss = float((self.weight * (np.logaddexp(0, logit) - said)).sum())
+        loss += 0.5 * float((self.precision * away**2).sum())
+        # Of every row: what the model believes less what is.
+        slope = share * (believed - self.weight * self.any)[self.network]
+        np.subtract.at(slope, self.place[self.said], self.weight[self.said])
+        return loss, self.rows.T @ slope + self.precision * away
+
+    def curvature(self, values: Array) -> Array:
+        """The matrix of second derivatives."""
+        _, _, share, believed = self._spoken(values)
+        mean = np.add.reduceat(share[:, None] * self.rows, self.start)
+        inside = believed - self.weight * self.any
+        squares = (self.rows.T * (share * inside[self.network])) @ self.rows
+        # p less p^2 of what is believed, and of the networks that may be any: the variance within their own rows.
+        outer = self.weight * self.any - believed**2 / self.weight
+        return np.asarray(squares + (mean.T * outer) @ mean + np.diag(self.precision))
+
+    def _spoken(self, values: Array) -> tuple[Array, Array, Array, Array]:
+        """Log-odds of every row; of every network that it is any; every row's share in that; weight times
+        probability."""
+        spoken = self.rows @ values + self.offset
         top = np.maximum.reduceat(spoken, self.start)
         relative = np.exp(spoken - top[self.network])
         total = np.add.reduceat(relative, self.start)
-        logit = intercept + top + np.log(total) - self.log_count
-        said = np.where(self.one, intercept + spoken[self.target] - self.log_count, self.any * logit)
-        loss = float((self.weight * (np.logaddexp(0, logit) - said)).sum())
-        loss += 0.5 * float((coefficient**2 / self.variance).sum())
-        # Of every network's alternatives: what the model believes less what is.
-        believed = self.weight / (1 + np.exp(-logit))
-        share = relative / total[self.network]
-        of_class = share * (believed - self.weight * self.any)[self.network]
-        np.subtract.at(of_class, self.target[self.one], self.weight[self.one])
-        of_intercept = believed.sum() - self.weight[self.one | self.any].sum()
-        gradient = self.x.T @ of_class + coefficient / self.variance
-        return loss, np.concatenate([[of_intercept], gradient])
+        logit = top + np.log(total)
+        return spoken, logit, relative / total[self.network], self.weight / (1 + np.exp(-logit))
+
+
+def _prior() -> tuple[Array, Array]:
+    """Mean and precision of every value."""
+    of_z = [KNOWN_VARIANCE if name in EVERYWHERE else VARIANCE for name in COLUMNS]
+    ours = [
+        np.inf,
+        *of_z,
+        *[SIZE_VARIANCE] * len(COLUMNS),
+        NEXT_VARIANCE,
+        *[CYCLE_VARIANCE] * len(CYCLE_COLUMNS),
+    ]
+    middle = np.zeros(len(ours))
+    at = 1 + 2 * len(COLUMNS)
+    middle[at], middle[at + 1 :] = np.log(NEXT_SHARE) - 2.0, CYCLE_MEAN
+    return middle, 1 / np.array(ours)

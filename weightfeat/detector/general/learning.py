@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from weightfeat.detector.calibration import Calibration, fit_calibration
 from weightfeat.detector.classes.models import FEWEST_CLASSES
+from weightfeat.detector.classes.targets import Target
 from weightfeat.detector.folds import Fold, inner_folds
-from weightfeat.detector.general.alternatives import Alternatives, fit_alternatives
-from weightfeat.detector.general.model import LEAST_DOUBT, General, kind_of, raw_logit
-from weightfeat.detector.general.numbers import numbers
+from weightfeat.detector.general.alternatives import NEXT, Alternatives, fit_alternatives
+from weightfeat.detector.general.doubt import UNKNOWN_DOUBT, doubt_between
+from weightfeat.detector.general.model import General, kind_of, raw_logit
 from weightfeat.detector.kinds import ALL, Kind, measured_kind
 from weightfeat.detector.linear import Linear, fit_linear
 from weightfeat.detector.out_of_fold import Judge, out_of_fold
@@ -28,8 +29,6 @@ FEWEST_OTHERS = 200
 """Networks that must be left to learn from where an origin is left out."""
 WELL_KNOWN = 60.0
 """Networks at which an origin counts half of what it ever does."""
-UNKNOWN_DOUBT = 1.0
-_MOST_SHIFT = 5.0
 
 
 def fit_general(samples: Samples, folds: int, seed: int) -> General | None:
@@ -38,7 +37,7 @@ def fit_general(samples: Samples, folds: int, seed: int) -> General | None:
     Where there is one origin alone, ordinary folds take the place of origins left out, and the doubt about recipes
     cannot be measured: it is then `UNKNOWN_DOUBT`.
     """
-    usable = samples.take(np.flatnonzero([rows.count >= FEWEST_CLASSES for rows in samples.class_rows]))
+    usable = samples.take(np.flatnonzero([each.count >= FEWEST_CLASSES for each in samples.standings]))
     if len(set(usable.y.tolist())) < 2:
         return None
     views = _fit(usable)
@@ -56,21 +55,31 @@ def _judge(train: Samples) -> Judge:
 
 
 def _raw(views: tuple[Alternatives, Linear], samples: Samples) -> Array:
-    return np.array([raw_logit(*views, rows) for rows in samples.class_rows])
+    return np.array([raw_logit(*views, each) for each in samples.standings])
 
 
 def _fit(samples: Samples) -> tuple[Alternatives, Linear]:
-    # Of several targets none is "the" one: the sum over classes says it.
-    targets = [None if each is None or each.others else each.target for each in samples.targets]
-    weight, table = balanced(samples), np.stack([numbers(rows) for rows in samples.class_rows])
-    alternatives = fit_alternatives(samples.class_rows, samples.y, targets, weight)
-    return alternatives, fit_linear(table, samples.y, PRIOR_VARIANCE, weight)
+    targets = [
+        _named(target, each.count) for target, each in zip(samples.targets, samples.standings, strict=True)
+    ]
+    weight, table = balanced(samples), np.stack([each.numbers for each in samples.standings])
+    alternatives = fit_alternatives(samples.standings, samples.y, targets, weight)
+    # Where each class is taken for the next none stands out.
+    one = np.array([target != NEXT for target in targets])
+    return alternatives, fit_linear(table[one], samples.y[one], PRIOR_VARIANCE, weight[one])
+
+
+def _named(target: Target | None, count: int) -> int | None:
+    """The one target, or `NEXT`; of several others none is "the" one, and the sum over all says it."""
+    if target is None or not target.others:
+        return None if target is None else target.target
+    return NEXT if target.is_next_of_all(count) else None
 
 
 def balanced(samples: Samples) -> Array:
     """Weights that add up to the number of samples, in every origin to the same for either label, and over an origin of
     n networks to what n / (n + `WELL_KNOWN`) is beside those of the others: few networks are no recipe yet."""
-    origins = samples.recipe or ("",) * len(samples)
+    origins = _origins(samples)
     sizes = {name: origins.count(name) for name in set(origins)}
     cells = list(zip(origins, samples.y.tolist(), strict=True))
     share = {cell: sizes[cell[0]] / (sizes[cell[0]] + WELL_KNOWN) / cells.count(cell) for cell in set(cells)}
@@ -81,7 +90,7 @@ def balanced(samples: Samples) -> Array:
 def _folds(samples: Samples, folds: int, seed: int) -> tuple[Fold, ...]:
     """Every origin left out by itself; where what is left is too little to learn from, its networks in ordinary folds,
     each judged by all others."""
-    origins = np.array(samples.recipe or ("",) * len(samples))
+    origins = np.array(_origins(samples))
     found: list[Fold] = []
     for name in sorted(set(origins.tolist())):
         own, rest = np.flatnonzero(origins == name), np.flatnonzero(origins != name)
@@ -97,34 +106,20 @@ def _folds(samples: Samples, folds: int, seed: int) -> tuple[Fold, ...]:
 
 
 def _doubt(samples: Samples, logit: Array) -> float:
-    """How much the logit's shift differs from origin to origin beyond chance (DerSimonian and Laird 1986)."""
-    shifts, errors = [], []
-    for origin in sorted(set(samples.recipe)):
-        own = np.array([name == origin for name in samples.recipe])
-        shift, error = _shift(logit[own], samples.y[own])
-        shifts.append(shift)
-        errors.append(error)
-    if len(shifts) < 2:
-        return UNKNOWN_DOUBT
-    weight = 1 / np.square(errors)
-    mean = float((weight * shifts).sum() / weight.sum())
-    excess = float((weight * np.square(np.array(shifts) - mean)).sum()) - (len(shifts) - 1)
-    between = excess / float(weight.sum() - np.square(weight).sum() / weight.sum())
-    return float(np.sqrt(max(between, LEAST_DOUBT**2)))
+    """Over the factors of how networks were made, or their origins where no more is known."""
+    names = sorted({factor for levels in samples.levels for factor in levels})
+    factors: dict[str, Sequence[str]] = {
+        name: [levels.get(name, "") for levels in samples.levels] for name in names
+    }
+    return doubt_between(logit, samples.y, samples.group, factors or {"origin": _origins(samples)})
 
 
-def _shift(logit: Array, y: NDArray[np.int64]) -> tuple[float, float]:
-    """What is to be added to these logits to make them right on average, and its standard error."""
-    shift = 0.0
-    for _ in range(30):
-        p = 1 / (1 + np.exp(-(logit + shift)))
-        slope = float((p * (1 - p)).sum()) + 1.0  # a weak pull to no shift
-        shift = float(np.clip(shift + (float((y - p).sum()) - shift) / slope, -_MOST_SHIFT, _MOST_SHIFT))
-    return shift, 1 / np.sqrt(slope)
+def _origins(samples: Samples) -> Sequence[str]:
+    return samples.recipe or ("",) * len(samples)
 
 
 def _kinds(samples: Samples, logit: Array) -> dict[str, Kind]:
-    kinds = np.array([kind_of(rows) for rows in samples.class_rows])
+    kinds = np.array([kind_of(each) for each in samples.standings])
     found = {ALL: measured_kind(logit, samples.y)}
     for name in sorted(set(kinds.tolist())):
         own = kinds == name

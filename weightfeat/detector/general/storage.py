@@ -16,6 +16,7 @@ from weightfeat.detector.general.statistics import COLUMNS
 from weightfeat.detector.kinds import ALL, Kind
 from weightfeat.detector.linear import Linear
 from weightfeat.detector.parts import Taker, number, words
+from weightfeat.features.cycles import CYCLE_COLUMNS
 
 VECTORS = ("centre", "scale", "coefficient")
 LOUDEST = "loudest_"  # in front of the names of their arrays
@@ -32,6 +33,8 @@ def to_document(general: General) -> dict[str, Any]:
         "columns": list(COLUMNS),
         "numbers": list(NUMBERS),
         "intercept": general.alternatives.intercept,
+        "cycle_columns": list(CYCLE_COLUMNS),
+        "cycle_intercept": general.alternatives.cycle_intercept,
         "loudest_intercept": general.loudest.intercept,
         "calibration": {"slope": general.calibration.slope, "shift": general.calibration.shift},
         "doubt": general.doubt,
@@ -43,6 +46,7 @@ def to_document(general: General) -> dict[str, Any]:
 def to_tables(general: General) -> dict[str, NDArray[Any]]:
     """Float64 arrays by name."""
     tables = {name: getattr(general.alternatives, name) for name in VECTORS}
+    tables["cycle"] = general.alternatives.cycle
     tables |= {LOUDEST + name: getattr(general.loudest, name) for name in VECTORS}
     for name, kind in general.kinds.items():
         tables |= tables_of_kind(kind, name)
@@ -51,7 +55,8 @@ def to_tables(general: General) -> dict[str, NDArray[Any]]:
 
 def from_parts(document: Mapping[str, Any], tables: Mapping[str, NDArray[Any]]) -> General:
     """Raises ValueError, KeyError or TypeError for anything that does not fit."""
-    if (tuple(document["columns"]), tuple(document["numbers"])) != (COLUMNS, NUMBERS):
+    read = tuple(tuple(document[name]) for name in ("columns", "numbers", "cycle_columns"))
+    if read != (COLUMNS, NUMBERS, CYCLE_COLUMNS):
         raise ValueError("the columns of the general model are not those of this version")
     take, names = Taker(tables), words(document, "kinds")
     if ALL not in names or len(document["roc_auc"]) != len(names):
@@ -66,7 +71,12 @@ def from_parts(document: Mapping[str, Any], tables: Mapping[str, NDArray[Any]]) 
     shares = zip(names, document["roc_auc"], strict=True)
     kinds = {name: kind_of_parts(take, name, share) for name, share in shares}
     return General(
-        Alternatives(**vectors, intercept=number(document["intercept"])),
+        Alternatives(
+            **vectors,
+            intercept=number(document["intercept"]),
+            cycle=take("cycle", (len(CYCLE_COLUMNS),)),
+            cycle_intercept=number(document["cycle_intercept"]),
+        ),
         Linear(**loudest, intercept=number(document["loudest_intercept"])),
         Calibration(number(calibration["slope"], 0.0), number(calibration["shift"])),
         doubt,

@@ -1,0 +1,45 @@
+"""All that the general model reads of a network, computed once however many folds ask for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from weightfeat.detector.classes.rows import ClassRows
+from weightfeat.detector.general.numbers import NUMBERS, numbers
+from weightfeat.detector.general.statistics import table
+from weightfeat.features.summaries import Array
+
+__all__ = ["Standing", "standing"]
+
+_CLIP = 6.0
+
+
+@dataclass(frozen=True, eq=False)
+class Standing:
+    """A network's classes, measured by each other alone.
+
+    Attributes
+    ----------
+    table : (C, 2 len(COLUMNS)), of every class: `statistics.table`.
+    numbers : (len(NUMBERS),), of the loudest one: `numbers.numbers`; zeros for a network of fewer than two classes.
+    cycle : (len(CYCLE_COLUMNS),), how far each is tied to the next, within +-6.
+    normed : whether a batch norm feeds the head.
+    """
+
+    table: Array
+    numbers: Array
+    cycle: Array
+    normed: bool
+
+    @property
+    def count(self) -> int:
+        """Number of classes."""
+        return len(self.table)
+
+
+def standing(rows: ClassRows) -> Standing:
+    """From the rows of a network's classes."""
+    loudest = numbers(rows) if rows.count > 1 else np.zeros(len(NUMBERS))
+    return Standing(table(rows), loudest, np.clip(rows.cycle, -_CLIP, _CLIP), rows.normed)
