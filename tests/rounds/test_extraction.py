@@ -15,9 +15,10 @@ from torch import nn
 from weightfeat.digest import DigestStore
 from weightfeat.errors import BadRound
 from weightfeat.rounds import extraction
+from weightfeat.rounds.digest_folder import DIGESTS, write_digest_folder
 from weightfeat.rounds.disk import read_round
 from weightfeat.rounds.extraction import Outcome, digest_models, digest_one
-from weightfeat.rounds.labelled import DIGESTS, from_digests, from_round, write_digest_folder
+from weightfeat.rounds.labelled import from_digests, from_round
 
 KEY = "a" * 64
 
