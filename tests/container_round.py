@@ -103,8 +103,8 @@ def own_environment() -> Iterator[None]:
 def run_container(*argv: object) -> int:
     """`detect.py` with these arguments, in this process; recipes beside the metaparameters are those of its root."""
     words, flag = [str(argument) for argument in argv], "--metaparameters_filepath"
-    root = Path(words[words.index(flag) + 1]).parent if flag in words else REPOSITORY
-    roots = (root, *defaults.ROOTS) if (root / "recipes").is_dir() else defaults.ROOTS
+    named = [Path(words[words.index(flag) + 1]).parent] if flag in words else []
+    roots = (*(root for root in named if (root / "recipes").is_dir()), *defaults.ROOTS)
     with own_environment(), mock.patch.object(defaults, "ROOTS", roots):
         return container.main(words)
 
