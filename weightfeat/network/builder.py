@@ -14,6 +14,7 @@ from weightfeat.network.beside import is_constant
 from weightfeat.network.composing import composed
 from weightfeat.network.doubts import folded_norms
 from weightfeat.network.graph import Parts, from_graph
+from weightfeat.network.missing import missing_of_known
 from weightfeat.network.names import UNKNOWN
 from weightfeat.network.recognition import Match, recognise, same_shapes
 from weightfeat.network.refusals import (
@@ -30,7 +31,7 @@ from weightfeat.network.shapes import from_shapes
 from weightfeat.network.table import CLASSES
 from weightfeat.network.tensors import batch_counters, natural_order, numeric, unfit
 from weightfeat.network.types import Layer, Network
-from weightfeat.network.whole import missing_of_known, refuse_part, refuse_unfit, refuse_unread
+from weightfeat.network.whole import refuse_part, refuse_unfit, refuse_unread
 
 _SAMPLE = 1000  # weights of a layer looked at
 _FEW_ZEROS = 0.1  # share of exact zeros that trained weights stay far below
