@@ -29,7 +29,7 @@ from weightfeat.detector.calibration import sigmoid
 from weightfeat.detector.folds import stratified_folds, units_of_groups
 from weightfeat.detector.general.learning import fit_general
 from weightfeat.detector.general.model import General
-from weightfeat.evaluation.intervals import bootstrap
+from weightfeat.evaluation.intervals import Estimate, bootstrap
 from weightfeat.evaluation.tables import Table
 from weightfeat.learning.tuning import trial_detector
 from weightfeat.metaparameters import Metaparameters, load
@@ -59,8 +59,10 @@ def main() -> int:
     parser.add_argument("--whole", action="store_true", help="judge by the whole detector too")
     options = parser.parse_args()
     params = load(ROOT / "metaparameters.json", ROOT / "metaparameters_schema.json")
-    every = (from_digests(folder).samples for folder in (options.digests, options.recipes, options.holdout))
-    print(curve(*every, options.counts, params, whole=options.whole).markdown(), end="")
+    home, recipes, fresh = (
+        from_digests(folder).samples for folder in (options.digests, options.recipes, options.holdout)
+    )
+    print(curve(home, recipes, fresh, options.counts, params, whole=options.whole).markdown(), end="")
     return 0
 
 
@@ -84,7 +86,7 @@ def curve(
                 detector[at, fold.test] = said.whole
         print(f"fold {done} of {FOLDS}", file=sys.stderr)
     later = judged(home, beside, fresh, params, whole)
-    rows = []
+    rows: list[tuple[int | Estimate, ...]] = []
     for part, own, ours, new in zip(beside, general, detector, later, strict=True):
         cells = [(home, own), (fresh, new.general)]
         cells += [] if new.whole is None else [(home, ours), (fresh, new.whole)]

@@ -53,9 +53,15 @@ class LabelledSet:
     def samples(self) -> Samples:
         """What learning and measuring get. Raises BadRound as `targets` does."""
         recipe = tuple(origin_of(row) for row in self.rows)
-        known = {"names": self.names, "group": self.groups, "targets": self.targets}
-        known["levels"] = levels_of(self.rows)
-        return Samples.of_digests(self.digests, self.labels, recipe=recipe if any(recipe) else (), **known)
+        return Samples.of_digests(
+            self.digests,
+            self.labels,
+            names=self.names,
+            group=self.groups,
+            targets=self.targets,
+            recipe=recipe if any(recipe) else (),
+            levels=levels_of(self.rows),
+        )
 
     @property
     def trojans(self) -> tuple[tuple[Trojan, ...], ...]:
