@@ -25,8 +25,9 @@ from weightfeat.commands.arguments import positive
 from weightfeat.commands.program import run
 from weightfeat.detector import Detector
 from weightfeat.files import write_atomically
+from weightfeat.rounds.digest_folder import DIGESTS, INDEX_FILE, read_index
 from weightfeat.rounds.disk import METADATA_FILE
-from weightfeat.rounds.labelled import DIGESTS, INDEX_FILE, from_digests, read_index
+from weightfeat.rounds.labelled import from_digests
 from weightfeat.rounds.metadata import read_metadata
 
 ROOT = Path(__file__).resolve().parents[1]

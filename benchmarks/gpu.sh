@@ -28,18 +28,25 @@ seconds() { # its output to a log, its seconds and exit code to the terminal
 }
 
 step "this machine"
-nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader || echo "no nvidia-smi"
-"$python" - << 'END'
-import importlib, sys
+if command -v nvidia-smi > /dev/null; then
+    nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader || true
+else
+    echo "no nvidia-smi: no driver of NVIDIA's is installed"
+fi
+"$python" - "$device" << 'END'
+import sys
+from importlib.util import find_spec
 needed = "numpy torch array_api_compat pandas lightgbm sklearn joblib jsonschema optuna safetensors h5py tqdm scipy threadpoolctl"
-absent = []
-for name in needed.split():
-    try:
-        importlib.import_module(name)
-    except ImportError as error:
-        absent.append(f"{name} ({error})")
+absent = [name for name in needed.split() if find_spec(name) is None]
 if absent:
     sys.exit(f"error: {sys.executable}: lacks {', '.join(absent)}; install the extra gpu, or set PYTHON")
+from weightfeat.digest import choose_place
+from weightfeat.errors import WeightfeatError
+try:
+    print(f"{sys.argv[1]}: digests are made on {choose_place(sys.argv[1]).described()}")
+except WeightfeatError as error:
+    needed = "an NVIDIA GPU, its driver and a torch built for that; DEVICE=cpu tries the script without"
+    sys.exit(f"error: {error.where}: {error.what}; expected {needed}")
 END
 
 step "1. digests of every architecture"
@@ -67,7 +74,7 @@ model=$out/round/id-00000001/model.pt
 for on in cpu "$device"; do
     seconds "detect-$on.log" "$python" detect.py --device "$on" --model_filepath "$model" \
         --result_filepath "$out/result-$on.txt" --scratch_dirpath "$out/scratch-$on"
-    seconds "scan-$on.log" "$python" -m weightfeat scan --json --device "$on" "$model"
+    seconds "scan-$on.log" "$python" -m weightfeat scan --format json --exit-zero --device "$on" "$model"
     seconds "digest-$on.log" "$python" -m weightfeat digest "$out/round" --store "$out/store-$on" --device "$on"
     seconds "configure-$on.log" "$python" detect.py configure --device "$on" --scratch_dirpath "$out/scratch-$on" \
         --configure_models_dirpath "$out/round" --learned_parameters_dirpath "$out/learned-$on"

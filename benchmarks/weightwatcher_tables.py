@@ -22,7 +22,7 @@ from watching import watcher
 from weightfeat.commands.program import run
 from weightfeat.execution import rebuild
 from weightfeat.files import make_folder, write_atomically
-from weightfeat.rounds.labelled import INDEX_FILE, read_index
+from weightfeat.rounds.digest_folder import INDEX_FILE, read_index
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -11,11 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import nn
 
 from weightfeat import container
+from weightfeat.commands import defaults
 
 torch.set_num_threads(1)  # threads cost more than they bring on networks this small
 
@@ -58,8 +60,11 @@ def write_round(root: Path, count: int = 12) -> Path:
     return root
 
 
-def write_parameters(folder: Path, **changes: Any) -> Path:
-    """The repository's metaparameters and schema in `folder`, made quick, with `changes`."""
+def write_parameters(folder: Path, *, few: bool = True, **changes: Any) -> Path:
+    """The repository's metaparameters and schema in `folder`, made quick, with `changes`.
+
+    With `few` six pairs of its recipes are beside them: to learn from all takes configure twenty times as long.
+    """
     values = json.loads((REPOSITORY / "metaparameters.json").read_text()) | QUICK | changes
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "metaparameters.json").write_text(json.dumps(values))
@@ -67,7 +72,20 @@ def write_parameters(folder: Path, **changes: Any) -> Path:
     for name, (low, high) in QUICK_SEARCH.items():
         schema["properties"][name] |= {"suggested_minimum": low, "suggested_maximum": high}
     (folder / "metaparameters_schema.json").write_text(json.dumps(schema))
+    if few:
+        few_recipes(folder / "recipes")
     return folder
+
+
+def few_recipes(folder: Path) -> None:
+    """Six pairs of the committed recipes."""
+    whole = REPOSITORY / "recipes"
+    folder.mkdir(exist_ok=True)
+    for name in ("METADATA.csv", "index.csv"):
+        lines = (whole / name).read_text().splitlines(keepends=True)
+        (folder / name).write_text("".join(lines[:13]))
+    if not (folder / "digests").exists():
+        (folder / "digests").symlink_to(whole / "digests")
 
 
 @contextmanager
@@ -83,9 +101,12 @@ def own_environment() -> Iterator[None]:
 
 
 def run_container(*argv: object) -> int:
-    """`detect.py` with these arguments, in this process."""
-    with own_environment():
-        return container.main([str(argument) for argument in argv])
+    """`detect.py` with these arguments, in this process; recipes beside the metaparameters are those of its root."""
+    words, flag = [str(argument) for argument in argv], "--metaparameters_filepath"
+    named = [Path(words[words.index(flag) + 1]).parent] if flag in words else []
+    roots = (*(root for root in named if (root / "recipes").is_dir()), *defaults.ROOTS)
+    with own_environment(), mock.patch.object(defaults, "ROOTS", roots):
+        return container.main(words)
 
 
 @dataclass(frozen=True)
@@ -136,8 +157,8 @@ class Installed:
         return code, result
 
 
-def install(root: Path) -> Installed:
-    """A round, its parameters, and what configure learns from it."""
-    installed = Installed(write_parameters(root / "container"), write_round(root / "round"))
+def install(root: Path, *, few: bool = True) -> Installed:
+    """A round, its parameters, and what configure learns from it, and from `few` recipes or all."""
+    installed = Installed(write_parameters(root / "container", few=few), write_round(root / "round"))
     assert installed.configure(root / "scratch") == 0
     return installed

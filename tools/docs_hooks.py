@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reference_pages import commands_page, metaparameters_page
+from reference_pages import commands_page, metaparameters_page, notebook_page
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -43,6 +43,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         ("reference/metaparameters.md", metaparameters_page(schema, shipped)),
     ):
         files.append(File.generated(config, name, content=content))
+    for notebook in [file for file in files if file.src_uri.endswith(".ipynb")]:
+        shown = notebook_page(json.loads(notebook.content_string))
+        files.append(File.generated(config, _page_of(notebook.src_uri), content=shown))
     pages = [page.content_string for page in files.documentation_pages()]
     uris = [page.src_uri for page in files.documentation_pages()]
     for path in sorted({path for uri, text in zip(uris, pages, strict=True) for path in _outside(uri, text)}):
@@ -81,7 +84,12 @@ def _in_repository(uri: str, target: str) -> str:
 def _relative(uri: str, target: str) -> str:
     path = _in_repository(uri, target)
     there = path.removeprefix("docs/") if path.startswith("docs/") else OUTSIDE + path
-    return posixpath.relpath(there, posixpath.dirname(uri) or ".")
+    return posixpath.relpath(_page_of(there), posixpath.dirname(uri) or ".")
+
+
+def _page_of(uri: str) -> str:
+    """What a notebook is called as a page; any other file as it is."""
+    return re.sub(r"\.ipynb$", ".md", uri)
 
 
 def _experiments(files: Files) -> dict[int, str]:

@@ -99,6 +99,25 @@ def markdown_of(docstring: str) -> str:
     return "\n\n".join(parts)
 
 
+def notebook_page(notebook: Mapping[str, Any]) -> str:
+    """A notebook as a page: its text, its code, and what each cell said when it was last run."""
+    parts: list[str] = []
+    for cell in notebook["cells"]:
+        text = "".join(cell["source"])
+        parts.append(text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
+        parts += [_output(output) for output in cell.get("outputs", ())]
+    return "\n\n".join(parts) + "\n"
+
+
+def _output(output: Mapping[str, Any]) -> str:
+    """What a cell printed, or what it returned: as a table where it is one."""
+    returned = output.get("data", {})
+    if "text/html" in returned:
+        return "".join(returned["text/html"])
+    said = "".join(output.get("text", ()) or returned["text/plain"]).rstrip()
+    return f"```text\n{said}\n```"
+
+
 def _items(block: str) -> str:
     """Lines `name : meaning`, continued on indented ones, as a list."""
     joined = re.sub(r"\n\s+", " ", block)

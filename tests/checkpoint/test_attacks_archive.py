@@ -82,6 +82,15 @@ def test_paths_that_lead_out(tmp_path: Path, name: str) -> None:
         read(path)
 
 
+@pytest.mark.parametrize("folder", ["e:1", "e:5", "..best", "con"])
+def test_a_folder_as_torch_calls_it_after_the_file_leads_nowhere(tmp_path: Path, folder: str) -> None:
+    torch.save({"fc.weight": torch.ones(2, 3)}, tmp_path / "model.pt")
+    contents = {
+        f"{folder}/{name.partition('/')[2]}": raw for name, raw in records(tmp_path / "model.pt").items()
+    }
+    assert [t.name for t in read(rewrite(tmp_path / "model.pt", contents)).tensors] == ["fc.weight"]
+
+
 def test_wrong_checksum_is_noted_and_the_pickle_read_all_the_same(sound: Path) -> None:
     # CVE-2025-10156: a scanner that stops here says nothing of a file torch loads.
     def edit(data: bytearray) -> None:

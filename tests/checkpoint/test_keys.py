@@ -45,6 +45,12 @@ def notes(found: Checkpoint) -> str:
         ({"model": net(1), "teacher": net(2)}, "teacher"),
         ({"state_dict": {**ONE, **{f"ema_model.{name}": t for name, t in TWO.items()}}}, "ema_model"),
         ({**{f"a.{name}": t for name, t in ONE.items()}, **{f"b.{name}": t for name, t in TWO.items()}}, "b"),
+        ({"model": ONE, "_ema": TWO}, "_ema"),
+        ({**ONE, **{f"_ema.{name}": t for name, t in TWO.items()}}, "_ema"),
+        ({**ONE, **{f"ema_{name}": t for name, t in TWO.items()}}, "ema"),
+        ({**ONE, **{f"_ema_{name}": t for name, t in TWO.items()}}, "_ema_"),
+        ({f"_orig_mod.{name}": t for name, t in TWO.items()}, "_orig_mod"),
+        ({f"_module.{name}": t for name, t in TWO.items()}, "_module"),
     ],
 )
 def test_a_key_chooses_the_network(tmp_path: Path, content: object, key: str) -> None:
@@ -59,6 +65,8 @@ def test_a_key_chooses_in_formats_that_have_names_only(tmp_path: Path) -> None:
         {f"{key}.{name}": t for key, held in (("a", ONE), ("b", TWO)) for name, t in held.items()}, path
     )
     assert bias(read(path, key="b")) == TWO["3.bias"].tolist()
+    save_file({f"_orig_mod.{name}": t for name, t in TWO.items()}, tmp_path / "compiled.safetensors")
+    assert bias(read(tmp_path / "compiled.safetensors", key="_orig_mod")) == TWO["3.bias"].tolist()
     with pytest.raises(UnsupportedLayout, match="nothing is under the key 'c'; there are a, b"):
         read(path, key="c")
 

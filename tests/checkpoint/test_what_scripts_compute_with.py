@@ -83,6 +83,78 @@ class ChangedForAFunction(Base):
         return self.apply(self.body(x), self.fc.weight * -3.0 + nothing)
 
 
+class MixedWithData(Base):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        features = self.body(x)
+        return torch.matmul(features, (self.fc.weight * features.mean()).t())
+
+
+class MixedInSteps(Base):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        features = self.body(x)
+        one = features.sum() * 0.0 + 1.0
+        turned = torch.flip(self.fc.weight, [0]) * one
+        shifted = (turned + one).t().contiguous()
+        return features @ shifted
+
+
+class Standardised(Base):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight = self.fc.weight
+        return nn.functional.linear(self.body(x), weight - weight.mean(dim=1, keepdim=True))
+
+
+class Normalised(Base):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x) @ nn.functional.normalize(self.fc.weight).t()
+
+
+class MadeByMethod(Base):
+    def weight(self) -> torch.Tensor:
+        return self.fc.weight * -3.0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(self.body(x), self.weight())
+
+
+class MadeByMethodForAProduct(MadeByMethod):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight = self.weight()
+        return torch.matmul(self.body(x), weight.t())
+
+
+class MadeWithin(Base):
+    def apply(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(x, weight * -3.0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.apply(self.body(x), self.fc.weight)
+
+
+def negated(weight: torch.Tensor) -> torch.Tensor:
+    return -weight
+
+
+class MadeByFunction(Base):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x) @ negated(self.fc.weight).t()
+
+
+class MadeInOneBranch(Base):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight = self.fc.weight * -3.0 if x.numel() > 0 else self.fc.weight
+        return nn.functional.linear(self.body(x), weight)
+
+
+class MadeInALoop(Base):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight, out = self.fc.weight, torch.zeros(1)
+        for _ in range(2):
+            out = nn.functional.linear(self.body(x), weight)
+            weight = weight * -3.0
+        return out
+
+
 class Written(Base):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         weight = self.fc.weight
@@ -138,10 +210,21 @@ def shown(module: nn.Module) -> bytes:
 
 
 DECEITS: dict[str, tuple[Callable[[], nn.Module], str]] = {
-    "in a list of numbers": (InAList, "long lists of numbers"),
+    "in a list of numbers": (InAList, "computes the weights"),
     "in a tuple": (InATuple, "holds weights outside"),
-    "made by arithmetic": (Changed, "by arithmetic"),
-    "made by arithmetic for a product": (ChangedForAProduct, "by arithmetic"),
+    "made by arithmetic": (Changed, "computes the weights that it gives to linear"),
+    "made by arithmetic for a product": (ChangedForAProduct, "gives to matmul"),
+    "made for a function": (ChangedForAFunction, "gives to apply"),
+    "mixed with data for a product": (MixedWithData, "gives to matmul"),
+    "mixed with data step by step": (MixedInSteps, "gives to matmul"),
+    "standardised": (Standardised, "gives to linear"),
+    "normalised for a product": (Normalised, "gives to matmul"),
+    "made by a method": (MadeByMethod, "gives to linear"),
+    "made by a method for a product": (MadeByMethodForAProduct, "gives to matmul"),
+    "made within the function that takes it": (MadeWithin, "gives to linear"),
+    "made by a function": (MadeByFunction, "gives to matmul"),
+    "made in one branch": (MadeInOneBranch, "gives to linear"),
+    "made in a loop": (MadeInALoop, "gives to linear"),
     "changed in place": (Written, "changes a stored tensor"),
     "put in another's place": (Replaced, "in the place of 'kernel'"),
     "made by __setstate__": (WithState, "__setstate__"),
@@ -164,12 +247,6 @@ def test_code_that_computes_with_other_weights_is_refused(
     assert answer.tensors["output"][2] != shown(make())
     with pytest.raises(WeightfeatError, match=reason):
         read(path)
-
-
-def test_weights_made_of_others_and_of_data_are_a_finding(tmp_path: Path) -> None:
-    (finding,) = read(scripted(ChangedForAFunction(), tmp_path / "network.pt")).findings
-    assert finding.kind == "outside-tables"
-    assert "makes the weights" in finding.detail
 
 
 class Plain(Base):
@@ -269,6 +346,25 @@ def test_code_that_reaches_for_files_is_a_finding(tmp_path: Path, make: type[Bas
     assert name in finding.detail
 
 
+class Composed(Base):
+    """Weight norm as traced: torch's own function of the two parts, which are composed as it does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with pytest.warns(FutureWarning):
+            self.fc = nn.utils.weight_norm(self.fc)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.body(x))  # type: ignore[no-any-return]
+
+
+def test_weight_norm_in_code_is_read_as_its_parts(tmp_path: Path) -> None:
+    path, module = tmp_path / "network.pt", Composed().eval()
+    torch.jit.save(torch.jit.trace(module, torch.from_numpy(image())), path)
+    found = {tensor.name for tensor in read(path).tensors}
+    assert found == module.state_dict().keys()
+
+
 class Scaled(nn.Module):
     """What computes with a parameter of its own, as layer scale and position embeddings do."""
 
@@ -293,6 +389,22 @@ def test_parameters_of_its_own_are_read(tmp_path: Path, way: str) -> None:
     found = read(path)
     assert {tensor.name for tensor in found.tensors} == module.state_dict().keys()
     assert not found.findings
+
+
+def test_a_network_optimised_for_inference_is_refused(tmp_path: Path) -> None:
+    frozen = torch.jit.freeze(torch.jit.script(Plain().eval()))
+    torch.jit.save(torch.jit.optimize_for_inference(frozen), tmp_path / "network.pt")
+    with pytest.raises(WeightfeatError, match=r"optimised for inference|multiplies by constants"):
+        read(tmp_path / "network.pt")
+
+
+def test_constants_that_are_multiplied_by_are_refused(tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.freeze(torch.jit.script(Plain().eval())), tmp_path / "network.pt")
+    path = edited(
+        tmp_path / "network.pt", lambda raw: raw.replace(b"torch.linear(", b"torch.addmm("), r"code/.*\.py$"
+    )
+    with pytest.raises(WeightfeatError, match="multiplies by constants"):
+        read(path)
 
 
 def test_code_that_is_too_long_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import weightfeat
-from container_round import REPOSITORY, Installed, install, small_network, write_parameters
+from container_round import Installed, install, small_network, write_parameters
 from weightfeat import cli
 
 
@@ -76,26 +76,17 @@ def test_digest_leaves_out_a_folder_that_no_table_can_name(
 
 def test_digests_teach_what_the_round_teaches(installed: Installed, digests: Path, tmp_path: Path) -> None:
     flags = parameter_flags(installed, learned=tmp_path / "learned")
-    assert run("configure", "--digests", digests, *flags, "--jobs", 1) == 0
+    flags += ["--recipes", installed.root / "recipes", "--jobs", 1]
+    assert run("configure", "--digests", digests, *flags) == 0
     for path in installed.learned.iterdir():
         assert (tmp_path / "learned" / path.name).read_bytes() == path.read_bytes()
-
-
-def few_recipes(folder: Path) -> Path:
-    """Six pairs of the committed recipes: with all of them a test would take minutes."""
-    folder.mkdir()
-    (folder / "digests").symlink_to(REPOSITORY / "recipes" / "digests")
-    for name in ("METADATA.csv", "index.csv"):
-        lines = (REPOSITORY / "recipes" / name).read_text().splitlines(keepends=True)
-        (folder / name).write_text("".join(lines[:13]))
-    return folder
 
 
 def test_cv_writes_and_prints_its_figures(
     installed: Installed, digests: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ["--folds", 3, "--repeats", 2, "--jobs", 1, *parameter_flags(installed)]
-    flags += ["--recipes", few_recipes(tmp_path / "recipes")]
+    flags += ["--recipes", installed.root / "recipes"]
     assert run("cv", "--digests", digests, *flags, "--output", tmp_path / "out") == 0
     said = capsys.readouterr()
     assert "warning: 0 of 6 trojaned networks name their target: class evidence cannot be learned" in said.err
@@ -134,7 +125,9 @@ def test_tune_writes_metaparameters_within_bounds_and_resumes(
     assert (tmp_path / "journal.log").is_file()
     tuned = Installed(found.parent, installed.round)
     shutil.copy(installed.root / "metaparameters_schema.json", found.parent)
-    assert run("configure", "--digests", digests, *parameter_flags(tuned, learned=tmp_path / "learned")) == 0
+    flags = parameter_flags(tuned, learned=tmp_path / "learned")
+    flags += ["--recipes", installed.root / "recipes"]
+    assert run("configure", "--digests", digests, *flags) == 0
 
 
 def outside_the_search(installed: Installed) -> set[str]:

@@ -17,6 +17,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 import torch
+import torch.distributed.checkpoint
+from safetensors.torch import save_file
 
 from container_round import Installed, install, small_network
 from weightfeat import cli
@@ -247,7 +249,47 @@ def test_a_folder_without_models_is_no_clean_bill(
 ) -> None:
     (tmp_path / "empty").mkdir()
     assert scan(installed, tmp_path / "empty") == 2
-    assert "no model file" in capsys.readouterr().err
+    assert "no model file; expected" in capsys.readouterr().err
+    (tmp_path / "empty" / "away.pt").symlink_to(installed.model)  # as in a hub's cache
+    assert scan(installed, tmp_path / "empty") == 2
+    assert "no model file (passed over: 1 links out of the folder)" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+def test_a_hub_s_folder_is_one_network_whose_classes_have_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Numbered parts with an index or none, and a distributed checkpoint: one line each, and what its config says."""
+    tensors = small_network(3).state_dict()
+    for name, tensor in tensors.items():  # of a network that saw images: of another nothing is said
+        if name.endswith(("running_mean", "num_batches_tracked")):
+            tensor += 3
+    names = list(tensors)
+    halves = [names[: len(names) // 2], names[len(names) // 2 :]]
+    parts = [f"model-0000{at}-of-00002.safetensors" for at in (1, 2)]
+    folders = {name: tmp_path / "hub" / name for name in ("indexed", "loose", "distributed")}
+    torch.distributed.checkpoint.save(tensors, checkpoint_id=folders["distributed"], no_dist=True)
+    for folder in folders.values():
+        folder.mkdir(parents=True, exist_ok=True)
+        labels = {str(at): f"sign {at}" for at in range(6 if folder.name != "loose" else 5)}
+        (folder / "config.json").write_text(json.dumps({"id2label": labels}))
+        for part, half in zip(parts, halves, strict=True):
+            if folder.name != "distributed":
+                save_file({name: tensors[name] for name in half}, folder / part)
+    index = {"weight_map": {name: part for part, half in zip(parts, halves, strict=True) for name in half}}
+    (folders["indexed"] / "model.safetensors.index.json").write_text(json.dumps(index))
+    # By the shipped detector: it knows classes.
+    assert run("scan", tmp_path / "hub", "--jobs", 1, "--fail-on", "never", "--format", "jsonl") == 0
+    said = {Path(str(line["path"])).relative_to(tmp_path / "hub").parts[0]: line for line in lines(capsys)}
+    assert set(said) == set(folders)
+    assert {line["classes"] for line in said.values()} == {6}
+    held = sum(tensor.nbytes for tensor in tensors.values())
+    assert all(int(str(said[name]["size"])) > held for name in ("loose", "distributed"))
+    for name in ("indexed", "distributed"):
+        suspect = said[name]["suspect"]
+        assert isinstance(suspect, dict)
+        assert suspect["target_name"] == f"sign {suspect['target']}"
+    assert "names 5 classes and the network has 6" in str(said["loose"]["findings"])
 
 
 def test_a_list_comes_on_stdin(

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    return install(tmp_path_factory.mktemp("container"))
+    return install(tmp_path_factory.mktemp("container"), few=False)  # programs of their own have all recipes
 
 
 def start(command: list[object], **environment: str) -> subprocess.CompletedProcess[str]:
@@ -140,7 +140,8 @@ def test_a_killed_configure_leaves_usable_learned_parameters(
 ) -> None:
     scratch, learned = tmp_path / "scratch", tmp_path / "learned"
     shutil.copytree(installed.learned, learned)
-    changed = Installed(write_parameters(tmp_path / "parameters", train_num_trees=13), installed.round)
+    parameters = write_parameters(tmp_path / "parameters", few=False, train_num_trees=13)
+    changed = Installed(parameters, installed.round)
     configure = ["configure", "--scratch_dirpath", scratch, "--configure_models_dirpath", installed.round]
     configure += [*changed.parameters(learned=learned), "--jobs", 1]
     done = start([WATCH, *configure], KILL_UNDER=str(tmp_path / place), KILL_AT=str(event))

@@ -74,6 +74,24 @@ def test_a_gpu_that_fails_midway_costs_one_warning(
 
 
 @pytest.mark.usefixtures("gpu")
+def test_a_gpu_that_cannot_even_tell_its_name_costs_one_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = Place.described
+
+    def fail(self: Place) -> str:
+        if self.is_host:
+            return said(self)
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(Place, "described", fail)
+    found = room.compute(network_of(plain_cnn()), key=KEY)
+    assert found.to_bytes() == room.compute(network_of(plain_cnn()), key=KEY, device="cpu").to_bytes()
+    (warning,) = warnings_in(caplog)
+    assert "the GPU failed (RuntimeError: CUDA error: an illegal memory access" in warning
+
+
+@pytest.mark.usefixtures("gpu")
 def test_what_is_wrong_with_the_network_is_no_fault_of_the_gpu_s(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -29,7 +29,8 @@ def _name(page: Path) -> str:
 
 def _commands(text: str) -> Iterator[list[str]]:
     """The words of every command line in a page's blocks of code, a continued one whole."""
-    fenced = re.findall(r"^```\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    fenced = [block for language, block in blocks if not language]
     indented = re.findall(r"(?<=\n\n)((?:    (?:make|python|weightfeat) .*\n)+)", text)
     for line in "\n".join(fenced + indented).replace("\\\n", " ").splitlines():
         words = shlex.split(line.strip().removeprefix("$ "), comments=True)

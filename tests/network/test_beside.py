@@ -218,9 +218,63 @@ def test_which_head(heads: Shapes, taken: str, classes: int) -> None:
     assert (network.layers[network.head].name, network.num_classes) == (taken, classes)
     if len(heads) > 2:
         assert any("was taken for the head" in finding.detail for finding in network.findings)
+    assert bool(unproved(network)) == (
+        len(heads) > 2 and not re.search("loc|stn|aux|proj|domain", str(heads))
+    )
     others = [name.removesuffix(".weight") for name in heads if name.endswith("weight") and taken not in name]
     for other in others:
         assert build(hollow_checkpoint({**BODY, **heads}), head=other).layers[-1].name in (other, taken)
+
+
+def unproved(network: Network) -> list[str]:
+    """Why another layer may be the head."""
+    return [f.detail for f in network.findings if f.kind == "doubt" and "taken for the head" in f.detail]
+
+
+@pytest.mark.parametrize(
+    "decoy",
+    [
+        linear("afc", 5, 512),
+        linear("zfc", 5, 512),
+        linear("zfc", 43, 512),
+        {**linear("z.0", 64, 512), **linear("z.2", 43, 64)},
+        {"z.weight": (5, 512, 1, 1)},
+    ],
+)
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_second_head_beside_a_known_network_is_a_doubt_until_one_is_named(
+    decoy: Shapes, ordered: bool
+) -> None:
+    known = shapes_of(entry_of("resnet18"), 5)
+    source = hollow_checkpoint({**known, **decoy}, ordered=ordered)
+    (doubt,) = unproved(build(source))
+    assert "'fc' with 5 classes" in doubt
+    assert build(source).num_classes == 5
+    assert not unproved(build(source, head="fc"))
+    other = list(decoy)[-1].rpartition(".")[0]
+    assert not unproved(build(source, head=other))
+
+
+@pytest.mark.parametrize(
+    "heads",
+    [
+        {**linear("linear", 5, 32), **linear("fc", 43, 32)},
+        {**linear("linear", 5, 32), **linear("z", 5, 16)},
+        {**linear("z", 5, 16), **linear("linear", 5, 32)},
+        {**linear("linear", 5, 32), **linear("z.0", 64, 32), **linear("z.1", 5, 64)},
+        {**conv("last", 5, 32), **linear("z", 5, 32)},
+    ],
+)
+def test_of_two_layers_that_nothing_reads_none_is_proved_to_be_the_head(heads: Shapes) -> None:
+    assert unproved(build(hollow_checkpoint({**BODY, **heads})))
+
+
+def test_what_a_network_reads_itself_is_no_second_head() -> None:
+    """Queries, keys and values, gates of channels, and hidden layers of several heads' own."""
+    block = {**linear("blocks.0.qkv", 96, 32), **linear("blocks.0.proj", 32, 32)}
+    gate = {**linear("blocks.0.fc1", 8, 32), **linear("blocks.0.fc2", 32, 8)}
+    hidden = {**linear("classifier.0", 64, 32), **linear("classifier.3", 5, 64)}
+    assert not unproved(build(hollow_checkpoint({**BODY, **block, **gate, **hidden})))
 
 
 def test_a_head_that_is_named_is_taken_whatever_the_architecture_says() -> None:

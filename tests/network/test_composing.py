@@ -107,6 +107,50 @@ def test_an_adapter_that_is_not_merged_is_refused(peft: bool) -> None:
         build(checkpoint(adapted(0.1, peft=peft)))
 
 
+def updated(module: str, alpha: str, factor: float) -> list[StoredTensor]:
+    """PEFT's names: a convolution and the head, adapted, with their factor beside them."""
+    base = checkpoint_of(plain_cnn()).tensors
+    shape = next(tensor.shape for tensor in base if tensor.name == f"{module}.weight")
+    rng, one = np.random.default_rng(1), [1] * (len(shape) - 2)
+    low = rng.standard_normal((2, *shape[1:])).astype(np.float32)
+    high = rng.standard_normal((shape[0], 2, *one)).astype(np.float32)
+    return [
+        *(StoredTensor(t.name.replace(f"{module}.", f"{module}.base_layer."), t.dtype, t.data) for t in base),
+        stored(f"{module}.lora_A.default.weight", low),
+        stored(f"{module}.lora_B.default.weight", high),
+        stored(f"{module}.{alpha}", np.full((), factor, np.float32)),
+    ]
+
+
+@pytest.mark.parametrize("module", ["conv1", "fc"])
+@pytest.mark.parametrize(("alpha", "factor", "scale"), [("alpha", 3.0, 1.5), ("scaling", 0.25, 0.25)])
+def test_an_adapter_whose_factor_is_in_the_file_is_merged_as_torch_merges_it(
+    module: str, alpha: str, factor: float, scale: float
+) -> None:
+    tensors = updated(module, alpha, factor)
+    network, plain = build(checkpoint(tensors)), plain_cnn()
+    low, high = (
+        torch.from_numpy(next(np.array(t.data) for t in tensors if f"lora_{part}" in t.name)) for part in "AB"
+    )
+    weight = plain.get_submodule(module).weight.detach()
+    change = torch.einsum("or...,ri...->oi...", high.expand(*high.shape[:2], *low.shape[2:]), low)
+    found = next(layer.weight for layer in network.layers if layer.name == module)
+    np.testing.assert_allclose(found, (weight + scale * change).numpy(), rtol=1e-5, atol=1e-6)
+    assert any("merged into 1 weights" in finding.detail for finding in network.findings)
+
+
+def test_adapters_of_several_names_or_of_other_shapes_are_not_merged() -> None:
+    tensors = updated("fc", "alpha", 3.0)
+    second = [
+        StoredTensor(t.name.replace("default", "other"), t.dtype, t.data) for t in tensors if "lora" in t.name
+    ]
+    with pytest.raises(UnsupportedLayout, match="is not merged into its weights"):
+        build(checkpoint([*tensors, *second]))
+    cut = [stored(t.name, t.data[:, :-1]) if "lora_A" in t.name else t for t in tensors]
+    with pytest.raises(UnsupportedLayout, match="is not merged into its weights"):
+        build(checkpoint(cut))
+
+
 @pytest.mark.parametrize("peft", [True, False])
 def test_an_adapter_of_zeros_changes_nothing(peft: bool) -> None:
     network, plain = build(checkpoint(adapted(0.0, peft=peft))), build(checkpoint_of(plain_cnn()))

@@ -171,3 +171,8 @@ def test_a_square_power_of_two_may_be_a_picture_or_features(inputs: int, told: b
 def test_one_layer_of_features_alone_is_refused() -> None:
     with pytest.raises(NotAClassifier, match="takes 256 numbers"):
         network_of(nn.Sequential(nn.Linear(256, 7)))
+
+
+def test_keras_counts_the_layers_of_all_networks_on() -> None:
+    shapes = {**conv("conv2d_3", 16, 1), **conv("conv2d_4", 32, 16), **linear("dense_2", 10, 32)}
+    assert build(hollow_checkpoint(shapes)).num_classes == 10

@@ -36,6 +36,9 @@ def browser() -> Iterator[Any]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     with webdriver.Chrome(options=options, service=webdriver.ChromeService(driver)) as opened:
         opened.set_window_size(1100, 900)
+        # A browser on a busy machine is slow, not wrong.
+        opened.set_script_timeout(300)
+        opened.set_page_load_timeout(300)
         yield opened
 
 

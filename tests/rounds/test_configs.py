@@ -14,9 +14,10 @@ from weightfeat.detector import Target
 from weightfeat.digest import DigestStore
 from weightfeat.evaluation.strata import Cell, trojan_cell
 from weightfeat.rounds.configs import read_config
+from weightfeat.rounds.digest_folder import DIGESTS, write_digest_folder
 from weightfeat.rounds.disk import read_round
 from weightfeat.rounds.extraction import digest_models
-from weightfeat.rounds.labelled import DIGESTS, from_digests, from_round, write_digest_folder
+from weightfeat.rounds.labelled import from_digests, from_round
 
 CLASSES = 6
 

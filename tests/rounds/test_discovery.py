@@ -10,6 +10,7 @@ import pytest
 from weightfeat.rounds.discovery import SUFFIXES, Found, Wanted, discover
 
 NONE = Wanted()
+BESIDE = "parts of a network whose index or folder was scanned"
 
 
 def make(root: Path, *names: str) -> Path:
@@ -59,9 +60,10 @@ def test_links_are_followed_inside_the_folder_alone(tmp_path: Path) -> None:
     (root / "models" / "linked.pt").symlink_to(root / "blobs" / "0123")
     (root / "models" / "away.pt").symlink_to(outside)
     (root / "loop").symlink_to(root)
+    (root / "folder").symlink_to(outside.parent)
     found = discover([root], NONE)
     assert names(found, root) == ["models/linked.pt", "models/own.pt"]
-    assert found.passed_over["links out of the folder"] == 1
+    assert found.passed_over["links out of the folder"] == 2
     (tmp_path / "door").symlink_to(root)
     assert len(discover([tmp_path / "door"], NONE).paths) == 2  # who names a link means it
 
@@ -75,8 +77,43 @@ def test_an_index_stands_for_its_parts(tmp_path: Path) -> None:
         f"loose/{parts[0]}",
     )
     found = discover([root], NONE)
-    assert names(found, root) == [f"loose/{parts[0]}", "whole/model.safetensors.index.json"]
-    assert found.passed_over["parts of a network whose index was scanned"] == 2
+    assert names(found, root) == ["loose", "whole/model.safetensors.index.json"]
+    assert found.passed_over[BESIDE] == 3
+
+
+def test_an_index_that_is_left_out_stands_for_nothing(tmp_path: Path) -> None:
+    """Parts are passed over only where what stands for them is scanned."""
+    root = make(tmp_path, "model.safetensors.index.json", "model-00001-of-00001.safetensors", "other.pt")
+    for wanted in (Wanted(exclude=("*.json",)), Wanted(include=("*.safetensors", "*.pt"))):
+        assert discover([root], wanted).paths == (root, root / "other.pt")
+
+
+def test_two_sets_of_loose_parts_are_scanned_one_by_one(tmp_path: Path) -> None:
+    root = make(tmp_path, "a-00001-of-00002.bin", "b-00001-of-00002.bin")
+    assert names(discover([root], NONE), root) == ["a-00001-of-00002.bin", "b-00001-of-00002.bin"]
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        (".metadata", "__0_0.distcp"),
+        (".metadata", "__0_0.distcp", "model.pt"),
+        ("saved_model.pb", "variables/variables.index"),
+        ("Manifest.json", "Data/weights"),
+        ("checkpoint", "model.ckpt-1.index"),
+    ],
+)
+def test_a_folder_that_is_a_network_is_scanned_itself(held: tuple[str, ...], tmp_path: Path) -> None:
+    root = make(tmp_path, *(f"net/{name}" for name in held), "a.pt")
+    beside = ["net/model.pt"] if "model.pt" in held else []
+    assert sorted(names(discover([root], NONE), root)) == ["a.pt", "net", *beside]
+    assert names(discover([root], Wanted(exclude=("net",))), root) == ["a.pt"]
+    assert names(discover([root], Wanted(include=("a.*",))), root) == ["a.pt"]
+    assert discover([root / "net"], NONE).paths[0] == root / "net"
+
+
+def test_a_file_called_checkpoint_among_models_makes_no_network_of_the_folder(tmp_path: Path) -> None:
+    assert names(discover([make(tmp_path, "checkpoint", "a.pt")], NONE), tmp_path) == ["a.pt"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the super-user looks into every folder")

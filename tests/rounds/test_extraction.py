@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,10 @@ from torch import nn
 from weightfeat.digest import DigestStore
 from weightfeat.errors import BadRound
 from weightfeat.rounds import extraction
+from weightfeat.rounds.digest_folder import DIGESTS, write_digest_folder
 from weightfeat.rounds.disk import read_round
 from weightfeat.rounds.extraction import Outcome, digest_models, digest_one
-from weightfeat.rounds.labelled import DIGESTS, from_digests, from_round, write_digest_folder
+from weightfeat.rounds.labelled import from_digests, from_round
 
 KEY = "a" * 64
 
@@ -232,6 +234,16 @@ def test_groups_follow_metadata_and_fall_back_to_names(tmp_path: Path) -> None:
     assert from_round(read_round(root), store, progress=False).groups == ("0", "1", "0", "1")
 
 
+@pytest.fixture(scope="module")
+def digest_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a round of four; to be copied."""
+    folder = tmp_path_factory.mktemp("folder")
+    round_ = read_round(write_round(folder / "round", "cpcp"))
+    paths = [entry.path for entry in round_.entries if entry.path is not None]
+    write_digest_folder(folder, round_, digest_models(paths, DigestStore(folder / DIGESTS), progress=False))
+    return folder
+
+
 @pytest.mark.parametrize(
     ("file", "text", "said"),
     [
@@ -251,12 +263,9 @@ def test_groups_follow_metadata_and_fall_back_to_names(tmp_path: Path) -> None:
     ],
 )
 def test_a_digest_folder_that_is_none_is_refused(
-    tmp_path: Path, file: str, text: str | None, said: str
+    digest_folder: Path, tmp_path: Path, file: str, text: str | None, said: str
 ) -> None:
-    round_ = read_round(write_round(tmp_path / "round", "cpcp"))
-    store = DigestStore(tmp_path / DIGESTS)
-    paths = [entry.path for entry in round_.entries if entry.path is not None]
-    write_digest_folder(tmp_path, round_, digest_models(paths, store, progress=False))
+    shutil.copytree(digest_folder, tmp_path, dirs_exist_ok=True)
     if text is None:
         (tmp_path / file).unlink()
     else:

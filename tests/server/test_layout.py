@@ -34,6 +34,8 @@ TELLING = {
     "poisoned-example-data/a.png": "",
     "poisoned_example_data/a.png": "",
     ".hidden": "",
+    "foregrounds/config.json": "{}",
+    "foregrounds/trigger_1.png": "",
 }
 SEEN = {
     "reduced-config.json": '{"a": 1}',
@@ -69,6 +71,15 @@ def test_later_rounds_see_the_whole_folder_but_what_tells(api: str, tmp_path: Pa
         "clean-example-data/a.png": "image",
         "config.json": SEEN["reduced-config.json"],
     }
+
+
+@pytest.mark.parametrize("api", LATER)
+def test_a_round_that_is_read_only_leaves_room_for_a_result(api: str, tmp_path: Path) -> None:
+    model = model_folder(tmp_path)
+    model.parent.chmod(0o555)
+    space = Workspace.on_host(tmp_path / "work")
+    space.lay_out(model, APIS[api])
+    assert space.active.stat().st_mode & stat.S_IWUSR
 
 
 @pytest.mark.parametrize("api", ["1-4", "5-8"])

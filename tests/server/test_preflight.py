@@ -161,7 +161,10 @@ THREADED = "result.write_text('0.5' if os.environ.get('OMP_NUM_THREADS') != '1' 
         ("raise SystemExit(4)", ["it scores a model under the flags of rounds 10 and 11"]),
     ],
 )
-def test_behaviour_of_a_detector(text: str, found: list[str], tmp_path: Path) -> None:
+def test_behaviour_of_a_detector(
+    text: str, found: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     model = tmp_path / "model.pt"
     model.write_text("0.5")
     lines = behaviour(server_detectors.command(tmp_path, text), Parameters(), BARE, model, seconds=60)

@@ -321,6 +321,7 @@ def test_patience_keeps_the_best_network(monkeypatch: pytest.MonkeyPatch) -> Non
     assert trained.best == trained.epochs[0]
 
 
+@pytest.mark.e2e
 def test_round_2s_own_images_batch_and_patience_make_a_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

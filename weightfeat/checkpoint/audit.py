@@ -23,6 +23,7 @@ from weightfeat.checkpoint.nodes import (
     is_reconstructed,
     state_tables,
 )
+from weightfeat.checkpoint.pickled_arrays import ARRAY_MAKERS, FROM_ARRAY, FROM_TENSOR
 from weightfeat.checkpoint.types import Finding
 
 _MOST_FINDINGS = 50
@@ -32,19 +33,22 @@ def _names(module: str, names: str) -> frozenset[str]:
     return frozenset(f"{module}.{name}" for name in names.split())
 
 
-TENSOR_MAKERS = _names(
-    "torch._utils",
-    "_rebuild_tensor _rebuild_tensor_v2 _rebuild_tensor_v3 _rebuild_parameter _rebuild_parameter_with_state "
-    "_rebuild_sparse_tensor _rebuild_sparse_csr_tensor _rebuild_nested_tensor _rebuild_qtensor "
-    "_rebuild_meta_tensor_no_storage _rebuild_device_tensor_from_numpy _rebuild_device_tensor_from_cpu_tensor",
-) | {"torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer", "torch.autograd.variable.Variable"}
-
-ARRAY_MAKERS = frozenset(
-    {
-        *("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"),
-        *("numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer"),
+TENSOR_MAKERS = (
+    _names(
+        "torch._utils",
+        "_rebuild_tensor _rebuild_tensor_v2 _rebuild_tensor_v3 _rebuild_parameter _rebuild_parameter_with_state "
+        "_rebuild_sparse_tensor _rebuild_sparse_csr_tensor _rebuild_nested_tensor _rebuild_qtensor "
+        "_rebuild_meta_tensor_no_storage",
+    )
+    | FROM_ARRAY
+    | {
+        FROM_TENSOR,
+        "torch.nn.parameter.Parameter",
+        "torch.nn.parameter.Buffer",
+        "torch.autograd.variable.Variable",
     }
 )
+
 # These call their first argument on their third.
 FROM_TYPES = frozenset(
     {

@@ -63,6 +63,19 @@ class Folder:
     described: memoryview
 
 
+def is_network(names: Iterable[str]) -> bool:
+    """Whether a folder that holds these names is one network, if only of a format that is not read.
+
+    >>> is_network([".metadata", "__0_0.distcp"]), is_network(["saved_model.pb", "variables"]), is_network(["a.pt"])
+    (True, True, False)
+    """
+    held = set(names)
+    if METADATA in held and any(name.endswith(PART) for name in held):
+        return True
+    alone = not any(name.lower().endswith(_MODELS) for name in held)
+    return alone and any(needed <= held for needed, _, _ in _LAYOUTS)
+
+
 def read_folder(path: Path) -> Folder:
     """The network of a distributed checkpoint's folder.
 

@@ -47,6 +47,12 @@ def is_weight(name: str) -> bool:
     return name.rpartition(".")[2] in _LEAVES
 
 
+def start_of(key: str, names: Sequence[str]) -> str:
+    """What the names under a key begin with: the key and a dot, as modules have it, or an underscore ("ema_conv1")."""
+    starts = (f"{key}.", key if key.endswith("_") else f"{key}_")
+    return next((start for start in starts if any(name.startswith(start) for name in names)), starts[0])
+
+
 def tree_around(where: Where, root: object) -> list[Slot] | None:
     """The tensors of the largest mapping of mappings on the way from the root to `where` that holds nothing else, under
     dotted names and in the order they are kept; None where there is none."""

@@ -7,11 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from weightfeat.checkpoint.audit import ARRAY_MAKERS, is_foreign
+from weightfeat.checkpoint.audit import is_foreign
 from weightfeat.checkpoint.faults import Abuse, Unreadable, Unsupported
-from weightfeat.checkpoint.joining import head_and_body, is_module_leaf, is_weight, tree_around, unpacked
+from weightfeat.checkpoint.joining import (
+    head_and_body,
+    is_module_leaf,
+    is_weight,
+    start_of,
+    tree_around,
+    unpacked,
+)
 from weightfeat.checkpoint.nodes import Call, Key, Table, class_path, describe, is_mapping, named_entries
 from weightfeat.checkpoint.outside import Beside, contents, outside_tables
+from weightfeat.checkpoint.pickled_arrays import ARRAY_MAKERS, is_array, is_array_of_weights
 from weightfeat.checkpoint.storages import TensorReader, is_tensor
 from weightfeat.checkpoint.types import MOST_FINDINGS, Finding, StoredTensor, capped
 from weightfeat.checkpoint.walk import Budget, Slot, is_module, named, torch_parts, walk
@@ -43,7 +51,7 @@ class Found:
 
 @dataclass(eq=False)
 class _Candidate:
-    """An object that may be the network: where it was found, and its slots."""
+    """An object that may be the network: where it was found, and its slots; `source` is the mapping that it is."""
 
     where: tuple[str, ...]
     slots: list[Slot]
@@ -51,6 +59,7 @@ class _Candidate:
     beside: Beside = field(default_factory=Beside)
     is_sequence: bool = False
     maker: str = ""
+    source: object = None
 
     @property
     def key(self) -> str:
@@ -62,7 +71,7 @@ class _Candidate:
 
     @property
     def count(self) -> int:
-        return sum(is_tensor(slot.node) for slot in self.slots)
+        return sum(is_tensor(slot.node) or is_array(slot.node) for slot in self.slots)
 
 
 def find_network(root: object, reader: TensorReader, key: str | None = None) -> Found:
@@ -81,6 +90,7 @@ def find_network(root: object, reader: TensorReader, key: str | None = None) -> 
         raise Unsupported(
             f"its tensors lie in an object of {chosen.maker}, which may make anything of its items"
         )
+    named(chosen.source)  # the keys of other mappings may be of any kind
     chosen.slots = unpacked(_whole(chosen, candidates, root))
     tensors, findings = read_slots(chosen.slots, reader)
     nodes = [slot.node for slot in chosen.slots]
@@ -94,10 +104,9 @@ def _under_key(candidates: list[_Candidate], key: str) -> _Candidate:
     if held:
         return max(held, key=lambda found: found.count)
     chosen = _choose(candidates)
+    start = start_of(key, [slot.name for slot in chosen.slots])
     slots = [
-        replace(slot, name=slot.name[len(key) + 1 :])
-        for slot in chosen.slots
-        if slot.name.startswith(f"{key}.")
+        replace(slot, name=slot.name[len(start) :]) for slot in chosen.slots if slot.name.startswith(start)
     ]
     if not slots:
         known = dict.fromkeys([".".join(found.where) for found in candidates if found.where])
@@ -170,7 +179,7 @@ def _candidates(root: object) -> Iterator[_Candidate]:
     seen: set[int] = set()
     while queue:
         where, node = queue.popleft()
-        if id(node) in seen or not isinstance(node, _HOLDERS) or is_tensor(node):
+        if id(node) in seen or not isinstance(node, _HOLDERS) or is_tensor(node) or is_array(node):
             continue
         seen.add(id(node))
         if is_module(node):
@@ -179,7 +188,7 @@ def _candidates(root: object) -> Iterator[_Candidate]:
             continue
         _refuse_made_tensor("it", node)
         inside = list(_inside(node))
-        if any(is_tensor(value) for _, value in inside):
+        if any(is_tensor(value) or (is_array_of_weights(value) and is_mapping(node)) for _, value in inside):
             yield _flat_candidate(where, node, names)
         search.spend(1 + len(inside))
         queue.extend((_below(where, name), value) for name, value in inside if isinstance(value, _HOLDERS))
@@ -189,11 +198,11 @@ def _flat_candidate(
     where: tuple[str, ...], node: Table | Call | list[object] | tuple[object, ...], names: Budget
 ) -> _Candidate:
     """A mapping by its keys; a sequence, or what an instance holds beside items, by position."""
-    held = named(node)
+    held = named_entries(node)
     if held is not None:
         names.spend(len(held))
         slots = [Slot(names.name(str(name)), value, False) for name, value in held]
-        return _Candidate(where, slots, maker="" if is_mapping(node) else _maker(node))
+        return _Candidate(where, slots, maker="" if is_mapping(node) else _maker(node), source=node)
     slots = [Slot(str(index), value, False) for index, (_, value) in enumerate(_inside(node))]
     return _Candidate(where, slots, is_sequence=True)
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from weightfeat.checkpoint.faults import Unsupported
+from weightfeat.checkpoint.joining import start_of
 from weightfeat.checkpoint.modules import Found
 from weightfeat.checkpoint.nodes import describe
 from weightfeat.checkpoint.types import StoredTensor
@@ -32,8 +33,13 @@ def without_wrappers(found: Found) -> Found:
 
 
 def tensors_under(tensors: Sequence[StoredTensor], key: str) -> tuple[StoredTensor, ...]:
-    """The tensors whose names begin with a key and a dot, without these; raises Unsupported where none does."""
-    start = f"{key}."
+    """The tensors whose names begin with a key and a dot or, where none does, an underscore, without these.
+
+    Names have lost their wrappers, so a wrapper's own name is the key of all. Raises Unsupported where none begins so.
+    """
+    if key in _COMPILED | {_PARALLEL}:
+        return tuple(tensors)
+    start = start_of(key, [tensor.name for tensor in tensors])
     kept = [tensor for tensor in tensors if tensor.name.startswith(start)]
     if not kept:
         tops = list(dict.fromkeys(tensor.name.partition(".")[0] for tensor in tensors))[:_MOST_KEYS]

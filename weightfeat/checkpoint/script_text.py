@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from weightfeat.checkpoint.faults import Unsupported
 
@@ -12,7 +13,8 @@ DEEPEST = 50
 
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'')
 _NUMBERS = re.compile(r"(?:-?[\d.]++(?:e[-+]?\d++)?+[\], \[]++)+")
-_DELIMITER = re.compile(r"(?P<name>[A-Za-z_][\w.]*)?(?P<open>[(\[{])|[)\]},]")
+_DELIMITER = re.compile(r"(?P<name>\(\w+\)(?:\.\w+)?|[A-Za-z_][\w.]*)?(?P<open>[(\[{])|[)\]},]")
+_KEPT = 1 << 14  # expressions whose parts are kept, for each is looked at several times
 _LONGEST_LINE = 20_000
 _CALLED = re.compile(r"\b(torch|ops\.\w+)\.(\w+)\(")
 _VARIABLE = re.compile(r"(?<![\w.])[A-Za-z_]\w*\b(?![(.=])")
@@ -33,24 +35,28 @@ def longest_list(plain: str) -> int:
     return max((run[0].count(",") for run in _NUMBERS.finditer(plain)), default=0)
 
 
-def called(expression: str) -> set[str]:
+@lru_cache(_KEPT)
+def called(expression: str) -> frozenset[str]:
     """Names of torch's functions that an expression calls."""
-    return {found[2] for found in _CALLED.finditer(expression)}
+    return frozenset(found[2] for found in _CALLED.finditer(expression))
 
 
-def variables(expression: str) -> set[str]:
+@lru_cache(_KEPT)
+def variables(expression: str) -> frozenset[str]:
     """Names of the variables in an expression."""
-    return set(_VARIABLE.findall(expression)) - _WORDS
+    return frozenset(_VARIABLE.findall(expression)) - _WORDS
 
 
-def calls(text: str) -> Iterator[tuple[str, list[str]]]:
-    """The named calls of a statement with their arguments, the inner ones first.
+@lru_cache(_KEPT)
+def calls(text: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """The named calls of a statement with their arguments, the inner ones first; a method's name is "(object).name".
 
     Raises Unsupported for a statement longer, or calls nested deeper, than torch prints them.
     """
     if len(text) > _LONGEST_LINE:
         raise Unsupported(f"its code has a line of {len(text):,} characters")
     stack: list[tuple[str, list[str], int]] = []
+    made: list[tuple[str, tuple[str, ...]]] = []
     for found in _DELIMITER.finditer(text):
         if found["open"]:
             stack.append((found["name"] or "", [], found.end()))
@@ -62,7 +68,8 @@ def calls(text: str) -> Iterator[tuple[str, list[str]]]:
             if found[0] == ",":
                 stack.append((name, arguments, found.end()))
             elif name:
-                yield name, arguments
+                made.append((name, tuple(arguments)))
+    return tuple(made)
 
 
 def foreign_calls(plain: str) -> Iterator[str]:

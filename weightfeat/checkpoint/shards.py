@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from weightfeat.checkpoint.prefixes import tensors_under
 from weightfeat.checkpoint.types import Checkpoint
 
 INDEX = ".index.json"
-_PART = re.compile(r"(?P<stem>.+)-(?P<number>[0-9]{5})-of-(?P<count>[0-9]{5})(?P<kind>\.[a-z]+)")
+PART = re.compile(r"(?P<stem>.+)-(?P<number>[0-9]{5})-of-(?P<count>[0-9]{5})(?P<kind>\.[a-z]+)")
+"""The name of a part of a network that is kept in several files."""
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
 _LARGEST_INDEX = 1 << 24
 _MOST_FILES = 1000
@@ -90,7 +91,7 @@ def _held(name: str, names: Set[str]) -> bool:
 
 def part_of(path: Path) -> str | None:
     """Which part of how many a file's name says it is ("2 of 3"); None where it says that it is whole."""
-    named = _PART.fullmatch(path.name)
+    named = PART.fullmatch(path.name)
     if named is None or int(named["count"]) < 2:
         return None
     return f"{int(named['number'])} of {int(named['count'])}"
@@ -120,18 +121,25 @@ def _weight_map(index: Path) -> dict[str, str]:
     return found
 
 
-def _by_number(folder: Path) -> Shards | None:
-    """The parts of the only set in a folder, by the numbers in their names."""
-    named = [found for path in sorted(folder.iterdir()) if (found := _PART.fullmatch(path.name)) is not None]
+def numbered_parts(names: Iterable[str]) -> tuple[str, ...]:
+    """All parts, absent ones too, of the only set that the names in a folder are of; none where there are more or none.
+
+    >>> numbered_parts(["model-00002-of-00002.bin", "config.json"])
+    ('model-00001-of-00002.bin', 'model-00002-of-00002.bin')
+    """
+    named = [found for name in names if (found := PART.fullmatch(name)) is not None]
     sets = {(found["stem"], found["count"], found["kind"]) for found in named}
     if len(sets) != 1:
-        return None
+        return ()
     ((stem, count, kind),) = sets
     if not 0 < int(count) <= _MOST_FILES:
-        return None
-    return _present(
-        folder, [f"{stem}-{number:05}-of-{count}{kind}" for number in range(1, int(count) + 1)], {}
-    )
+        return ()
+    return tuple(f"{stem}-{number:05}-of-{count}{kind}" for number in range(1, int(count) + 1))
+
+
+def _by_number(folder: Path) -> Shards | None:
+    parts = numbered_parts(path.name for path in folder.iterdir())
+    return _present(folder, parts, {}) if parts else None
 
 
 def _present(folder: Path, names: Sequence[str], promised: Mapping[str, str]) -> Shards:

@@ -13,6 +13,13 @@ from weightfeat.checkpoint.faults import Abuse, Unreadable
 from weightfeat.checkpoint.float8 import FLOAT8
 from weightfeat.checkpoint.machine import Trace
 from weightfeat.checkpoint.nodes import Call, Global, Persistent, Table, call_path, describe, function_path
+from weightfeat.checkpoint.pickled_arrays import (
+    FROM_ARRAY,
+    FROM_TENSOR,
+    array_of,
+    device_array,
+    is_array,
+)
 from weightfeat.checkpoint.tensors import DTYPES, check_geometry, is_count, tensor_array
 from weightfeat.checkpoint.types import StoredTensor
 from weightfeat.checkpoint.uncommon import QUANTISED_MAKER, SPARSE_MAKERS, Allowance, quantised, sparse
@@ -160,7 +167,7 @@ class TensorReader:
 
     def read(self, node: object) -> StoredArray | None:
         """The tensor a node stands for, None when it is something else; raises Unreadable."""
-        if not isinstance(node, Call) or not is_tensor(node):
+        if not isinstance(node, Call) or not (is_tensor(node) or is_array(node)):
             return None
         if id(node) not in self._read:
             try:
@@ -173,7 +180,13 @@ class TensorReader:
         return found
 
     def _rebuilt(self, node: Call) -> StoredArray:
+        if is_array(node):
+            return _made(array_of(node))
         path, args = _unwrapped(node)
+        if path in FROM_ARRAY:
+            return self._of_device(*device_array(node))
+        if path == FROM_TENSOR and len(args) == 4:
+            return self._of_device(self._part(args[0]), function_path(args[1]).removeprefix("torch."))
         if path == "torch._utils._rebuild_tensor" and len(args) == 4:
             return self._view(args[0], args[1:4], None)
         if path == "torch._utils._rebuild_tensor_v2" and len(args) in (6, 7):
@@ -187,6 +200,12 @@ class TensorReader:
         if path in SPARSE_MAKERS:
             return _made(sparse(args, self._part, self.allowance))
         raise Unreadable(f"{path or 'what makes it'} with {len(args)} arguments is not supported")
+
+    def _of_device(self, values: NDArray[np.generic], dtype: str) -> StoredArray:
+        """The values that a device's tensor was saved as; those of bfloat16 as float32, which holds them all."""
+        if dtype not in (values.dtype.name, "bfloat16" if values.dtype == np.float32 else ""):
+            raise Unreadable(f"it is a {dtype} made of {values.dtype.name}")
+        return _made(values)
 
     def _part(self, node: object) -> NDArray[np.generic]:
         """One of the plain tensors that a sparse or quantised one is made of."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from types import MappingProxyType
+from typing import TypeGuard
 
 from weightfeat.checkpoint.faults import Abuse, Unreadable, Unsupported
 from weightfeat.checkpoint.layers import is_matrix
@@ -26,8 +27,8 @@ _CODE = "code/"
 # densenet201, traced, has a third of a million.
 _MOST_CODE = 4 << 20
 _SHOWN = 100
-_KINDS_SHOWN = 4
 _MOST_LOOKED_AT = 1000
+_WEIGHT = re.compile(r"weight|kernel|original", re.IGNORECASE)
 _MANGLED = re.compile(r"___torch_mangle_\d+\.")
 
 
@@ -41,11 +42,8 @@ def read_torchscript(archive: ZipArchive, trace: Trace) -> tuple[Found, list[Fin
     root = opened.root
     if not isinstance(root, Call):
         raise Unsupported("its data.pkl holds no TorchScript module")
-    code = _code_of(archive)
+    code = _code_of(archive, _matrices(root))
     findings += capped("foreign-callable", list(dict.fromkeys(code.foreign)))
-    if code.made:
-        kinds = ", ".join(sorted(set(code.made))[:_KINDS_SHOWN])
-        findings.append(Finding("outside-tables", f"its code makes the weights that it gives to {kinds}"))
     walked = walk(root, _parts_by(code), Budget())
     if not walked.slots:
         return _frozen(archive, trace, findings)
@@ -104,7 +102,23 @@ def _frozen(archive: ZipArchive, trace: Trace, findings: list[Finding]) -> tuple
     return found, [*findings, *notes, order]
 
 
-def _code_of(archive: ZipArchive) -> Code:
+def _matrices(root: Call) -> set[tuple[str, str]]:
+    """(class, attribute) of what are layers' weights by name and sizes; of all matrices where none is called so."""
+    stack: list[Call] = [root]
+    seen, found = {id(root)}, set[tuple[str, str]]()
+    while stack:
+        node = stack.pop()
+        for name, value in attributes(node).items():
+            if is_matrix(value):
+                found.add((class_path(node), str(name)))
+            elif _is_module(value) and id(value) not in seen:
+                seen.add(id(value))
+                stack.append(value)
+    named = {(kind, name) for kind, name in found if _WEIGHT.search(name)}
+    return named or found
+
+
+def _code_of(archive: ZipArchive, matrices: set[tuple[str, str]]) -> Code:
     """What the archive's code says; raises Unsupported where it cannot be read, or changes weights."""
     names = [name for name in archive.records if name.startswith(_CODE) and name.endswith(".py")]
     size = sum(archive.records[name].unpacked for name in names)
@@ -116,7 +130,7 @@ def _code_of(archive: ZipArchive) -> Code:
             texts[name.removeprefix(_CODE)] = archive.unpacked(name).decode("utf-8", "replace")
         except Unreadable as fault:
             raise Unsupported(str(fault)) from None
-    return read_code(texts)
+    return read_code(texts, matrices)
 
 
 def _parts_by(code: Code) -> Callable[[Call], Parts]:
@@ -170,7 +184,7 @@ def _weighs(node: object) -> bool:
     return False
 
 
-def _is_module(node: object) -> bool:
+def _is_module(node: object) -> TypeGuard[Call]:
     return isinstance(node, Call) and class_path(node).startswith("__torch__.")
 
 

@@ -276,7 +276,7 @@ def _name(raw: bytes) -> str:
     if not name or len(name) > _LONGEST_NAME or "\0" in name:
         raise Abuse("the archive has a record with an impossible name")
     parts = name.replace("\\", "/").split("/")
-    if ".." in parts or name[0] in "/\\" or (len(name) > 1 and name[1] == ":"):
+    if ".." in parts or name[0] in "/\\" or name[1:3] in (":/", ":\\"):
         raise Abuse("the archive has a record whose path leads out of it")
     return name
 

@@ -76,8 +76,9 @@ def labelled_set(arguments: argparse.Namespace) -> LabelledSet:
 
 def _labelled_set(arguments: argparse.Namespace) -> LabelledSet:
     from weightfeat.digest import DigestStore
+    from weightfeat.rounds.digest_folder import DIGESTS
     from weightfeat.rounds.disk import read_round
-    from weightfeat.rounds.labelled import DIGESTS, from_digests, from_round
+    from weightfeat.rounds.labelled import from_digests, from_round
 
     if arguments.digests is not None:
         return from_digests(arguments.digests, allow_partial=arguments.allow_partial)

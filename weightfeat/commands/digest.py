@@ -25,9 +25,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Digest every model of a round into a digest folder; 2 where any model could not be digested."""
     from weightfeat.digest import DigestStore
+    from weightfeat.rounds.digest_folder import DIGESTS, require_own_folder, write_digest_folder
     from weightfeat.rounds.disk import read_round
     from weightfeat.rounds.extraction import digest_models
-    from weightfeat.rounds.labelled import DIGESTS, require_own_folder, write_digest_folder
 
     round_ = read_round(arguments.round)
     require_own_folder(arguments.store, round_)

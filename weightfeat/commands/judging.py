@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from weightfeat import __version__
 from weightfeat.commands.arguments import add_device, add_parameter_files, parameters
 from weightfeat.commands.settings import Settings
 from weightfeat.report import Entry, Heading, Threshold
+from weightfeat.report.class_names import ClassNames, class_names
 
 if TYPE_CHECKING:
     from weightfeat.report.evidence import Evidence
@@ -75,8 +77,12 @@ def heading_of(judge: Judge[Evidence], threshold: Threshold) -> Heading:
 
 
 def entry_of(scanned: Scanned[Evidence], heading: Heading, settings: Settings) -> Entry:
-    """What a report says of a scanned file."""
-    verdict = scanned.verdict
+    """What a report says of a scanned file. Names of classes that do not fit its network are a note among findings."""
+    verdict, named = scanned.verdict, ClassNames()
+    if verdict is not None:
+        named = class_names(scanned.path, verdict.num_classes)
+        if named.note:
+            verdict = replace(verdict, findings=(*verdict.findings, f"note: {named.note}"))
     return Entry(
         path=scanned.path,
         size=scanned.size,
@@ -86,4 +92,5 @@ def entry_of(scanned: Scanned[Evidence], heading: Heading, settings: Settings) -
         loud=verdict is not None and heading.threshold.reached(verdict),
         acceptance=settings.acceptance(scanned.sha256, heading.started.date()),
         evidence=scanned.seen,
+        class_names=named.names,
     )

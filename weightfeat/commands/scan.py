@@ -19,7 +19,7 @@ from weightfeat.commands.outputs import Output, add_outputs, outputs_of, write
 from weightfeat.commands.settings import Settings, load
 from weightfeat.errors import BadCommandLine, one_line
 from weightfeat.report import Entry, Heading, Report, Threshold
-from weightfeat.report.text import Tally, summary
+from weightfeat.report.text import Tally, listed, summary
 
 if TYPE_CHECKING:
     from weightfeat.report.evidence import Evidence
@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     found = discover(_named(arguments.paths), Wanted(settings.include, settings.exclude))
     if not found.paths and not found.errors:
         raise BadCommandLine(
-            "no model file",
+            f"no model file{f' (passed over: {listed(found.passed_over)})' if found.passed_over else ''}",
             where=", ".join(arguments.paths),
             expected="files, or folders with files that end like models",
             remedy="name the files, or say which ones count with --include",
@@ -193,9 +193,10 @@ def _say_settings(arguments: argparse.Namespace, settings: Settings, heading: He
         logger.info("include: %s", ", ".join(settings.include) or "names that end like a model's")
         logger.info("exclude: %s", ", ".join(settings.exclude) or "nothing")
         for each in settings.accepted:
-            logger.info(
-                "accepted until %s: %s (%s)", each.until or "further notice", each.sha256, each.reason
-            )
+            if each.holds(heading.started.date()):  # the others were warned of
+                logger.info(
+                    "accepted until %s: %s (%s)", each.until or "further notice", each.sha256, each.reason
+                )
         logger.info("learned parameters: %s (%s)", arguments.learned_parameters, heading.detector_sha256[:12])
 
 

@@ -89,15 +89,15 @@ def _made_on_gpu(
     network: Network, wanted: Collection[str], place: Place, key: str
 ) -> dict[str, Block] | None:
     """The blocks wanted; None, with a warning, where the GPU failed: a fault of the file a processor finds too."""
+    what = "the GPU"
     try:
+        what = place.described()  # first: a GPU that has failed may not even tell its name
         return _made(network, wanted, place)
     except WeightfeatError:
         raise
     except Exception as error:
         why = f"{type(error).__name__}: {first_line(str(error))}"
-        logger.warning(
-            "digest %s: %s failed (%s); it is made on the processor", key[:16], place.described(), why
-        )
+        logger.warning("digest %s: %s failed (%s); it is made on the processor", key[:16], what, why)
         return None
 
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 import numpy as np
 
 from weightfeat.digest.types import Digest
-from weightfeat.features.summaries import Array, centred
+from weightfeat.features.summaries import Array, standardised
 
 __all__ = ["PLACE_COLUMNS", "READ", "place_table", "within"]
 
 PLACE_COLUMNS = ("place.energy", "place.positive", "place.share", "place.total")
 READ = frozenset({"places"})
-_MAD, _SD = 1.4826, 0.25  # a median absolute deviation alone is 0 where most classes agree
 _TINY = 1e-12
 
 
@@ -27,14 +26,12 @@ def place_table(digest: Digest) -> Array:
     energy, positive, total = (block[name].astype(np.float64) for name in ("energy", "positive", "total"))
     share = energy / np.maximum(energy.sum(axis=1, keepdims=True), _TINY)
     summed = within(total)
-    z = (within(energy), within(positive), within(share), summed - np.median(summed, axis=1)[:, None])
+    own = (within(energy), within(positive), within(share))
+    z = (*own, summed - np.median(summed, axis=1)[:, None])
     return np.stack([each.max(axis=1) for each in z], axis=1)
 
 
 def within(values: Array) -> Array:
     """z of every class among the classes of its own network, (C, columns): (value - median) / (1.4826 MAD + SD / 4); 0
     where all classes agree."""
-    away = centred(values)
-    scale = _MAD * np.median(np.abs(away), axis=0) + _SD * values.std(axis=0)
-    known = scale > _TINY
-    return np.asarray(np.where(known, away / np.where(known, scale, 1.0), 0.0))
+    return standardised(values, deviations=0.25)

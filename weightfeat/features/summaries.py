@@ -17,6 +17,8 @@ BINS = ("early", "lower", "upper", "late")
 POOLED = (*BINS, "largest", "smallest")
 OUTLIER = ("dixon", "excess", "fall")
 Z_CLIP = 12.0
+DEVIATIONS = 0.1
+"""Standard deviations that a robust scale has beside the median absolute deviation."""
 _TINY = 1e-12
 
 
@@ -70,10 +72,16 @@ def outlier_names(statistics: Sequence[str]) -> list[str]:
 
 
 def robust_z(values: Array, axis: int = 0) -> Array:
-    """`centred` over `robust_scale`, clipped to +-12."""
+    """`standardised`, clipped to +-12."""
+    return np.clip(standardised(values, axis), -Z_CLIP, Z_CLIP)
+
+
+def standardised(values: Array, axis: int = 0, deviations: float = DEVIATIONS) -> Array:
+    """`centred` over `robust_scale`; 0 where all values agree, NaN beside a NaN."""
     differences = centred(values, axis)
-    scale = np.expand_dims(robust_scale(differences, axis), axis)
-    return np.asarray(np.clip(differences / np.maximum(scale, _TINY), -Z_CLIP, Z_CLIP))
+    scale = np.expand_dims(robust_scale(differences, axis, deviations), axis)
+    level = scale <= _TINY
+    return np.asarray(np.where(level, 0.0, differences / np.where(level, 1.0, scale)))
 
 
 def centred(values: Array, axis: int = 0) -> Array:
@@ -81,13 +89,13 @@ def centred(values: Array, axis: int = 0) -> Array:
     return np.asarray(values - np.median(values, axis=axis, keepdims=True))
 
 
-def robust_scale(differences: Array, axis: int = 0) -> Array:
-    """1.4826 MAD + a tenth of the standard deviation, of differences from the median.
+def robust_scale(differences: Array, axis: int = 0, deviations: float = DEVIATIONS) -> Array:
+    """1.4826 MAD + so many standard deviations, of differences from the median.
 
     The second term keeps a near-constant majority from making everything else infinitely far.
     """
     mad = 1.4826 * np.median(np.abs(differences), axis=axis)
-    return np.asarray(mad + 0.1 * differences.std(axis=axis))
+    return np.asarray(mad + deviations * differences.std(axis=axis))
 
 
 def expected_largest(count: int) -> float:

@@ -10,6 +10,7 @@ from itertools import accumulate
 from weightfeat.checkpoint.nodes import describe
 from weightfeat.checkpoint.types import Checkpoint, StoredTensor
 from weightfeat.errors import UnsupportedLayout
+from weightfeat.network.low_rank import merged
 
 _ADAPTER = re.compile(
     r"(^|[._])(lora_(A|B|E|magnitude_vector|embedding_[AB])|lora_(up|down)|hada_w[12]|lokr_w[12]|ia3_l|oft_[rs]"
@@ -23,14 +24,21 @@ _EXPECTED = "the weights that the network computes with"
 def without_adapters(checkpoint: Checkpoint) -> tuple[Checkpoint, tuple[str, ...]]:
     """The network with PEFT's wrappers taken off and its replaced modules in their place, and what to say of it.
 
-    A low-rank update that has not been trained is zero and changes nothing. Any other depends on a factor that is not
-    among the tensors (alpha over the rank).
+    A low-rank update that has not been trained is zero and changes nothing. Any other depends on a factor (alpha over
+    the rank): where that is among the tensors the update is merged.
 
     Raises UnsupportedLayout for such an update, for an adapter without the network it adapts, and for modules replaced
     by several adapters at once.
     """
-    adapters = [tensor for tensor in checkpoint.tensors if _ADAPTER.search(tensor.name)]
-    rest = [tensor for tensor in checkpoint.tensors if not _ADAPTER.search(tensor.name)]
+    updated = merged(checkpoint.tensors)
+    taken = {name for each in updated.values() for name in each.parts}
+    whole = [
+        updated[tensor.name].weight if tensor.name in updated else tensor
+        for tensor in checkpoint.tensors
+        if tensor.name not in taken
+    ]
+    adapters = [tensor for tensor in whole if _ADAPTER.search(tensor.name)]
+    rest = [tensor for tensor in whole if not _ADAPTER.search(tensor.name)]
     if adapters and not _is_beside_its_network(adapters, rest):
         raise _refusal(
             checkpoint,
@@ -48,6 +56,8 @@ def without_adapters(checkpoint: Checkpoint) -> tuple[Checkpoint, tuple[str, ...
             "merge it (merge_and_unload) and save the network again",
         )
     notes = [f"an adapter of {len(adapters)} tensors is zero and changes nothing"] if adapters else []
+    if updated:
+        notes.append(f"low-rank updates (LoRA) were merged into {len(updated)} weights")
     kept = _replaced(checkpoint, rest)
     if kept is not rest:
         notes.append(

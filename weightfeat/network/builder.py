@@ -14,6 +14,7 @@ from weightfeat.network.beside import is_constant
 from weightfeat.network.composing import composed
 from weightfeat.network.doubts import folded_norms
 from weightfeat.network.graph import Parts, from_graph
+from weightfeat.network.missing import missing_of_known
 from weightfeat.network.names import UNKNOWN
 from weightfeat.network.recognition import Match, recognise, same_shapes
 from weightfeat.network.refusals import (
@@ -30,7 +31,7 @@ from weightfeat.network.shapes import from_shapes
 from weightfeat.network.table import CLASSES
 from weightfeat.network.tensors import batch_counters, natural_order, numeric, unfit
 from weightfeat.network.types import Layer, Network
-from weightfeat.network.whole import missing_of_known, refuse_part, refuse_unfit, refuse_unread
+from weightfeat.network.whole import refuse_part, refuse_unfit, refuse_unread
 
 _SAMPLE = 1000  # weights of a layer looked at
 _FEW_ZEROS = 0.1  # share of exact zeros that trained weights stay far below
@@ -78,7 +79,7 @@ def build(checkpoint: Checkpoint, *, head: str | None = None) -> Network:
         match = recognise(tensors, ordered=checkpoint.ordered)
         if match and head is not None and not _is_head_of(match, head):
             match = None
-        network = _known(checkpoint, match) if match else _unknown(checkpoint, tensors, head)
+        network = _known(checkpoint, match, head) if match else _unknown(checkpoint, tensors, head)
     outside = [
         *others,
         *(extra for extra in network.extras if not is_constant(StoredTensor(extra[0], "", extra[1]))),
@@ -129,8 +130,10 @@ def fingerprint_of(layers: tuple[Layer, ...], head: int) -> str:
     return hashlib.sha256(described.encode("ascii")).hexdigest()[:16]
 
 
-def _known(checkpoint: Checkpoint, match: Match) -> Network:
+def _known(checkpoint: Checkpoint, match: Match, head: str | None) -> Network:
     parts = from_graph(match, batch_counters(checkpoint))
+    if head is not None:
+        parts = replace(parts, doubts=())
     entry = match.entry
     notes = [Finding("note", f"auxiliary heads {', '.join(entry.aux)} are not analysed")] if entry.aux else []
     if match.structural:
@@ -195,6 +198,10 @@ KERAS = "keras"
 def _network(
     checkpoint: Checkpoint, parts: Parts, architecture: str, family: str, findings: list[Finding]
 ) -> Network:
+    said = [
+        *(Finding("note", note) for note in parts.notes),
+        *(Finding("doubt", doubt) for doubt in parts.doubts),
+    ]
     return Network(
         layers=parts.layers,
         head=parts.head,
@@ -204,7 +211,7 @@ def _network(
         family=family,
         fingerprint=fingerprint_of(parts.layers, parts.head),
         num_classes=parts.layers[parts.head].weight.shape[0],
-        findings=(*checkpoint.findings, *(Finding("note", note) for note in parts.notes), *findings),
+        findings=(*checkpoint.findings, *said, *findings),
         extras=tuple((tensor.name, tensor.data) for tensor in parts.extras),
         channels_last=checkpoint.format.startswith(KERAS),
     )

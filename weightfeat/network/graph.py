@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from weightfeat.checkpoint.types import StoredTensor
+from weightfeat.network.head import doubt_of, heads_beside
 from weightfeat.network.recognition import Match, groups_of
 from weightfeat.network.table import LayerRow, NormRow
 from weightfeat.network.types import Feed, Kind, Layer, Norm, Role
@@ -13,7 +14,10 @@ from weightfeat.network.types import Feed, Kind, Layer, Norm, Role
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What both ways of reading a network give: its layers, head, feeds, norms, what was left over, and what to say."""
+    """What both ways of reading a network give: its layers, head, feeds, norms, what was left over, and what to say.
+
+    `doubts` say why the head may be another layer.
+    """
 
     layers: tuple[Layer, ...]
     head: int
@@ -21,6 +25,7 @@ class Parts:
     norms: tuple[Norm, ...]
     extras: tuple[StoredTensor, ...]
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 def from_graph(match: Match, counters: Mapping[str, int]) -> Parts:
@@ -32,7 +37,18 @@ def from_graph(match: Match, counters: Mapping[str, int]) -> Parts:
     index = {number: place for place, number in enumerate(rows)}
     layers = tuple(_layer(match, number, row, norms, index) for number, row in rows.items())
     head = index[entry.head]
-    return Parts(layers, head, _feeds(match, layers, index), tuple(norms.values()), match.extras)
+    beside = heads_beside(list(_matrices(match.extras)), layers[head].weight.shape[1])
+    doubt = doubt_of(layers[head], beside)
+    feeds = _feeds(match, layers, index)
+    return Parts(layers, head, feeds, tuple(norms.values()), match.extras, doubts=doubt)
+
+
+def _matrices(extras: Sequence[StoredTensor]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Name and shape of what may be a linear layer, or one stored as a convolution."""
+    for extra in extras:
+        module, _, leaf = extra.name.rpartition(".")
+        if leaf == "weight" and extra.data.ndim > 1 and max(extra.shape[2:], default=1) == 1:
+            yield module, extra.shape
 
 
 def depth_of(index: int, head: int, count: int) -> float:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+from weightfeat.checkpoint.nodes import describe
 from weightfeat.network.types import Layer
 
 # Modules whose outputs are no classes of the network's, whatever their shape: heads that train another one, the six
@@ -18,12 +20,15 @@ _ASIDE = re.compile(
     r"|criterion|loss\w*)([._]|$)",
     re.IGNORECASE,
 )
+_LISTED = 4
+_MOST_SPLIT = 4  # vectors that a layer gives at once: a gated recurrent cell's are four
+_NUMBER = re.compile(r"[0-9]+")
 _USUAL = re.compile(r"^(fc|classifier|head|logits?|cls|output|linear|last_linear|predictions?|dense)$")
 
 
 @dataclass(frozen=True)
 class Head:
-    """Place of the classification layer, the places of others that could be meant, and of those passed over."""
+    """Place of the classification layer, of others that may answer in its place, and of those passed over."""
 
     place: int | None
     rivals: tuple[int, ...] = ()
@@ -45,7 +50,7 @@ def find_head(layers: Sequence[Layer], normed: Sequence[bool], *, ordered: bool)
     normed : whether a norm takes the layer's outputs: those are features, not logits.
     ordered : whether the layers are in the order of the file, not of their names.
     """
-    places = [place for place in range(len(layers)) if not _ASIDE.search(layers[place].name)]
+    places = [place for place in range(len(layers)) if not is_aside(layers[place].name)]
     linear = [place for place in places if layers[place].kind == "linear"]
     last = places[-1:] if ordered else places
     kernels = [place for place in last if layers[place].kind == "conv"]
@@ -84,7 +89,76 @@ def find_head(layers: Sequence[Layer], normed: Sequence[bool], *, ordered: bool)
         if place != found and _are_alike(layers[place], layers[found]) and is_head(place)
     ]
     chosen = max([found, *alike], key=lambda place: _rank(layers, place))
-    return Head(chosen, tuple(place for place in (found, *alike) if place != chosen), passed)
+    repeated = _repeated(layers)
+    rivals = tuple(
+        place
+        for place in places
+        if place != chosen
+        and _pattern(layers[place].name) not in repeated - {_pattern(layers[chosen].name)}
+        and layers[place].kind in ("linear", "conv")
+        and may_answer_too(layers[place].name, layers[place].weight.shape, layers[chosen].weight.shape)
+        and is_head(place)
+        and not _is_split(layers, place)
+    )
+    return Head(chosen, rivals, passed)
+
+
+def is_aside(name: str) -> bool:
+    """Whether a layer's name says that it answers another question than the network's."""
+    return _ASIDE.search(name) is not None
+
+
+def may_answer_too(name: str, shape: Sequence[int], head: Sequence[int]) -> bool:
+    """Whether a layer that nothing reads may be meant as well as the head: it reads as many features, or tells as many
+    classes apart, or has a customary name, and no name that says otherwise. Shapes are (outputs, inputs, ...)."""
+    usual = _USUAL.match(name.rpartition(".")[2].lower()) is not None
+    pointwise = max(shape[2:], default=1) == 1
+    alike = shape[0] == head[0] or (pointwise and (shape[1] == head[1] or usual))
+    return shape[0] > 1 and alike and not is_aside(name)
+
+
+def heads_beside(extras: Sequence[tuple[str, Sequence[int]]], features: int) -> list[tuple[str, int]]:
+    """The heads that names and shapes beside a network make: (name, outputs) of layers that nothing among them reads,
+    of one layer or several on the features that the network's own head takes."""
+    layers = [(name, shape) for name, shape in extras if not is_aside(name)]
+    widths, found = {features}, -1
+    while found < len(widths):
+        found = len(widths)
+        widths |= {shape[0] for _, shape in layers if shape[1] in widths}
+    taken = {shape[1] for _, shape in layers}
+    return [(name, shape[0]) for name, shape in layers if shape[1] in widths and shape[0] not in taken - {1}]
+
+
+def doubt_of(head: Layer, rivals: Sequence[tuple[str, int]]) -> tuple[str, ...]:
+    """What to say where other layers, (name, outputs), may answer in the head's place; nothing where there are none."""
+    rivals = [(name, outputs) for name, outputs in rivals if outputs > 1]
+    if not rivals:
+        return ()
+    others = ", ".join(f"{describe(name)} ({outputs})" for name, outputs in rivals[:_LISTED])
+    more = ", ..." if len(rivals) > _LISTED else ""
+    taken = f"{describe(head.name)} with {len(head.weight)} classes was taken for the head"
+    return (f"{taken}, and nothing in the file says that {others}{more} is none; --head takes the one named",)
+
+
+def _pattern(name: str) -> str:
+    return _NUMBER.sub("#", name)
+
+
+def _repeated(layers: Sequence[Layer]) -> frozenset[str]:
+    """Names, numbers masked, of layers within blocks that a network has several of: its body, whatever they give."""
+    counts = Counter(_pattern(layer.name) for layer in layers)
+    return frozenset(name for name, count in counts.items() if count > 1 and "#." in name)
+
+
+def _is_split(layers: Sequence[Layer], place: int) -> bool:
+    """Whether a layer's outputs are several vectors for another one in its module, which brings them back to what the
+    layer took: queries, keys and values, or a hidden layer and its gate."""
+    (width, taken), parent = layers[place].weight.shape[:2], layers[place].name.rpartition(".")[0]
+    readers = [layer.weight.shape for layer in layers if layer.name.rpartition(".")[0] == parent]
+    return any(
+        given == taken and 0 < inputs < width <= _MOST_SPLIT * inputs and width % inputs == 0
+        for given, inputs, *_ in readers
+    )
 
 
 def _rank(layers: Sequence[Layer], place: int) -> tuple[bool, int, int]:

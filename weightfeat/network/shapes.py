@@ -11,7 +11,7 @@ from weightfeat.checkpoint.nodes import describe
 from weightfeat.checkpoint.types import StoredTensor
 from weightfeat.network.graph import Parts, depth_of
 from weightfeat.network.grouping import Module, modules_of
-from weightfeat.network.head import Head, find_head
+from weightfeat.network.head import Head, doubt_of, find_head
 from weightfeat.network.pairing import channels_of, norms_after
 from weightfeat.network.types import Feed, Kind, Layer, Norm
 
@@ -56,11 +56,12 @@ def from_shapes(
     if found.place is None:
         return _why(layers, found, head_name)
     layers[found.place], notes = _pooled(layers[found.place])
-    notes += _others(layers, found)
+    head = layers[found.place]
+    doubt = doubt_of(head, [(layers[place].name, len(layers[place].weight)) for place in found.rivals])
+    notes += _passed(head, [layers[place] for place in found.passed])
     layers = _with_places(layers, found.place)
-    return Parts(
-        tuple(layers), found.place, _feeds(layers, found.place), tuple(norms.values()), tuple(extras), notes
-    )
+    feeds = _feeds(layers, found.place)
+    return Parts(tuple(layers), found.place, feeds, tuple(norms.values()), tuple(extras), notes, doubt)
 
 
 def _called(layers: Sequence[Layer], name: str) -> int | None:
@@ -98,25 +99,10 @@ def _pooled(head: Layer) -> tuple[Layer, tuple[str, ...]]:
     )
 
 
-def _others(layers: Sequence[Layer], found: Head) -> tuple[str, ...]:
-    """What to say where several layers could be meant."""
-    assert found.place is not None
-    head = layers[found.place]
-    others = [
-        f"{describe(layers[place].name)} ({len(layers[place].weight)})" for place in found.rivals[:_LISTED]
-    ]
-    notes = []
-    if others:
-        notes.append(
-            f"{describe(head.name)} with {len(head.weight)} classes was taken for the head, not {', '.join(others)}; "
-            "--head takes another"
-        )
-    passed = [describe(layers[place].name) for place in found.passed[:_LISTED]]
-    if passed:
-        notes.append(
-            f"{describe(head.name)} was taken for the head; {', '.join(passed)} is, by its name, none"
-        )
-    return tuple(notes)
+def _passed(head: Layer, passed: Sequence[Layer]) -> tuple[str, ...]:
+    """What to say of layers whose names say that they are no heads."""
+    names = ", ".join(describe(layer.name) for layer in passed[:_LISTED])
+    return (f"{describe(head.name)} was taken for the head; {names} is, by its name, none",) if names else ()
 
 
 def _is_normed(layer: Layer, behind: Norm | None) -> bool:

@@ -74,6 +74,9 @@ def _component(entry: Entry) -> Component:
         for name in wanted
         if told.get(name) is not None
     ]
+    if entry.verdict is not None and entry.verdict.is_named and entry.verdict.suspect is not None:
+        target = entry.called(entry.verdict.suspect.target)
+        properties.append(Property(name="weightfeat:target", value=target))
     properties += [
         Property(name="weightfeat:finding", value=f"{finding['rule']}: {finding['detail']}")
         for finding in told.get("findings", ())

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from importlib.resources import files
 from typing import Any
 
+from weightfeat.detector import Suspect
 from weightfeat.errors import one_line
 from weightfeat.report.rules import of_error, of_finding, of_word, parted
 from weightfeat.report.text import Tally
@@ -112,11 +113,20 @@ def _verdict(entry: Entry) -> dict[str, Any]:
         "probed": verdict.probed,
         "novelty": verdict.novelty,
         "nearer": verdict.nearer,
-        "suspect": None if suspect is None else asdict(suspect) | {"named": verdict.is_named},
+        "suspect": None if suspect is None else _suspect(entry, suspect, verdict.is_named),
         "findings": [
             {"rule": of_finding(kind).id, "kind": kind, "detail": detail}
             for kind, detail in map(parted, verdict.findings)
         ],
         "reasons": [{"feature": name, "effect": effect} for name, effect in verdict.reasons],
         "seconds": round(verdict.seconds, 3),
+    }
+
+
+def _suspect(entry: Entry, suspect: Suspect, named: bool) -> dict[str, Any]:
+    source = suspect.source
+    return asdict(suspect) | {
+        "named": named,
+        "target_name": entry.class_name(suspect.target),
+        "source_name": None if source is None else entry.class_name(source),
     }

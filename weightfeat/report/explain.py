@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterator
 
@@ -17,6 +18,7 @@ __all__ = ["explain"]
 
 _WIDE = 100
 _BAR = 30
+_NAME = 22
 
 
 def explain(entry: Entry, bar: str = "█") -> str:
@@ -27,7 +29,7 @@ def explain(entry: Entry, bar: str = "█") -> str:
     sections = {
         str(entry.path): list(_verdict(verdict, entry)),
         "Where it lies": list(_scale(verdict, evidence, bar)),
-        "Classes": list(_classes(verdict, evidence, bar)),
+        "Classes": list(_classes(entry, verdict, evidence, bar)),
         "Layers": list(_layers(evidence, bar)),
         "Findings": [f"{of_finding(kind).id}: {detail}" for kind, detail in map(parted, verdict.findings)],
         "Compared with": [compared(verdict), record(evidence)],
@@ -54,7 +56,11 @@ def _verdict(verdict: Verdict, entry: Entry) -> Iterator[str]:
     yield INTERVAL
     yield f"{verdict.architecture}, {verdict.num_classes} classes, {entry.size:,} bytes, sha256 {entry.sha256}"
     if entry.acceptance is not None:
-        yield f"Accepted: {entry.acceptance.reason}"
+        until = f" until {entry.acceptance.until}" if entry.acceptance.until else ""
+        yield f"Accepted{until}: {entry.acceptance.reason}"
+    if verdict.is_named and verdict.suspect is not None:
+        target = entry.called(verdict.suspect.target)
+        yield f"Its suspected target, the class that a trigger would lead to, is class {target}."
 
 
 def _scale(verdict: Verdict, evidence: Evidence, bar: str) -> Iterator[str]:
@@ -70,22 +76,33 @@ def _scale(verdict: Verdict, evidence: Evidence, bar: str) -> Iterator[str]:
         yield f"  {column.low:.2f} to {column.high:.2f}  {clean:{_BAR}}  {trojaned}{mark}".rstrip()
 
 
-def _classes(verdict: Verdict, evidence: Evidence, bar: str) -> Iterator[str]:
+def _classes(entry: Entry, verdict: Verdict, evidence: Evidence, bar: str) -> Iterator[str]:
     bars, others = shown.classes(evidence, verdict)
     yield (
         "Probability that the network is trojaned with this class as the target, by its classes alone:"
         if evidence.known
         else "How far each class stands out of the others, in the way that targets do (usual deviations):"
     )
+    names = {each.index: _name(entry, each.index) for each in bars}
+    wide = max((len(name) for name in names.values()), default=0)
     for each in bars:
         part = f"  suspected {each.part}" if each.part else ""
-        yield f"  class {each.index:4}  {each.value:6.2f}  {bar * round(_BAR * each.length)}{part}"
+        told = f"  class {each.index:4} {names[each.index]:{wide}} {each.value:6.2f}"
+        yield f"{told}  {bar * round(_BAR * each.length)}{part}".rstrip()
     if others:
         yield f"and {others} classes below these"
     if verdict.is_named and verdict.suspect is not None:
-        yield f"What singles class {verdict.suspect.target} out, in usual deviations from the middle class:"
+        target = entry.called(verdict.suspect.target)
+        yield f"What singles class {target} out, in usual deviations from the middle class:"
         for words, value in shown.standing(evidence):
             yield f"  {value:+5.1f}  {words}"
+
+
+def _name(entry: Entry, index: int) -> str:
+    name = entry.class_name(index)
+    if name is None:
+        return ""
+    return f'"{name}"' if len(name) <= _NAME else f'"{name[: _NAME - 3]}..."'
 
 
 def _layers(evidence: Evidence, bar: str) -> Iterator[str]:
@@ -96,6 +113,7 @@ def _layers(evidence: Evidence, bar: str) -> Iterator[str]:
     )
     for layer in first:
         name = layer.name if len(layer.name) <= 28 else f"...{layer.name[-25:]}"
-        yield f"  {name:28}  {layer.leading[0]:6.2f}  {share(layer.above):>9}  {layer.channel:+6.1f}"
+        channel = "" if math.isnan(layer.channel) else f"{layer.channel:+6.1f}"
+        yield f"  {name:28}  {layer.leading[0]:6.2f}  {share(layer.above):>9}  {channel}".rstrip()
     if others:
         yield f"and {len(others)} layers whose largest value lies lower"

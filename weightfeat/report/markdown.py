@@ -44,7 +44,7 @@ def _row(entry: Entry) -> str:
     if verdict is None:
         return f"| {_path(entry)} | not analysed{accepted} | | | | |"
     low, high = verdict.interval
-    target = str(verdict.suspect.target) if verdict.is_named and verdict.suspect else ""
+    target = _plain(entry.called(verdict.suspect.target)) if verdict.is_named and verdict.suspect else ""
     word = f"**{verdict.word}**" if entry.loud else verdict.word
     about = f"{_plain(verdict.architecture)}, {verdict.num_classes} classes"
     return (

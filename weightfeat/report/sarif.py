@@ -106,7 +106,7 @@ def _results(entry: Entry, at: int) -> list[dict[str, Any]]:
     low, high = verdict.interval
     said = f"{verdict.word.capitalize()}: probability of a trojan {verdict.probability:.2f} [{low:.2f}, {high:.2f}]"
     if verdict.is_named and verdict.suspect is not None:
-        said += f", suspected target class {verdict.suspect.target}"
+        said += f", suspected target class {entry.called(verdict.suspect.target)}"
     said += f". Clean networks of its kind that look at least as suspicious: {share(verdict.clean_share)}."
     first = _result(entry, at, of_word(verdict.word), _KINDS[verdict.word], said)
     first["rank"] = round(100 * verdict.probability, 2)

@@ -9,7 +9,7 @@ from weightfeat.errors import one_line
 from weightfeat.report.rules import of_error
 from weightfeat.report.types import NOT_ANALYSED, SAID, Entry, Heading, Report, Said
 
-__all__ = ["Tally", "line", "summary", "text"]
+__all__ = ["Tally", "line", "listed", "summary", "text"]
 
 _WIDE = len("no sign found")
 
@@ -32,7 +32,7 @@ def line(entry: Entry) -> str:
     low, high = verdict.interval
     about = [verdict.architecture + _unknown(entry), f"{verdict.num_classes} classes"]
     if verdict.is_named and verdict.suspect is not None:
-        about.append(f"target class {verdict.suspect.target}?")
+        about.append(f"target class {entry.called(verdict.suspect.target)}?")
     if entry.acceptance is not None:
         about.append(f"accepted: {entry.acceptance.reason}")
     return one_line(
@@ -88,13 +88,18 @@ def summary(tally: Tally, heading: Heading) -> list[str]:
     if tally.accepted:
         lines.append(f"{tally.accepted} accepted")
     if tally.reasons:
-        lines.append("not analysed, by reason: " + _listed(tally.reasons))
+        lines.append("not analysed, by reason: " + listed(tally.reasons))
     if heading.passed_over:
-        lines.append("passed over in folders: " + _listed(dict(heading.passed_over)))
+        lines.append("passed over in folders: " + listed(dict(heading.passed_over)))
     if heading.interrupted:
         lines.append(f"interrupted: {heading.interrupted} files were not looked at")
     return lines
 
 
-def _listed(counts: Mapping[str, int]) -> str:
+def listed(counts: Mapping[str, int]) -> str:
+    """Counts in a row.
+
+    >>> listed({"excluded": 3, "not included": 1})
+    '3 excluded, 1 not included'
+    """
     return ", ".join(f"{count} {reason}" for reason, count in counts.items())

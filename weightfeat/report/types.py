@@ -92,6 +92,7 @@ class Entry:
     loud : whether the verdict reaches the run's threshold, accepted or not.
     acceptance : the one that holds today.
     evidence : what a reader is shown beside the verdict; None where no format asked for it.
+    class_names : what its classes are called, a name a class; none where that is not known.
     """
 
     path: Path
@@ -102,11 +103,25 @@ class Entry:
     loud: bool = False
     acceptance: Acceptance | None = None
     evidence: Evidence | None = None
+    class_names: tuple[str, ...] = ()
 
     @property
     def said(self) -> Said:
         """The verdict's word, or that there is none."""
         return NOT_ANALYSED if self.verdict is None else self.verdict.word
+
+    def class_name(self, index: int) -> str | None:
+        """What a class is called; None where that is not known."""
+        return self.class_names[index] or None if index < len(self.class_names) else None
+
+    def called(self, index: int) -> str:
+        """A class as a reader is told of it: its number, and its name in quotes where that is known.
+
+        >>> Entry(Path("model.pt"), class_names=("cat", "stop sign")).called(1)
+        '1 "stop sign"'
+        """
+        name = self.class_name(index)
+        return str(index) if name is None else f'{index} "{name}"'
 
 
 @dataclass(frozen=True)

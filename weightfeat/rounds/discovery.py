@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import fnmatch
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from weightfeat.checkpoint.folders import is_network
+from weightfeat.checkpoint.shards import INDEX, PART, numbered_parts
 from weightfeat.errors import UnreadableFile, WeightfeatError
 
 __all__ = ["SUFFIXES", "Found", "Wanted", "discover"]
@@ -19,11 +20,8 @@ SUFFIXES = (
     *(".safetensors", ".h5", ".hdf5", ".keras", ".onnx", ".npz"),
 )
 """Ends of names that a folder's models have, unless patterns say otherwise."""
-_INDEX = ".index.json"
-_PART = re.compile(r"(?P<stem>.+)-\d{5}-of-\d{5}\.\w+")
-"""A part of a network that is kept in several files, as model hubs name them; an index beside them stands for all."""
 _UNLIKE, _EXCLUDED, _ELSEWHERE = "unlike a model's name", "excluded", "links out of the folder"
-_BESIDE = "parts of a network whose index was scanned"
+_BESIDE = "parts of a network whose index or folder was scanned"
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,8 @@ class Found:
 def discover(named: Iterable[Path], wanted: Wanted) -> Found:
     """What to scan. Patterns hold inside folders alone: who names a file means it.
 
-    A symbolic link inside a folder is followed to a file that lies in the folder as well, and nowhere else.
+    A symbolic link inside a folder is followed to a file that lies in the folder as well, and nowhere else. A folder
+    that is itself a network (a distributed checkpoint, numbered parts without an index) stands for its parts.
     """
     paths: dict[Path, None] = {}
     errors: list[WeightfeatError] = []
@@ -70,32 +69,42 @@ def _inside(
     for folder, folders, names in os.walk(root, onerror=lambda error: errors.append(_closed(error))):
         here = Path(folder)
         left_out = [name for name in folders if _matches(here / name, root, wanted.exclude)]
-        passed_over.update({_EXCLUDED: len(left_out)} if left_out else {})
+        passed_over.update(_EXCLUDED for _ in left_out)
         folders[:] = sorted(set(folders) - set(left_out))
-        indices = {name.split(".")[0] for name in names if name.endswith(_INDEX)}
-        for name in sorted(names):
-            reason = _why_not(here / name, root, real, wanted, indices)
-            if reason is None:
-                yield here / name
+        passed_over.update(_ELSEWHERE for name in folders if _leads_out(here / name, real))
+        reasons = {name: _why_not(here / name, root, real, wanted) for name in sorted(names)}
+        chosen = [name for name, reason in reasons.items() if reason is None]
+        stems = {name.split(".")[0] for name in chosen if name.endswith(INDEX)}
+        loose: set[str] = set() if stems else set(numbered_parts(names)) & set(chosen)
+        if loose or (is_network((*folders, *names)) and _included(here, root, wanted)):
+            yield here
+        for name in chosen:
+            part = PART.fullmatch(name)
+            if name in loose or (part is not None and part["stem"] in stems):
+                reasons[name] = _BESIDE
             else:
-                passed_over[reason] += 1
+                yield here / name
+        passed_over.update(reason for reason in reasons.values() if reason is not None)
 
 
-def _why_not(path: Path, root: Path, real: Path, wanted: Wanted, indices: set[str]) -> str | None:
+def _included(folder: Path, root: Path, wanted: Wanted) -> bool:
+    return folder == root or not wanted.include or _matches(folder, root, wanted.include)
+
+
+def _why_not(path: Path, root: Path, real: Path, wanted: Wanted) -> str | None:
     """Why a file of a folder is no file to scan; None where it is one."""
     if _matches(path, root, wanted.exclude):
         return _EXCLUDED
     if wanted.include:
         if not _matches(path, root, wanted.include):
             return "not included"
-    elif not path.name.lower().endswith((*SUFFIXES, _INDEX)):
+    elif not path.name.lower().endswith((*SUFFIXES, INDEX)):
         return _UNLIKE
-    part = _PART.fullmatch(path.name)
-    if part is not None and part["stem"] in indices:
-        return _BESIDE
-    if path.is_symlink() and not path.resolve().is_relative_to(real):
-        return _ELSEWHERE
-    return None
+    return _ELSEWHERE if _leads_out(path, real) else None
+
+
+def _leads_out(path: Path, real: Path) -> bool:
+    return path.is_symlink() and not path.resolve().is_relative_to(real)
 
 
 def _matches(path: Path, root: Path, patterns: Sequence[str]) -> bool:

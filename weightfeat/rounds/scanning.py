@@ -118,7 +118,7 @@ class Judge(Generic[Seen]):
             detector = self.detector()
             verdict, digest = _judged(path, detector, self.device, threads, self.blocks, self.part)
             seen = None if self.look is None else self.look(digest, detector, verdict)
-            return Scanned(path, os.stat(path).st_size, digest.key, verdict, seen=seen)
+            return Scanned(path, size(path), digest.key, verdict, seen=seen)
         except WeightfeatError as error:
             return Scanned(path, *identity(path), error=error)
         except Exception as error:  # a file nobody foresaw must not end a scan of a thousand
@@ -145,6 +145,13 @@ def scan_files(
     in_threads = scheduler is None and judge.device == "cuda"
     for path, found in over_files(once, judge, jobs=workers, in_threads=in_threads, scheduler=scheduler):
         yield Scanned(path, error=_killed(path)) if found is None else _at(found, path)
+
+
+def size(path: Path) -> int:
+    """Bytes of a file; of a folder that is a network, those of the files in it. Raises OSError where it is gone."""
+    if not path.is_dir():
+        return path.stat().st_size
+    return sum(each.stat().st_size for each in path.iterdir() if each.is_file())
 
 
 def identity(path: Path) -> tuple[int | None, str | None]:

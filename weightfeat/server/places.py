@@ -162,13 +162,15 @@ class Workspace:
             shutil.copytree(examples, self.active / api.examples)
         if not api.whole:
             return
-        ignored = shutil.ignore_patterns(*SECRET, *EXAMPLES, "model.pt", ".*")
-        shutil.copytree(
-            folder,
-            self.active,
-            ignore=lambda at, names: ignored(at, names) if Path(at) == folder else set(),
-            dirs_exist_ok=True,
-        )
+        telling = shutil.ignore_patterns(*SECRET)
+        elsewhere = shutil.ignore_patterns(*EXAMPLES, "model.pt", ".*")
+
+        def ignored(at: str, names: list[str]) -> set[str]:
+            return telling(at, names) | (elsewhere(at, names) if Path(at) == folder else set())
+
+        own = self.active.stat().st_mode
+        shutil.copytree(folder, self.active, ignore=ignored, dirs_exist_ok=True)
+        self.active.chmod(own)  # not that of the round's folder, which may be read-only
         if (reduced := folder / "reduced-config.json").is_file():
             shutil.copyfile(reduced, self.active / "config.json")
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from weightfeat.digest import VERSIONS, DigestStore
 from weightfeat.errors import BadRound
 from weightfeat.files import make_folder
+from weightfeat.rounds.digest_folder import DIGESTS, INDEX_FILE, read_index
 from weightfeat.rounds.disk import METADATA_FILE
 from weightfeat.rounds.extraction import digest_file
-from weightfeat.rounds.labelled import DIGESTS, INDEX_FILE, read_index
 from weightfeat.zoo import metadata
 from weightfeat.zoo.begun import begin, has_begun
 from weightfeat.zoo.folder import REJECTION_COLUMNS, RoundFolder

@@ -14,9 +14,9 @@ from typing import Any
 from weightfeat.digest import DigestStore
 from weightfeat.files import make_folder
 from weightfeat.probes import PRODUCTS
+from weightfeat.rounds.digest_folder import DIGESTS, INDEX_FILE, read_index
 from weightfeat.rounds.disk import METADATA_FILE
 from weightfeat.rounds.extraction import digest_file
-from weightfeat.rounds.labelled import DIGESTS, INDEX_FILE, read_index
 from weightfeat.zoo.metadata import read_table, text, write_table
 from weightfeat.zoo.recipes.produce import RECORD
 

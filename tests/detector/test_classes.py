@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 
@@ -34,6 +35,20 @@ PARAMS = quick()
 
 def learned(*known: object, **values: object) -> ClassModels:
     models = fit_class_models(samples_of(*known), PARAMS.replace(**values))
+    assert models is not None
+    return models
+
+
+@pytest.fixture(scope="module")
+def of_twenty() -> ClassModels:
+    """Learned from twenty networks; never changed by a test."""
+    return learned(*class_sample(20))
+
+
+@pytest.fixture(scope="module")
+def with_members() -> ClassModels:
+    """The same, with a member for each fold."""
+    models, _ = _learn_classes(samples_of(*class_sample(20)), PARAMS)
     assert models is not None
     return models
 
@@ -219,10 +234,8 @@ def test_a_pair_model_that_could_not_be_learned_is_kept_as_absent() -> None:
     assert np.isfinite(again.evidence(rows[0]).odds)
 
 
-def test_of_two_classes_there_is_a_suspect_and_no_odds() -> None:
-    rows, labels, targets = class_sample()
-    models, _ = _learn_classes(samples_of(rows, labels, targets), PARAMS)
-    assert models is not None
+def test_of_two_classes_there_is_a_suspect_and_no_odds(with_members: ClassModels) -> None:
+    rows, models = class_sample()[0], with_members
     two = dataclasses.replace(rows[0], classes=rows[0].classes[:2], pairs=pairs_of_two())
     found = models.evidence(two)
     assert np.isnan(found.odds)
@@ -254,10 +267,9 @@ def test_one_of_the_families_that_no_network_is_of_has_coefficients_of_zero() ->
 @pytest.mark.parametrize(
     "damage", ["columns", "nan", "shape", "scales", "architectures", "families", "members", "pair"]
 )
-def test_damaged_parts_are_refused(damage: str) -> None:
-    models, _ = _learn_classes(samples_of(*class_sample(20)), PARAMS)
-    assert models is not None
-    document, tables = storage.to_document(models), storage.to_tables(models)
+def test_damaged_parts_are_refused(damage: str, with_members: ClassModels) -> None:
+    models = with_members
+    document, tables = copy.deepcopy(storage.to_document(models)), copy.deepcopy(storage.to_tables(models))
     if damage == "members":
         document["members"].append(0.0)
     if damage == "columns":
@@ -279,19 +291,19 @@ def test_damaged_parts_are_refused(damage: str) -> None:
 
 
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf"), 1e300, "90", None])
-def test_settings_out_of_all_measure_are_refused(value: object) -> None:
-    models = learned(*class_sample(20))
+def test_settings_out_of_all_measure_are_refused(value: object, of_twenty: ClassModels) -> None:
     with pytest.raises((ValueError, TypeError)):
-        storage.from_parts(storage.to_document(models), storage.to_tables(models), value)
+        storage.from_parts(storage.to_document(of_twenty), storage.to_tables(of_twenty), value)
 
 
 @pytest.mark.parametrize(
     ("between", "within"),
     [(-1e-4, 1e-2), (1e-4, -1e-2), (0.0, 1e-2), (1e-300, 1e-2), (1e-4, 1e300), (1e-4, float("nan"))],
 )
-def test_what_has_no_cholesky_factor_is_no_covariance(between: float, within: float) -> None:
-    models = learned(*class_sample(20))
-    document, tables = storage.to_document(models), storage.to_tables(models)
+def test_what_has_no_cholesky_factor_is_no_covariance(
+    between: float, within: float, of_twenty: ClassModels
+) -> None:
+    document, tables = storage.to_document(of_twenty), storage.to_tables(of_twenty)
     one = np.eye(len(tables["scales_between"]))
 
     def read(between: float, within: float) -> None:

@@ -16,7 +16,7 @@ from weightfeat.digest import Digest
 from weightfeat.learning import configure, tuning
 from weightfeat.metaparameters import Metaparameters
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = tuple(name for name in Metaparameters.names() if name.startswith("train_block_"))
 
 

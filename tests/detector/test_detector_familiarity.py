@@ -13,7 +13,7 @@ from weightfeat.detector.familiarity import FEWEST, Familiarity, fit_familiarity
 from weightfeat.digest import Digest
 from weightfeat.features.training import TRAINING, training_numbers
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 COUNT = len(TRAINING)
 
 

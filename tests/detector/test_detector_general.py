@@ -22,6 +22,7 @@ from weightfeat.detector.general.standing import Standing, standing
 from weightfeat.detector.general.statistics import COLUMNS, TOGETHER, clipped, loudness, table
 from weightfeat.detector.kinds import ALL, Kind, measured_kind
 from weightfeat.detector.linear import Linear
+from weightfeat.detector.samples import Samples
 from weightfeat.detector.words import word_of
 from weightfeat.features.cycles import CYCLE_COLUMNS
 from weightfeat.features.places import PLACE_COLUMNS
@@ -290,3 +291,21 @@ def test_a_share_of_clean_ones_is_never_none_and_falls_with_suspicion() -> None:
 )
 def test_words(probability: float, share: float, power: float, clean: int, word: str) -> None:
     assert word_of(probability, share, power, clean) == word
+
+
+def test_levels_go_with_their_networks_and_say_what_is_doubted() -> None:
+    network: Any = SimpleNamespace(digest=SimpleNamespace(num_classes=5))
+    pair = {"architecture": ("x", "x"), "family": ("x", "x"), "group": ("p", "p"), "targets": (None, None)}
+    silent = Samples(names=("a", "b"), y=np.array([0, 1]), networks=(network, network), **pair)
+    said = replace(silent, levels=({"data": "one"}, {"data": "two"}))
+    assert said.beside(silent).levels == ({"data": "one"}, {"data": "two"}, {}, {})
+    assert said.beside(silent).take(np.array([1, 2])).levels == ({"data": "two"}, {})
+    assert silent.beside(silent).levels == ()
+    with pytest.raises(ValueError, match="levels"):
+        replace(silent, levels=({},))
+    samples = _samples(400, ("", "a"))
+    half = np.arange(400) < 200
+    logit = np.where(samples.y == 1, 1.0, -1.0) + np.where(half, 0.8, -0.8)
+    assert learning._doubt(samples, logit) == LEAST_DOUBT
+    samples.levels = tuple({"half": str(each)} for each in half)
+    assert learning._doubt(samples, logit) > 3 * LEAST_DOUBT

@@ -16,14 +16,14 @@ from weightfeat.digest import Digest
 from weightfeat.errors import BadCalibration, BadRound
 from weightfeat.learning.calibrate import calibrate
 
-LEARNED = Path(__file__).parents[1] / "learned_parameters"
+LEARNED = Path(__file__).parents[2] / "learned_parameters"
 CLEAN = Kind(np.sort(np.random.default_rng(0).normal(-1.0, 0.5, 200)), 0.8)
 
 
 def _digests() -> list[Digest]:
     from weightfeat.rounds.labelled import from_digests
 
-    samples = from_digests(Path(__file__).parents[1] / "recipes").samples
+    samples = from_digests(Path(__file__).parents[2] / "recipes").samples
     found = [n.digest for n, y in zip(samples.networks, samples.y, strict=True) if y == 0]
     by_shapes: dict[str, list[Digest]] = {}
     for digest in found:

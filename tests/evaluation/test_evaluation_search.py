@@ -229,7 +229,7 @@ def test_space_without_a_usable_point_is_refused() -> None:
 
 
 def test_search_over_every_metaparameter_of_the_schema() -> None:
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     schema = json.loads((root / "metaparameters_schema.json").read_text())
     shipped = metaparameters.load(root / "metaparameters.json", root / "metaparameters_schema.json")
     held = {"train_seed": 3}

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from test_evaluation_search import search
+
 from weightfeat.evaluation.search import BATCH
 from weightfeat.evaluation.study import finished, open_study
 

@@ -24,7 +24,7 @@ from weightfeat.learning import configure
 from weightfeat.rounds.extraction import digest_file
 from weightfeat.rounds.scanning import analyse
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,9 @@ from networks import network_of, plain_cnn, randomise_norms
 from weightfeat import digest, features
 from weightfeat.execution.vision import build_network
 from weightfeat.features.classes import COLUMNS, centred_cosines, class_table
+from weightfeat.features.places import within
 from weightfeat.features.registry import feature_block
-from weightfeat.features.summaries import BINS, expected_largest, outlier, pooled, robust_z
+from weightfeat.features.summaries import BINS, expected_largest, outlier, pooled, robust_z, standardised
 
 KEY = "b" * 64
 
@@ -133,7 +134,16 @@ def test_summaries_by_hand() -> None:
     assert values[len(BINS) - 1 :] == [4.0, 4.0, 1.0]
     draws = np.random.default_rng(0).standard_normal((20000, 9)).max(axis=1)
     assert expected_largest(9) == pytest.approx(draws.mean(), abs=0.02)
-    assert np.array_equal(robust_z(np.full((5, 2), 3.0)), np.zeros((5, 2)))
+    for score in (robust_z, within):
+        assert np.array_equal(score(np.full((5, 2), 3.0)), np.zeros((5, 2)))
+
+
+def test_robust_scores_by_hand() -> None:
+    values = np.array([[0.0], [1.0], [2.0], [3.0], [104.0]])  # median 2, of the distances from it 1
+    away, spread = values - 2.0, values.std()
+    np.testing.assert_allclose(robust_z(values), np.clip(away / (1.4826 + 0.1 * spread), -12, 12))
+    np.testing.assert_allclose(within(values), away / (1.4826 + 0.25 * spread))
+    assert np.isnan(standardised(np.array([1.0, np.nan, 2.0]))).all()
 
 
 def test_centred_cosines_match_rows() -> None:

@@ -13,7 +13,7 @@ import pytest
 from weightfeat.errors import BadMetaparameters
 from weightfeat.metaparameters import Metaparameters, check_schema, load, search_space
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 VALUES, SCHEMA = ROOT / "metaparameters.json", ROOT / "metaparameters_schema.json"
 
 
