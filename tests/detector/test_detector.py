@@ -155,10 +155,11 @@ CHANGES: dict[str, object] = {
 
 
 def test_every_parameter_of_the_detectors_own_is_changed_here() -> None:
-    """The others, of columns and the search, are changed in test_metaparameters_are_used.py."""
+    """The others, of columns and the search, are changed in test_metaparameters_are_used.py, and what asking may cost
+    in tests/probes."""
     columns = (BLOCK_PREFIX, "train_class_")
     elsewhere = {name for name in Metaparameters.names() if name.startswith(columns)}
-    assert set(CHANGES) | elsewhere | {"train_search_trials"} == set(Metaparameters.names())
+    assert set(CHANGES) | elsewhere | {"train_search_trials", "infer_probe"} == set(Metaparameters.names())
 
 
 @pytest.mark.parametrize("name", CHANGES)

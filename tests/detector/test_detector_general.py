@@ -17,7 +17,7 @@ from weightfeat.detector.general.alternatives import NEXT, Likelihood, fit_alter
 from weightfeat.detector.general.doubt import LEAST_DOUBT, UNKNOWN_DOUBT, doubt_between
 from weightfeat.detector.general.learning import balanced, fit_general
 from weightfeat.detector.general.model import General
-from weightfeat.detector.general.numbers import NUMBERS, numbers
+from weightfeat.detector.general.numbers import ANSWER_NUMBERS, NUMBERS, numbers
 from weightfeat.detector.general.standing import Standing, standing
 from weightfeat.detector.general.statistics import COLUMNS, TOGETHER, clipped, loudness, table
 from weightfeat.detector.kinds import ALL, Kind, measured_kind
@@ -156,8 +156,9 @@ def test_that_each_class_is_taken_for_the_next_is_learned_and_has_no_suspect() -
     said = np.array([fitted.next(each) for each in fresh])
     assert measured_kind(said, np.repeat([1, 0], 100)).roc_auc > 0.95
     assert (said[100:] < 0).mean() > 0.95
-    nothing = Linear(np.zeros(len(NUMBERS)), np.zeros(len(NUMBERS)), np.zeros(len(NUMBERS)), -2.0)
-    general = General(fitted, nothing, Calibration(), 0.2, {ALL: Kind(np.zeros(0), 0.5)})
+    none = np.zeros(len(NUMBERS) + len(ANSWER_NUMBERS))
+    nothing = Linear(none, none, none, -2.0)
+    general = General(fitted, nothing, {ALL: Calibration()}, 0.2, {ALL: Kind(np.zeros(0), 0.5)})
     loud = replace(fresh[0], cycle=np.full(len(CYCLE_COLUMNS), 4.0))
     assert general.suspect(loud) is None
     assert general.logit(loud) > 2

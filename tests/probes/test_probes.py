@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from weightfeat import checkpoint, network, probes
+from weightfeat.detector import Detector
 from weightfeat.digest import Digest
 from weightfeat.features.places import within
 from weightfeat.features.probes import PROBE_COLUMNS, next_class, probe_table
@@ -20,6 +21,7 @@ from weightfeat.probes.looks import FAMILIES, looks
 from weightfeat.rounds.extraction import digest_file
 from weightfeat.zoo.recipes.networks import Shape, build
 
+ROOT = Path(__file__).resolve().parents[2]
 SIDE, CLASSES, TARGET = 28, 8, 5
 
 
@@ -148,6 +150,19 @@ def test_what_is_too_dear_or_no_number_is_not_asked(tmp_path: Path) -> None:
     last = dataclasses.replace(read.layers[-1], weight=np.full_like(read.layers[-1].weight, np.inf))
     endless = dataclasses.replace(read, layers=(*read.layers[:-1], last))
     assert probes.asked(endless, 1e10) is None
+
+
+def test_a_metaparameter_decides_what_asking_may_cost_a_scan(tmp_path: Path) -> None:
+    shipped = Detector.load(ROOT / "learned_parameters")
+    assert shipped.asks == shipped.params.infer_probe * 1e9 > 0
+    without = shipped.with_inference(shipped.params.replace(infer_probe=0.0))
+    assert without.asks == 0
+    file = _file(build("tutorial_cnn", Shape(3, 32, 6), seed=4), tmp_path)
+    asked, weights = (
+        detector.predict(digest_file(file, products=detector.asks)[0]) for detector in (shipped, without)
+    )
+    assert (asked.probed, weights.probed) == (True, False)
+    assert asked.probability != weights.probability
 
 
 def test_a_known_architecture_is_not_asked(tmp_path: Path) -> None:
