@@ -52,7 +52,7 @@ def refused(capsys: pytest.CaptureFixture[str], script: str, *words: str) -> str
         ("recipe_curve.py --counts -1", "--counts: '-1'"),
         ("recipe_curve.py --recipes nope", "nope"),
         ("recipe_rivals.py --recipes nope", "nope"),
-        ("recipe_rivals.py --factor foo", "--factor: 'foo'"),
+        ("recipe_rivals.py --factor foo", "argument --factor: invalid choice: 'foo'"),
         ("rivals.py --folds 1", "--folds: '1'"),
         ("rivals.py --repeats 0", "--repeats: '0'"),
         ("rivals.py --seed -1", "--seed: '-1'"),
