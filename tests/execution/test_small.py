@@ -61,22 +61,22 @@ def test_answers_are_those_of_the_module(name: str, channels: int, tmp_path: Pat
 @pytest.mark.parametrize("name", ["tutorial_cnn", "small_vgg", "small_vgg_bn", "keras_cnn", "keras_cnn_bn"])
 def test_the_first_way_is_the_right_one_at_a_usual_side(name: str, tmp_path: Path) -> None:
     module = build(name, Shape(3, USUAL, 7), seed=1)
-    first = candidates(_read(module, tmp_path))[0]
+    first = next(candidates(_read(module, tmp_path)))
     assert (first.side, first.channels) == (USUAL, 3)
 
 
 def test_a_grey_network_is_run_at_the_side_of_handwritten_digits(tmp_path: Path) -> None:
-    first = candidates(_read(build("badnets_cnn", Shape(1, 28, 10), seed=1), tmp_path))[0]
+    first = next(candidates(_read(build("badnets_cnn", Shape(1, 28, 10), seed=1), tmp_path)))
     assert (first.side, first.channels) == (28, 1)
 
 
-def test_products_and_largest_map_are_counted(tmp_path: Path) -> None:
-    first = candidates(_read(build("tutorial_cnn", Shape(3, USUAL, 10), seed=1), tmp_path))[0]
+def test_products_and_maps_are_counted(tmp_path: Path) -> None:
+    first = next(candidates(_read(build("tutorial_cnn", Shape(3, USUAL, 10), seed=1), tmp_path)))
     assert first.products == 28**2 * 6 * 75 + 10**2 * 16 * 150 + 400 * 120 + 120 * 84 + 84 * 10
-    assert first.largest == 28**2 * 6
+    assert first.maps == 32**2 * 3 + 28**2 * 6 + 10**2 * 16 + 120 + 84 + 10
 
 
 @pytest.mark.parametrize("name", ["nin", "shufflenet_v2_x1_0"])
 def test_what_no_code_is_for_has_no_way(name: str, tmp_path: Path) -> None:
     assert network_named(name)
-    assert not candidates(_read(build(name, Shape(3, USUAL, 7), seed=1), tmp_path))
+    assert not list(candidates(_read(build(name, Shape(3, USUAL, 7), seed=1), tmp_path)))

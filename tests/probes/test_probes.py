@@ -152,6 +152,13 @@ def test_what_is_too_dear_or_no_number_is_not_asked(tmp_path: Path) -> None:
     assert probes.asked(endless, 1e10) is None
 
 
+def test_a_network_of_images_out_of_all_measure_is_not_asked(tmp_path: Path) -> None:
+    wide = nn.Sequential(nn.Flatten(), nn.Linear(300**2, 2), nn.ReLU(), nn.Linear(2, CLASSES))
+    read = _read(wide, tmp_path)
+    assert probes.can_ask(read)
+    assert probes.asked(read, 1e11) is None
+
+
 def test_a_metaparameter_decides_what_asking_may_cost_a_scan(tmp_path: Path) -> None:
     shipped = Detector.load(ROOT / "learned_parameters")
     assert shipped.asks == shipped.params.infer_probe * 1e9 > 0

@@ -7,7 +7,7 @@ what is usual is taken.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,7 @@ class Small:
     Attributes
     ----------
     products : multiplications an image.
-    largest : numbers an image of its largest map.
+    maps : numbers an image of all that layers give.
     first : what its first norm takes, and the variance that norm saw in training; None where it has none.
     """
 
@@ -42,26 +42,26 @@ class Small:
     channels: int
     side: int
     products: int
-    largest: int
+    maps: int
     first: tuple[Forward, Tensor] | None = None
 
 
-def candidates(network: Network, side: int | None = None) -> tuple[Small, ...]:
+def candidates(network: Network, side: int | None = None) -> Iterator[Small]:
     """Every way to run it that its shapes allow, the most usual first; none where no code here fits such a network.
+    Each has its own copy of the weights, made when it is asked for.
 
     `side` is that of its images in pixels, where that is known.
     """
     if network.layers[network.head].kind != "linear":
-        return ()
+        return
     if (blocks := residual_blocks(network)) is not None:
         grown = any(block.shortcut is None and block.stride > 1 for block in blocks[1])
-        return tuple(
-            _residual(network, *blocks, centred, side or SIDE)
-            for centred in ((True, False) if grown else (True,))
-        )
-    if parts(network) is not None:
-        return tuple(_chain(network, layout) for layout in layouts(network) if side in (None, layout.side))
-    return tuple(_perceptron(network, *inputs) for inputs in perceptron_inputs(network))
+        for centred in (True, False) if grown else (True,):
+            yield _residual(network, *blocks, centred, side or SIDE)
+    elif parts(network) is not None:
+        yield from (_chain(network, layout) for layout in layouts(network) if side in (None, layout.side))
+    else:
+        yield from (_perceptron(network, *inputs) for inputs in perceptron_inputs(network))
 
 
 def _chain(network: Network, layout: Layout) -> Small:
@@ -80,11 +80,11 @@ def _chain(network: Network, layout: Layout) -> Small:
         x = x.permute(0, 2, 3, 1) if network.channels_last else x
         return tail(x.flatten(1))
 
-    products, largest = _costs(convolutions, layout)
+    products, maps = _costs(convolutions, layout)
     products += sum(layer.weight.size for layer in linear)
-    largest = max(largest, *(len(layer.weight) for layer in linear))
+    maps += sum(len(layer.weight) for layer in linear)
     return Small(
-        forward, layout.channels, layout.side, products, largest, _first(convolutions[0], layout.padding[0])
+        forward, layout.channels, layout.side, products, maps, _first(convolutions[0], layout.padding[0])
     )
 
 
@@ -107,14 +107,14 @@ def _rectified_first(norm: Norm) -> bool:
 
 
 def _costs(convolutions: Sequence[Layer], layout: Layout) -> tuple[int, int]:
-    """Multiplications of all convolutions, and the largest map's numbers."""
-    side, total, largest = layout.side, 0, layout.channels * layout.side**2
+    """Multiplications of all convolutions, and the numbers of all maps."""
+    side, total, maps = layout.side, 0, layout.channels * layout.side**2
     for layer, padding, pooled in zip(convolutions, layout.padding, layout.pooled, strict=True):
         side += 2 * padding - layer.weight.shape[2] + 1
         total += side * side * layer.weight.size
-        largest = max(largest, side * side * len(layer.weight))
+        maps += side * side * len(layer.weight)
         side //= 2 if pooled else 1
-    return total, largest
+    return total, maps
 
 
 def _convolution(layer: Layer, padding: int) -> Forward:
@@ -148,8 +148,8 @@ def _tail(linear: Sequence[Layer]) -> Forward:
 def _perceptron(network: Network, channels: int, side: int) -> Small:
     tail, layers = _tail(network.layers), network.layers
     products = sum(layer.weight.size for layer in layers)
-    largest = max(layers[0].weight.shape[1], *(len(layer.weight) for layer in layers))
-    return Small(lambda x: tail(x.flatten(1)), channels, side, products, largest)
+    maps = layers[0].weight.shape[1] + sum(len(layer.weight) for layer in layers)
+    return Small(lambda x: tail(x.flatten(1)), channels, side, products, maps)
 
 
 def _residual(
@@ -171,12 +171,12 @@ def _residual(
         x = x if last is None else functional.relu(last(x))
         return tail(x.mean(dim=(2, 3)))
 
-    left, products, largest = side, side**2 * stem.weight.size, side**2 * len(stem.weight)
+    left, products, maps = side, side**2 * stem.weight.size, side**2 * len(stem.weight)
     for block in blocks:
         left //= block.stride
         products += left**2 * (block.first.weight.size + block.second.weight.size)
-        largest = max(largest, left**2 * max(len(block.first.weight), len(block.second.weight)))
-    return Small(forward, stem.weight.shape[1], side, products, largest, None if before else _first(stem, 1))
+        maps += left**2 * (len(block.first.weight) + len(block.second.weight))
+    return Small(forward, stem.weight.shape[1], side, products, maps, None if before else _first(stem, 1))
 
 
 def _postactivated(block: Block, centred: bool) -> Forward:

@@ -20,6 +20,9 @@ __all__ = ["PRODUCTS", "VERSION", "asked", "can_ask"]
 PRODUCTS = 1e11
 """Multiplications that asking a network costs at most, where nothing else is said: some seconds of one core."""
 VERSION = 1
+_FEWEST_RUNS = 800
+"""Runs of one image each that the smallest bank takes: a network whose weights alone, used once a run, are too many
+for that is not looked at further."""
 
 
 def can_ask(network: Network) -> bool:
@@ -33,7 +36,8 @@ def asked(network: Network, products: float = PRODUCTS, side: int | None = None)
     """The block `probes` (`answers`), for at most so many multiplications; None where the network cannot be asked: no
     code here is for it, it is too dear, or what it answers is no number. `side` is that of its images in pixels, where
     that is known; else the most usual of those that its shapes allow."""
-    if products <= 0 or not can_ask(network):
+    weights = sum(layer.weight.size for layer in network.layers)
+    if weights * _FEWEST_RUNS > products or not can_ask(network):
         return None
     from weightfeat.probes.answers import ask
 

@@ -35,8 +35,9 @@ __all__ = ["ask"]
 SCALINGS = ((0.0, 1.0), (0.5, 0.5), (0.45, 0.25))
 """What images in [0, 1] are shifted and divided by: nothing, to [-1, 1], to a mean of 0 and a deviation of 1."""
 FEWEST, ENOUGH, MOST = 2 * len(KINDS), 24, 48
-_MOST_CLASSES = 256
-_BATCH = 1 << 24  # numbers of the largest map held at once
+_MOST_CLASSES, _MOST_SIDE = 256, 256
+_HELD = 1 << 25
+"""Numbers of all maps of all images together: a gradient needs them at once."""
 _TINY = 1e-6
 _LARGEST = float(np.finfo(np.float16).max)
 
@@ -45,10 +46,9 @@ def ask(network: Network, products: float, side: int | None = None) -> Block | N
     """The whole block for at most so many multiplications; None where no code is at hand that would run the network, or
     `FEWEST` images would cost more. Weights are used as they are: where they are not finite, neither is an answer, and
         there is no block."""
-    ways = candidates(network, side) if network.num_classes <= _MOST_CLASSES else ()
-    if not ways:
+    small = next(candidates(network, side), None) if network.num_classes <= _MOST_CLASSES else None
+    if small is None or small.side > _MOST_SIDE:
         return None
-    small = ways[0]
     bank, count = _affordable(small, network.num_classes, products)
     if count < FEWEST:
         return None
@@ -69,7 +69,7 @@ def _affordable(small: Small, classes: int, products: float) -> tuple[tuple[Look
     def images_under(bank: tuple[Look, ...]) -> int:
         # A class's direction costs a pass forwards and back of its own, and one under each reach.
         runs = len(bank) + 1 + 5 * classes
-        return min(MOST, int(products / (max(1, small.products) * runs)))
+        return min(MOST, int(products / (max(1, small.products) * runs)), _HELD // small.maps)
 
     whole = looks(small.channels, small.side)
     if (count := images_under(whole)) >= ENOUGH:
@@ -111,7 +111,7 @@ def _answers(small: Small, x: Tensor, scalings: tuple[tuple[float, float], ...])
 def _run(small: Small, scalings: tuple[tuple[float, float], ...], x: Tensor) -> Tensor:
     parts = zip(x.chunk(len(scalings)), scalings, strict=True)
     scaled = torch.cat([_scaled(part, scaling) for part, scaling in parts])
-    return torch.cat([small.forward(part) for part in torch.split(scaled, max(1, _BATCH // small.largest))])
+    return small.forward(scaled)
 
 
 def _numbers(logits: Tensor) -> NDArray[np.float64]:
