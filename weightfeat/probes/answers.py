@@ -36,6 +36,7 @@ SCALINGS = ((0.0, 1.0), (0.5, 0.5), (0.45, 0.25))
 """What images in [0, 1] are shifted and divided by: nothing, to [-1, 1], to a mean of 0 and a deviation of 1."""
 FEWEST, ENOUGH, MOST = 2 * len(KINDS), 24, 48
 _MOST_CLASSES, _MOST_SIDE = 256, 256
+_CHANNELS = (1, 3)
 _HELD = 1 << 25
 """Numbers of all maps of all images together: a gradient needs them at once."""
 _TINY = 1e-6
@@ -44,14 +45,22 @@ _LARGEST = float(np.finfo(np.float16).max)
 
 def ask(network: Network, products: float, side: int | None = None) -> Block | None:
     """The whole block for at most so many multiplications; None where no code is at hand that would run the network, or
-    `FEWEST` images would cost more. Weights are used as they are: where they are not finite, neither is an answer, and
-        there is no block."""
+    `FEWEST` images would cost more, or it takes no pictures, or no picture after all. Weights are used as they are:
+    where they are not finite, neither is an answer, and there is no block."""
     small = next(candidates(network, side), None) if network.num_classes <= _MOST_CLASSES else None
-    if small is None or small.side > _MOST_SIDE:
+    if small is None or small.side > _MOST_SIDE or small.channels not in _CHANNELS:
         return None
     bank, count = _affordable(small, network.num_classes, products)
     if count < FEWEST:
         return None
+    try:
+        block = _asked(small, bank, count)
+    except RuntimeError:  # shapes that fit each other by name, and no image in the end
+        return None
+    return block if all(np.isfinite(values).all() for values in block.values()) else None
+
+
+def _asked(small: Small, bank: tuple[Look, ...], count: int) -> Block:
     with torch.no_grad():
         scalings = _scalings(small)
     shown = _shown(small, len(scalings), count)
@@ -59,8 +68,7 @@ def ask(network: Network, products: float, side: int | None = None) -> Block | N
         plain = _answers(small, shown, scalings)
         seen = [_answers(small, look.change(shown), scalings) for look in bank]
     moved = [[_numbers(each) for each in reach] for reach in universal(partial(_run, small, scalings), shown)]
-    block = _block(small, plain, seen, bank) | {"universal": _universal(plain, moved)}
-    return block if all(np.isfinite(values).all() for values in block.values()) else None
+    return _block(small, plain, seen, bank) | {"universal": _universal(plain, moved)}
 
 
 def _affordable(small: Small, classes: int, products: float) -> tuple[tuple[Look, ...], int]:
