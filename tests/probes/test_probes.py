@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +151,14 @@ def test_what_is_too_dear_or_no_number_is_not_asked(tmp_path: Path) -> None:
     last = dataclasses.replace(read.layers[-1], weight=np.full_like(read.layers[-1].weight, np.inf))
     endless = dataclasses.replace(read, layers=(*read.layers[:-1], last))
     assert probes.asked(endless, 1e10) is None
+
+
+def test_without_torch_weights_speak_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = _read(build("tutorial_cnn", Shape(3, 32, 6), seed=4), tmp_path)
+    for name in [name for name in sys.modules if name.startswith("weightfeat.probes.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert probes.asked(read, 1e11) is None
 
 
 def test_a_network_of_images_out_of_all_measure_is_not_asked(tmp_path: Path) -> None:

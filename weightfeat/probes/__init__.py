@@ -6,6 +6,7 @@ network is asked, not before.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from weightfeat.network.layouts import layouts, perceptron_inputs
@@ -14,6 +15,8 @@ from weightfeat.network.residual import residual_blocks
 if TYPE_CHECKING:
     from weightfeat.digest.types import Block
     from weightfeat.network.types import Network
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["PRODUCTS", "VERSION", "asked", "can_ask"]
 
@@ -34,11 +37,16 @@ def can_ask(network: Network) -> bool:
 
 def asked(network: Network, products: float = PRODUCTS, side: int | None = None) -> Block | None:
     """The block `probes` (`answers`), for at most so many multiplications; None where the network cannot be asked: no
-    code here is for it, it is too dear, or what it answers is no number. `side` is that of its images in pixels, where
-    that is known; else the most usual of those that its shapes allow."""
+    code here is for it, it is too dear, what it answers is no number, or torch is not installed.
+
+    `side` is that of its images in pixels, where that is known; else the most usual of those that its shapes allow.
+    """
     weights = sum(layer.weight.size for layer in network.layers)
     if weights * _FEWEST_RUNS > products or not can_ask(network):
         return None
-    from weightfeat.probes.answers import ask
-
+    try:
+        from weightfeat.probes.answers import ask
+    except ImportError as error:  # a scan does without torch
+        logger.info("a network is judged by its weights alone: %s", error)
+        return None
     return ask(network, products, side)
