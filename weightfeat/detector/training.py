@@ -87,6 +87,7 @@ def _learn_familiarity(samples: Samples, params: Metaparameters) -> Familiarity 
 
 def _learn_general(samples: Samples, params: Metaparameters) -> General | None:
     """What holds in every recipe; None for a table, or where class evidence is off."""
+    import scipy.linalg  # noqa: F401  # brings a BLAS of its own, which a limit set before it does not reach
     from threadpoolctl import threadpool_limits
 
     if not (params.train_class_evidence and samples.networks):
