@@ -58,16 +58,16 @@ def candidates(network: Network, side: int | None = None) -> Iterator[Small]:
         grown = any(block.shortcut is None and block.stride > 1 for block in blocks[1])
         for centred in (True, False) if grown else (True,):
             yield _residual(network, *blocks, centred, side or SIDE)
-    elif parts(network) is not None:
-        yield from (_chain(network, layout) for layout in layouts(network) if side in (None, layout.side))
+    elif (chain := parts(network)) is not None:
+        fitting = (layout for layout in layouts(network) if side in (None, layout.side))
+        yield from (_chain(*chain, layout, network.channels_last) for layout in fitting)
     else:
         yield from (_perceptron(network, *inputs) for inputs in perceptron_inputs(network))
 
 
-def _chain(network: Network, layout: Layout) -> Small:
-    found = parts(network)
-    assert found is not None
-    convolutions, linear = found
+def _chain(
+    convolutions: Sequence[Layer], linear: Sequence[Layer], layout: Layout, channels_last: bool
+) -> Small:
     steps = [
         _convolution(layer, padding) for layer, padding in zip(convolutions, layout.padding, strict=True)
     ]
@@ -77,7 +77,7 @@ def _chain(network: Network, layout: Layout) -> Small:
         for step, pooled in zip(steps, layout.pooled, strict=True):
             x = step(x)
             x = functional.max_pool2d(x, 2) if pooled else x
-        x = x.permute(0, 2, 3, 1) if network.channels_last else x
+        x = x.permute(0, 2, 3, 1) if channels_last else x
         return tail(x.flatten(1))
 
     products, maps = _costs(convolutions, layout)

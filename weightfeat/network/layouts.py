@@ -40,14 +40,15 @@ def parts(network: Network) -> tuple[list[Layer], list[Layer]] | None:
         return None
     if network.head != len(chain) - 1 or any(layer.weight.ndim != 4 for layer in convolutions):
         return None
-    for before, after in pairwise(convolutions):
-        if len(before.weight) != after.weight.shape[1]:
-            return None
-    for before, after in pairwise(linear):
-        if len(before.weight) != after.weight.shape[1]:
-            return None
+    if not (_fed(convolutions) and _fed(linear)):
+        return None
     square = all(layer.weight.shape[2] == layer.weight.shape[3] for layer in convolutions)
     return (convolutions, linear) if square else None
+
+
+def _fed(layers: Sequence[Layer]) -> bool:
+    """Whether each takes as many channels as the one before gives."""
+    return all(len(before.weight) == after.weight.shape[1] for before, after in pairwise(layers))
 
 
 def perceptron_inputs(network: Network) -> tuple[tuple[int, int], ...]:
@@ -56,7 +57,7 @@ def perceptron_inputs(network: Network) -> tuple[tuple[int, int], ...]:
     layers = network.layers
     if any(layer.kind != "linear" for layer in layers) or network.head != len(layers) - 1:
         return ()
-    if any(len(before.weight) != after.weight.shape[1] for before, after in pairwise(layers)):
+    if not _fed(layers):
         return ()
     width = layers[0].weight.shape[1]
     sides = {channels: isqrt(width // channels) for channels in (3, 1)}
@@ -72,7 +73,7 @@ def layouts(network: Network) -> tuple[Layout, ...]:
         return ()
     convolutions, linear = found
     width, last = linear[0].weight.shape[1], len(convolutions[-1].weight)
-    side = round((width / last) ** 0.5)
+    side = isqrt(width // last)
     if side * side * last != width:
         return ()
     channels = convolutions[0].weight.shape[1]
