@@ -21,6 +21,7 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import softmax
 from torch import Tensor
 
 from weightfeat.digest.types import Block
@@ -127,21 +128,21 @@ def _numbers(logits: Tensor) -> NDArray[np.float64]:
 
 
 def _universal(plain: NDArray[np.float64], moved: list[list[NDArray[np.float64]]]) -> NDArray[np.float16]:
-    usual, away = _softmax(plain).mean(axis=0), _centred(plain)
+    usual, away = softmax(plain, axis=1).mean(axis=0), _centred(plain)
     deviation, mean = max(float(away.std()), _TINY), away.mean(axis=0)
     rows = []
     for reach in moved:
         rows.append([(_centred(each)[:, t].mean() - mean[t]) / deviation for t, each in enumerate(reach)])
-        rows.append([_softmax(each)[:, t].mean() - usual[t] for t, each in enumerate(reach)])
+        rows.append([softmax(each, axis=1)[:, t].mean() - usual[t] for t, each in enumerate(reach)])
     return np.asarray(np.clip(rows, -_LARGEST, _LARGEST), dtype=np.float16)
 
 
 def _block(
     small: Small, plain: NDArray[np.float64], seen: list[NDArray[np.float64]], bank: tuple[Look, ...]
 ) -> Block:
-    usual, away = _softmax(plain), _centred(plain)
+    usual, away = softmax(plain, axis=1), _centred(plain)
     deviation = max(float(away.std()), _TINY)
-    moved = [_softmax(logits) - usual for logits in seen]
+    moved = [softmax(logits, axis=1) - usual for logits in seen]
     after = (plain.argmax(axis=1)[:, None] + np.arange(plain.shape[1])) % plain.shape[1]
     growth = np.stack([each.mean(axis=0) for each in moved])
     shift = np.stack([np.take_along_axis(each, after, axis=1).mean(axis=0) for each in moved])
@@ -159,8 +160,3 @@ def _block(
 
 def _centred(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(logits - logits.mean(axis=1, keepdims=True))
-
-
-def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
