@@ -138,7 +138,7 @@ def _factors(tensors: Sequence[StoredTensor], rule: LowRank) -> list[StoredTenso
     factors: dict[str, StoredTensor] = {}
     for tensor in tensors:
         found = PART.fullmatch(tensor.name)
-        if found is None or found["part"] not in ("A", "down") or tensor.data.ndim == 0:
+        if found is None or found["part"] not in ("A", "a", "down") or tensor.data.ndim == 0:
             continue
         module, name = found["module"], f"{found['module']}.{FACTOR}"
         weight = named.get(f"{module}.base_layer.weight", named.get(f"{module}.weight"))

@@ -18,8 +18,8 @@ from weightfeat.checkpoint.faults import Malformed, Unsupported
 from weightfeat.checkpoint.nodes import describe
 
 CONFIG = "adapter_config.json"
-PART = re.compile(r"(?P<module>.+)\.lora_(?P<part>A|B|down|up)((\.(?P<adapter>[^.]+))?\.weight)?$")
-"""The name of one of the two matrices of an update: PEFT's, with the adapter's name or without, and loralib's."""
+PART = re.compile(r"(?P<module>.+)[._]lora[._](?P<part>[ABab]|down|up)((\.(?P<adapter>[^.]+))?\.weight)?$")
+"""The name of one of the two matrices of an update: PEFT's with the adapter's name or without, loralib's, torchtune's."""
 MERGE = "merge it (merge_and_unload) and save the network again"
 _LARGEST = 1 << 20
 _PLAIN = re.compile(r"[A-Za-z0-9_.]+")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from weightfeat.checkpoint.adapter_config import PART
 from weightfeat.checkpoint.types import StoredTensor
 
-_FIRST = {"A": "A", "down": "A", "B": "B", "up": "B"}
+_FIRST = {"A": "A", "a": "A", "down": "A", "B": "B", "b": "B", "up": "B"}
 _ALPHAS = ("alpha", "lora_alpha")
 _SCALES = ("scaling", "lora_scaling")
 
