@@ -19,7 +19,7 @@ from weightfeat.checkpoint.nodes import describe
 
 CONFIG = "adapter_config.json"
 PART = re.compile(r"(?P<module>.+)[._]lora[._](?P<part>[ABab]|down|up)((\.(?P<adapter>[^.]+))?\.weight)?$")
-"""The name of one of the two matrices of an update: PEFT's with the adapter's name or without, loralib's, torchtune's."""
+"""The name of a matrix of an update: PEFT's, with the adapter's name or without, loralib's or torchtune's."""
 MERGE = "merge it (merge_and_unload) and save the network again"
 _LARGEST = 1 << 20
 _PLAIN = re.compile(r"[A-Za-z0-9_.]+")
