@@ -13,6 +13,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from checkpoint_files import (
@@ -222,6 +223,18 @@ def test_optimizer_state_is_never_taken_for_a_small_network(tmp_path: Path, key:
     found = read(path)
     assert_same(found, network.state_dict())
     assert found.findings
+
+
+@pytest.mark.parametrize("separator", ["/", "__"])
+def test_names_with_other_separators_are_read_with_dots(tmp_path: Path, separator: str) -> None:
+    state = {"layer.0.weight": torch.ones(2, 2), "layer.10.bias": torch.zeros(2)}
+    save_file(
+        {name.replace(".", separator): value for name, value in state.items()}, tmp_path / "a.safetensors"
+    )
+    assert [tensor.name for tensor in read(tmp_path / "a.safetensors").tensors] == list(state)
+    mixed = {"layer.a__b": torch.ones(2), "layer__c": torch.ones(2)}
+    save_file(mixed, tmp_path / "b.safetensors")
+    assert [tensor.name for tensor in read(tmp_path / "b.safetensors").tensors] == list(mixed)
 
 
 def test_list_of_tensors_is_named_by_position(tmp_path: Path) -> None:

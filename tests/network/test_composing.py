@@ -151,6 +151,42 @@ def test_adapters_of_several_names_or_of_other_shapes_are_not_merged() -> None:
         build(checkpoint(cut))
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("fc.lora_a.weight", "fc.lora_b.weight"),
+        ("fc_lora.down.weight", "fc_lora.up.weight"),
+        ("fc.lora.down", "fc.lora.up"),
+        ("fc.lora_kernel_a", "fc.lora_kernel_b"),
+        ("conv2.adapter.down.weight", "conv2.adapter.up.weight"),
+    ],
+)
+def test_adapters_of_other_libraries_are_not_passed_over(names: tuple[str, str]) -> None:
+    low, high = np.ones((2, 24), np.float32), np.ones((7, 2), np.float32)
+    tensors = [*checkpoint_of(plain_cnn()).tensors, stored(names[0], low), stored(names[1], high)]
+    with pytest.raises(UnsupportedLayout, match="an adapter of 2 tensors"):
+        build(checkpoint(tensors))
+
+
+@pytest.mark.parametrize("spread", ["rho", "sigma"])
+def test_weights_that_are_drawn_at_each_use_are_their_means(spread: str) -> None:
+    plain, drawn = checkpoint_of(plain_cnn()), []
+    for tensor in plain.tensors:
+        if tensor.name.startswith(("conv", "fc")):
+            drawn += [
+                stored(f"{tensor.name}_mu", tensor.data),
+                stored(f"{tensor.name}_{spread}", tensor.data - 3),
+            ]
+            drawn += [stored(f"{tensor.name}_epsilon", tensor.data + 1)]
+        else:
+            drawn.append(tensor)
+    network, expected = build(checkpoint(drawn)), build(plain)
+    assert [layer.name for layer in network.layers] == [layer.name for layer in expected.layers]
+    for layer, wanted in zip(network.layers, expected.layers, strict=True):
+        assert np.array_equal(layer.weight, wanted.weight)
+    assert any("means of weights that are drawn" in finding.detail for finding in network.findings)
+
+
 @pytest.mark.parametrize("peft", [True, False])
 def test_an_adapter_of_zeros_changes_nothing(peft: bool) -> None:
     network, plain = build(checkpoint(adapted(0.0, peft=peft))), build(checkpoint_of(plain_cnn()))

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from weightfeat.checkpoint.adapted import AdaptedFolder, adapted, adapted_at, with_config_beside
 from weightfeat.checkpoint.faults import Abuse, Fault, Malformed, Unsupported
 from weightfeat.checkpoint.folders import read_folder
 from weightfeat.checkpoint.formats import Contents, under
@@ -35,7 +36,7 @@ def read(path: str | os.PathLike[str], *, key: str | None = None) -> Checkpoint:
 
     Parameters
     ----------
-    path : a file; or, of a network in several, their folder or index.
+    path : a file; or, of a network in several, their folder or index; or the folder of a network and its adapter.
     key : which part of the file is the network, where it holds several: the key it is under ("ema", "nets.best"), or
         what its tensors' names begin with. None: the usual choice, which is said where there was one.
 
@@ -50,6 +51,22 @@ def read(path: str | os.PathLike[str], *, key: str | None = None) -> Checkpoint:
     ('safetensors', ['8.weight'])
     """
     path = Path(path)
+    with _named(path):
+        folder = adapted_at(path)
+    if folder is not None:
+        return _read_adapted(path, folder, key)
+    found = _read_network(path, key)
+    with _named(path):
+        return with_config_beside(found)
+
+
+def _read_adapted(path: Path, folder: AdaptedFolder, key: str | None) -> Checkpoint:
+    base, adapter = _read_network(folder.base, key), _read_one(folder.adapter, None)
+    with _named(path):
+        return adapted(path, base, adapter, folder.config)
+
+
+def _read_network(path: Path, key: str | None) -> Checkpoint:
     with _named(path):
         shards = shards_at(path)
     if shards is None:

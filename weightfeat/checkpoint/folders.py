@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from weightfeat.checkpoint.adapted import holds_adapter
 from weightfeat.checkpoint.beside import Beside
 from weightfeat.checkpoint.distributed import METADATA, PART, read_distributed
 from weightfeat.checkpoint.faults import Fault, Malformed, Unreadable, Unsupported
@@ -71,6 +72,8 @@ def is_network(names: Iterable[str]) -> bool:
     """
     held = set(names)
     if METADATA in held and any(name.endswith(PART) for name in held):
+        return True
+    if holds_adapter(held):
         return True
     alone = not any(name.lower().endswith(_MODELS) for name in held)
     return alone and any(needed <= held for needed, _, _ in _LAYOUTS)

@@ -16,14 +16,16 @@ from weightfeat.checkpoint.types import StoredTensor
 _COMPILED = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 _MOST_KEYS = 8
 _PARALLEL = "module"
+_SEPARATORS = ("/", "__")
 # torch.optim.swa_utils.AveragedModel counts its averages beside the network it wraps.
 _BESIDE_THE_WRAPPED = frozenset({"n_averaged"})
 
 
 def without_wrappers(found: Found) -> Found:
-    """The same network under the names it would have unwrapped; unchanged where two names would become one."""
+    """The same network under the names it would have unwrapped, with dots between modules; unchanged where two names
+    would become one."""
     names = [tensor.name for tensor in found.tensors]
-    plain = [_without_compiled(name) for name in names]
+    plain = [_without_compiled(name) for name in _dotted(names)]
     while _all_parallel(plain):
         plain = [_without_compiled(_without_parallel(name)) for name in plain]
     if plain == names or len(set(plain)) != len(plain):
@@ -45,6 +47,14 @@ def tensors_under(tensors: Sequence[StoredTensor], key: str) -> tuple[StoredTens
         tops = list(dict.fromkeys(tensor.name.partition(".")[0] for tensor in tensors))[:_MOST_KEYS]
         raise Unsupported(f"nothing is under the key {describe(key)}; there are {', '.join(tops)}")
     return tuple(replace(tensor, name=tensor.name[len(start) :]) for tensor in kept)
+
+
+def _dotted(names: list[str]) -> list[str]:
+    """Names with dots for what other writers put between modules, where every name has that and none has a dot."""
+    for separator in _SEPARATORS:
+        if all(separator in name and "." not in name for name in names):
+            return [name.replace(separator, ".") for name in names]
+    return names
 
 
 def _types(types: MappingProxyType[str, str], names: Iterable[str]) -> MappingProxyType[str, str]:

@@ -13,10 +13,10 @@ from weightfeat.errors import UnsupportedLayout
 from weightfeat.network.low_rank import merged
 
 _ADAPTER = re.compile(
-    r"(^|[._])(lora_(A|B|E|magnitude_vector|embedding_[AB])|lora_(up|down)|hada_w[12]|lokr_w[12]|ia3_l|oft_[rs]"
-    r"|vera_lambda_[bd]|boft_[RS]|adapter_(up|down))([._]|$)"
+    r"(^|[._])(lora_(E|magnitude_vector|embedding_[AB]|(kernel|embeddings)_[ab])|lora[._]([ABab]|up|down)|hada_w[12]|lokr_w[12]|ia3_l|oft_[rs]"
+    r"|vera_lambda_[bd]|boft_[RS]|adapters?[._](up|down))([._]|$)"
 )
-_UPDATES = re.compile(r"(^|[._])lora_(B|up|embedding_B)([._]|$)")
+_UPDATES = re.compile(r"(^|[._])lora([._]([Bb]|up)|_embedding_B|_(kernel|embeddings)_b)([._]|$)")
 _SAVED = re.compile(r"(^|\.)modules_to_save\.(?P<adapter>[^.]+)\.")
 _EXPECTED = "the weights that the network computes with"
 
@@ -79,7 +79,7 @@ def _is_beside_its_network(adapters: Sequence[StoredTensor], rest: Sequence[Stor
 
 
 def _is_lora(tensor: StoredTensor) -> bool:
-    return re.search(r"(^|[._])lora_", tensor.name) is not None
+    return re.search(r"(^|[._])lora[._]", tensor.name) is not None
 
 
 def _replaced(checkpoint: Checkpoint, tensors: list[StoredTensor]) -> list[StoredTensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 
 from weightfeat.checkpoint.types import StoredTensor
 
@@ -11,8 +11,15 @@ LARGEST_CONSTANT = 16
 """Elements of a tensor that may stand anywhere in a network, such as an input's mean or a counter of operations."""
 
 _WATCHING = re.compile(
-    r"(^|[._])(activation_post_process|fake_quant|act_quant|observer|quantizer)([._0-9]|$)"
+    r"(^|[._])(activation_post_process|fake_quant|(act|weight|bias|input|output)_quant|observer|quantizer)([._0-9]|$)"
 )
+# A table of counts of answers. It is as wide as a layer on the answers would be.
+_METRIC = re.compile(r"(^|[._])(conf_?mat|confusion_?matrix)$", re.IGNORECASE)
+# What trainers keep of each weight, under its name: gradients, their moments, how much a weight matters.
+_TRAINERS = re.compile(
+    r"[._](grad|momentum(_buffer)?|velocity|exp_avg(_sq)?|fisher|omega|importance)$", re.IGNORECASE
+)
+_END = re.compile(r"[._][^._]+$")
 
 
 def is_constant(tensor: StoredTensor) -> bool:
@@ -29,16 +36,41 @@ def are_beside(extras: Sequence[StoredTensor], network: Iterable[str], classes: 
     """Whether all extras lie beside a network whose tensors have the names `network`, in modules it has no part of.
 
     A layer that takes as many numbers as there are `classes` is none of them: it may turn the network's answer into
-    another.
+    another. What a trainer keeps of the network's own tensors lies beside it wherever it is.
     """
-    rest = [extra for extra in extras if not is_constant(extra)]
+    network = set(network)
+    rest = [
+        extra for extra in extras if not is_constant(extra) and not (is_kept_by_trainer(extra.name, network))
+    ]
     if not rest:
         return True
     tops = tops_of(network)
     if tops is None:
         return False
     outside = all(_top(extra.name, tops[0]) not in tops[1] for extra in rest)
-    return outside and not any(extra.data.ndim == 2 and extra.shape[1] == classes for extra in rest)
+    on_answers = (extra for extra in rest if extra.data.ndim == 2 and extra.shape[1] == classes)
+    return outside and all(_METRIC.search(extra.name) for extra in on_answers)
+
+
+def is_kept_by_trainer(name: str, network: Collection[str]) -> bool:
+    """Whether a tensor is what a trainer keeps of one of the network's, whose names are `network`."""
+    return _TRAINERS.search(name) is not None and _TRAINERS.sub("", name) in network
+
+
+def counterparts(
+    extras: Iterable[tuple[str, tuple[int, ...]]], network: Mapping[str, tuple[int, ...]]
+) -> list[str]:
+    """The extras, (name, shape), that are called after a tensor of the network and have its shape, and that no trainer
+    is known to keep: the network may compute with both.
+
+    >>> counterparts([("fc.weight_delta", (2, 3)), ("fc.weight.grad", (2, 3))], {"fc.weight": (2, 3)})
+    ['fc.weight_delta']
+    """
+    return [
+        name
+        for name, shape in extras
+        if network.get(_END.sub("", name)) == shape and len(shape) > 1 and not _TRAINERS.search(name)
+    ]
 
 
 def tops_of(network: Iterable[str]) -> tuple[str, Set[str]] | None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from weightfeat.checkpoint.nodes import describe
 from weightfeat.checkpoint.types import Checkpoint, Finding, StoredTensor
 from weightfeat.errors import NotAClassifier, UnsupportedLayout
 from weightfeat.network.adapters import without_adapters
-from weightfeat.network.beside import is_constant
+from weightfeat.network.beside import counterparts, is_constant
 from weightfeat.network.composing import composed
 from weightfeat.network.doubts import folded_norms
 from weightfeat.network.graph import Parts, from_graph
@@ -91,7 +95,20 @@ def build(checkpoint: Checkpoint, *, head: str | None = None) -> Network:
     if (match is None or not match.exact) and same_shapes(tensors) is None:
         refuse_part(checkpoint, network)
     notes += [*_pruned(network), *([left_out(outside)] if outside else [])]
-    return replace(network, findings=(*network.findings, *(Finding("note", note) for note in notes)))
+    found = [*(Finding("note", note) for note in notes), *_computed_with_two(tensors, outside)]
+    return replace(network, findings=(*network.findings, *found))
+
+
+def _computed_with_two(
+    tensors: Sequence[StoredTensor], outside: Iterable[tuple[str, NDArray[Any]]]
+) -> list[Finding]:
+    """A doubt where what was left out may be a part of weights that were not."""
+    shapes = {tensor.name: tensor.shape for tensor in tensors}
+    twice = counterparts(((name, data.shape) for name, data in outside), shapes)
+    if not twice:
+        return []
+    more = f" and {len(twice) - 1} more" if len(twice) > 1 else ""
+    return [Finding("doubt", f"the network may add {describe(twice[0])}{more} to weights of that name")]
 
 
 def _prepared(checkpoint: Checkpoint) -> tuple[Checkpoint, list[str]]:

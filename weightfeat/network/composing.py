@@ -116,6 +116,16 @@ def _masked(named: Named, base: str, target: str, *, orig: str, mask: str) -> Co
     return _made(target, whole.float32() * kept.float32(), whole.name, kept.name)
 
 
+def _mean(named: Named, base: str, target: str) -> Composed | None:
+    """The mean of a weight that is drawn anew at each use, as a Bayesian or a noisy layer's."""
+    mean = named[f"{base}_mu"]
+    spreads = [tensor for leaf in ("_rho", "_sigma") if (tensor := named.get(f"{base}{leaf}"))]
+    if len(spreads) != 1 or spreads[0].shape != mean.shape:
+        return None
+    noise = [name for name in (f"{base}_epsilon",) if name in named]
+    return _made(target, mean.float32(), mean.name, spreads[0].name, *noise)
+
+
 def _weight_norm(named: Named, base: str, target: str, *, g: str, v: str) -> Composed | None:
     """g v / |v|, the norm over all axes but those that g has."""
     length, direction = named.get(f"{base}{g}"), named.get(f"{base}{v}")
@@ -198,6 +208,7 @@ _RULES: dict[str, tuple[str, Rule]] = {
         ".original",
         partial(_spectral_norm, orig=".original", u=".0._u", v=".0._v"),
     ),
+    "means of weights that are drawn": ("_mu", _mean),
     "codes and their scales": ("", _scaled),
 }
 """What to call it, what the name of one part ends with, and the rule."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from weightfeat.checkpoint.nodes import describe
 from weightfeat.checkpoint.types import Finding, StoredTensor
+from weightfeat.network.beside import is_watching
 from weightfeat.network.table import CLASSES, Entry, LayerRow, entries
 from weightfeat.network.types import Layer, Network, Norm
 from weightfeat.network.whole import may_be_either
@@ -74,9 +75,9 @@ def _is_drawn_evenly(layer: Layer) -> bool:
 
 def folded_norms(tensors: Sequence[StoredTensor]) -> Entry | None:
     """The architecture some or all of whose batch norms were folded into its layers: all its layers and fewer vectors
-    beside them. None for a VGG, of which there are some that never had norms."""
+    beside them, by more than a head's bias. None for a VGG, of which there are some that never had norms."""
     found = Counter(tensor.shape for tensor in tensors if tensor.data.ndim > 1)
-    vectors = sum(tensor.data.ndim == 1 for tensor in tensors)
+    vectors = sum(tensor.data.ndim == 1 and not is_watching(tensor) for tensor in tensors)
     for entry in entries():
         if entry.aux or entry.family in _NEVER_NORMED:
             continue
@@ -85,6 +86,7 @@ def folded_norms(tensors: Sequence[StoredTensor]) -> Entry | None:
         fixed = Counter(tuple(int(size) for size in shape) for shape in kernels)
         left, head = list((found - fixed).elements()), entry.rows[entry.head]
         ends = len(left) == 1 and isinstance(head, LayerRow) and left[0][1:] == head.shape[1:]
-        if ends and found.total() == fixed.total() + 1 and vectors < sum(len(shape) == 1 for shape in shapes):
+        usual = sum(len(shape) == 1 for shape in shapes)
+        if ends and found.total() == fixed.total() + 1 and vectors < usual - 1:
             return entry
     return None

@@ -6,17 +6,16 @@ Hu et al. 2021 (LoRA), section 4.1; peft/tuners/lora/layer.py (`get_delta_weight
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from weightfeat.checkpoint.adapter_config import PART
 from weightfeat.checkpoint.types import StoredTensor
 
-_PART = re.compile(r"(?P<module>.+)\.lora_(?P<part>A|B|down|up)(\.(?P<adapter>[^.]+))?\.weight$")
-_FIRST = {"A": "A", "down": "A", "B": "B", "up": "B"}
+_FIRST = {"A": "A", "a": "A", "down": "A", "B": "B", "b": "B", "up": "B"}
 _ALPHAS = ("alpha", "lora_alpha")
 _SCALES = ("scaling", "lora_scaling")
 
@@ -42,7 +41,8 @@ def merged(tensors: Sequence[StoredTensor]) -> dict[str, Merged]:
     named = {tensor.name: tensor for tensor in tensors}
     updates: dict[str, dict[str, list[StoredTensor]]] = {}
     for tensor in tensors:
-        if found := _PART.fullmatch(tensor.name):
+        found = PART.fullmatch(tensor.name)
+        if found and tensor.data.ndim > 1 and tensor.data.size:
             parts = updates.setdefault(found["module"], {"A": [], "B": []})
             parts[_FIRST[found["part"]]].append(tensor)
     made = {}
@@ -72,9 +72,12 @@ def _factor(named: Mapping[str, StoredTensor], module: str, rank: int) -> tuple[
 
 
 def _product(up: StoredTensor, down: StoredTensor, shape: tuple[int, ...]) -> NDArray[np.float32] | None:
-    """B A in the weight's shape: A reads as the layer does, B combines position by position. None where they do not
-    fit."""
-    rank = len(down.data)
+    """B A in the weight's shape: A reads as the layer does, B combines position by position. Turned over where the
+    weight has inputs first; None where they do not fit."""
+    rank, turned = len(down.data), (down.data[0].size, len(up.data))
+    if down.data.ndim == up.data.ndim == 2 and shape == turned and turned[0] != turned[1]:
+        product = _product(up, down, turned[::-1])
+        return None if product is None else product.T
     fits = (
         down.data.ndim == up.data.ndim == len(shape) > 1
         and down.shape[1:] == shape[1:]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from weightfeat.checkpoint.types import StoredTensor
-from weightfeat.network.beside import are_beside, is_constant, is_watching
+from weightfeat.network.beside import are_beside, is_constant, is_kept_by_trainer, is_watching
 from weightfeat.network.grouping import modules_of
 from weightfeat.network.structure import by_structure, reshaped
 from weightfeat.network.table import ANY, CLASSES, Entry, LayerRow, NormRow, Shape, entries
@@ -123,7 +123,12 @@ def _by_position(entry: Entry, tensors: Sequence[StoredTensor]) -> Match | None:
         return None
     own = [tensor.name for tensor in mapped.values()]
     modules = {name.rpartition(".")[0] for name in own}
-    apart = all(is_constant(extra) or extra.name.rpartition(".")[0] not in modules for extra in match.extras)
+    apart = all(
+        is_constant(extra)
+        or is_kept_by_trainer(extra.name, own)
+        or extra.name.rpartition(".")[0] not in modules
+        for extra in match.extras
+    )
     return match if apart and are_beside(match.extras, own, _classes(entry, mapped)) else None
 
 
