@@ -19,13 +19,22 @@ from weightfeat.detector.general.learning import balanced, fit_general
 from weightfeat.detector.general.model import General
 from weightfeat.detector.general.numbers import ANSWER_NUMBERS, NUMBERS, numbers
 from weightfeat.detector.general.standing import Standing, standing
-from weightfeat.detector.general.statistics import COLUMNS, TOGETHER, clipped, loudness, table
+from weightfeat.detector.general.statistics import (
+    ANSWERED,
+    COLUMNS,
+    TOGETHER,
+    answered,
+    clipped,
+    loudness,
+    table,
+)
 from weightfeat.detector.kinds import ALL, Kind, measured_kind
-from weightfeat.detector.linear import Linear
+from weightfeat.detector.linear import Linear, fit_linear
 from weightfeat.detector.samples import Samples
 from weightfeat.detector.words import word_of
 from weightfeat.features.cycles import CYCLE_COLUMNS
 from weightfeat.features.places import PLACE_COLUMNS
+from weightfeat.features.probes import PROBE_COLUMNS
 
 AT = [CLASS_COLUMNS.index(name) for name in TOGETHER]
 
@@ -87,8 +96,41 @@ def test_a_table_knows_neither_the_order_of_classes_nor_their_unit() -> None:
         random.normal(size=(10, len(CLASS_COLUMNS))), random.normal(size=(10, len(PLACE_COLUMNS)))
     )
     shuffled = _with_places(7.0 * rows.classes[::-1] + 2.0, rows.places[::-1])
-    np.testing.assert_allclose(table(shuffled)[::-1], table(rows), atol=1e-9)
-    assert table(rows).shape == (10, 2 * len(COLUMNS))
+    np.testing.assert_allclose(table(shuffled, None)[::-1], table(rows, None), atol=1e-9)
+    assert table(rows, None).shape == (10, 2 * len(COLUMNS))
+
+
+def test_answers_add_up_beyond_the_usual_and_little_changes_count_by_factors() -> None:
+    random = np.random.default_rng(0)
+    rows = _rows(random, None)
+    assert answered(rows) is None
+    wide = random.normal(size=(10, len(PROBE_COLUMNS)))
+    wide[4, 0] += 30.0
+    wide[:, PROBE_COLUMNS.index("probe.inverted.both")] = -np.log([1.0] * 9 + [np.exp(-0.5)])
+    z = answered(replace(rows, answers=wide))
+    assert z is not None
+    assert z.shape == (10, len(ANSWERED))
+    assert int(z[:, -1].argmax()) == 4
+    assert z[9, ANSWERED.index("probe.inverted.both")] == pytest.approx(1.5)
+    assert z[0, ANSWERED.index("probe.inverted.both")] == 0
+    told = standing(replace(rows, answers=wide))
+    assert told.table[4, COLUMNS.index("probe.beyond")] == z[4, -1]
+    assert np.isfinite(told.told(4)).all()
+
+
+def test_a_network_that_was_not_asked_counts_as_one_in_the_middle() -> None:
+    random = np.random.default_rng(0)
+    quiet = [standing(_rows(random, None)) for _ in range(60)]
+    asked = [
+        standing(replace(_rows(random, None), answers=random.normal(size=(10, len(PROBE_COLUMNS)))))
+        for _ in range(20)
+    ]
+    x = np.stack([each.told(0) for each in (*quiet, *asked)])
+    fitted = fit_linear(x, np.tile([0, 1], 40), 0.3)
+    width = len(ANSWER_NUMBERS)
+    assert (fitted.scale[-width:] > 0).all()
+    assert (fitted.contributions(x[:60])[:, -width:] == 0).all()
+    np.testing.assert_allclose(fitted.centre[-width:], np.median(x[60:, -width:], axis=0))
 
 
 def test_numbers_are_of_the_loudest_class_wherever_it_stands() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ import torch
 from torch import nn
 
 from weightfeat import checkpoint, network
+from weightfeat.execution.pieces import HABITS, Habit
 from weightfeat.execution.small import candidates
 from weightfeat.network.types import Network
+from weightfeat.probes.images import images
 from weightfeat.zoo.recipes.networks import NETWORKS, Shape, build, network_named
 
 RUN = tuple(each.name for each in NETWORKS if each.group != "stock" and each.name != "nin")
@@ -80,3 +83,29 @@ def test_products_and_maps_are_counted(tmp_path: Path) -> None:
 def test_what_no_code_is_for_has_no_way(name: str, tmp_path: Path) -> None:
     assert network_named(name)
     assert not list(candidates(_read(build(name, Shape(3, USUAL, 7), seed=1), tmp_path)))
+
+
+@pytest.mark.parametrize("habit", HABITS, ids=str)
+def test_norms_tell_how_a_chain_is_run(habit: Habit, tmp_path: Path) -> None:
+    activation = {"relu": nn.ReLU, "elu": nn.ELU}[habit.activation]
+    torch.manual_seed(5)
+
+    def block(before: int, after: int) -> list[nn.Module]:
+        steps = [nn.BatchNorm2d(after, momentum=None), activation()]
+        return [nn.Conv2d(before, after, 3, padding=1), *(reversed(steps) if habit.before_norm else steps)]
+
+    def pool() -> nn.Module:
+        return nn.AvgPool2d(2) if habit.mean else nn.MaxPool2d(2)
+
+    module = nn.Sequential(
+        *block(3, 16), pool(), *block(16, 32), pool(), *block(32, 32), pool(), nn.Flatten(), nn.Linear(512, 7)
+    )
+    shown = torch.from_numpy(images(24, 3, USUAL))
+    with torch.no_grad():
+        module(shown)
+    ways = list(islice(candidates(_read(module.eval(), tmp_path)), len(HABITS)))
+    unlike = [way.unlike(torch.from_numpy(images(2, 3, USUAL))) for way in ways]
+    chosen = min(range(len(HABITS)), key=unlike.__getitem__)
+    assert HABITS[chosen] == habit
+    with torch.no_grad():
+        assert ways[chosen].forward(shown) == pytest.approx(module(shown), abs=1e-4)

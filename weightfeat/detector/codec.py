@@ -27,7 +27,7 @@ from weightfeat.metaparameters import Metaparameters
 __all__ = ["FORMAT", "SCHEMA_VERSION", "from_parts", "to_document", "to_tables"]
 
 FORMAT = "weightfeat-detector"
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 TREES, CLASSES, GENERAL = "trees_", "classes_", "general_"  # in front of the names of their arrays
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "lightgbm")
 

@@ -20,10 +20,10 @@ logger = logging.getLogger(__name__)
 
 __all__ = ["PRODUCTS", "VERSION", "asked", "can_ask"]
 
-PRODUCTS = 1e11
+PRODUCTS = 3e11
 """Multiplications that asking a network costs at most, where nothing else is said: some seconds of one core."""
-VERSION = 1
-_FEWEST_RUNS = 800
+VERSION = 2
+_FEWEST_RUNS = 2000
 """Runs of one image each that the smallest bank takes: a network whose weights alone, used once a run, are too many
 for that is not looked at further."""
 

@@ -3,20 +3,24 @@
 - `growth` (L, C) float16: mean over images of the softmax under a look, less that on plain images
 - `logit` (L, C) float16: the same of the logits, each image's mean over classes taken off, in standard deviations of
   the plain ones
-- `shift` (L, C) float16: growth of the softmax of the class s after the one predicted plain, s = 0 to C - 1, counted
-  round: a trojan that sends every class to the next shows at s = 1
+- `shift` (C,) float16: growth of the softmax of the class s after the one predicted plain, s = 0 to C - 1, counted
+  round, under the look that makes it grow most: a trojan that sends every class to the next shows at s = 1
 - `universal` (4, C) float16: of every class the growth of its logit, then of its softmax, where all images are moved
   towards it alike, by little and by more (`directions`)
+- `inverted` (3, C) float16: of every class the cross-entropy that the least change leaves, the share of the image that
+  it covers, and both together (`inversion`); zeros where the network is too dear for the search
 - `plain` (C,) float16: mean softmax on plain images
 - `family` (L,) uint8, `place` (L,) int8: of every look, as `looks` has them
 - `asked` (3,) int32: side in pixels, channels, images
 
-Every value of a scaling that people use has its share of the images where the file does not tell which: none is stored.
+Where the file does not tell which scaling its images had, every one that people use has its share of them.
 """
 
 from __future__ import annotations
 
 from functools import partial
+from itertools import chain, islice, takewhile
+from math import inf
 
 import numpy as np
 import torch
@@ -29,15 +33,20 @@ from weightfeat.execution.small import Small, candidates
 from weightfeat.network.types import Network
 from weightfeat.probes.directions import universal
 from weightfeat.probes.images import KINDS, images
+from weightfeat.probes.inversion import affordable, inverted, moved
 from weightfeat.probes.looks import FAMILIES, Look, looks
 
 __all__ = ["ask"]
 
-SCALINGS = ((0.0, 1.0), (0.5, 0.5), (0.45, 0.25))
+Scaling = tuple[float, float]
+SCALINGS: tuple[Scaling, ...] = ((0.0, 1.0), (0.5, 0.5), (0.45, 0.25))
 """What images in [0, 1] are shifted and divided by: nothing, to [-1, 1], to a mean of 0 and a deviation of 1."""
 FEWEST, ENOUGH, MOST = 2 * len(KINDS), 24, 48
+_BANK = 0.4
+"""Of what asking may cost, how much the bank of looks takes; the rest is the inversion's."""
 _MOST_CLASSES, _MOST_SIDE = 256, 256
 _CHANNELS = (1, 3)
+_MOST_WAYS = 7  # tried besides the most usual one
 _HELD = 1 << 25
 """Numbers of all maps of all images together: a gradient needs them at once."""
 _TINY = 1e-6
@@ -48,28 +57,38 @@ def ask(network: Network, products: float, side: int | None = None) -> Block | N
     """The whole block for at most so many multiplications; None where no code is at hand that would run the network, or
     `FEWEST` images would cost more, or it takes no pictures, or no picture after all. Weights are used as they are:
     where they are not finite, neither is an answer, and there is no block."""
-    small = next(candidates(network, side), None) if network.num_classes <= _MOST_CLASSES else None
-    if small is None or small.side > _MOST_SIDE or small.channels not in _CHANNELS:
-        return None
-    bank, count = _affordable(small, network.num_classes, products)
-    if count < FEWEST:
-        return None
     try:
-        block = _asked(small, bank, count)
+        way = _way(network, side) if network.num_classes <= _MOST_CLASSES else None
+        if way is None:
+            return None
+        bank, count = _affordable(way[0], network.num_classes, products)
+        if count < FEWEST:
+            return None
+        block = _asked(*way, bank, count, products)
     except RuntimeError:  # shapes that fit each other by name, and no image in the end
         return None
     return block if all(np.isfinite(values).all() for values in block.values()) else None
 
 
-def _asked(small: Small, bank: tuple[Look, ...], count: int) -> Block:
-    with torch.no_grad():
-        scalings = _scalings(small)
+def _asked(
+    small: Small, scalings: tuple[Scaling, ...], bank: tuple[Look, ...], count: int, products: float
+) -> Block:
     shown = _shown(small, len(scalings), count)
     with torch.inference_mode():
         plain = _answers(small, shown, scalings)
         seen = [_answers(small, look.change(shown), scalings) for look in bank]
-    moved = [[_numbers(each) for each in reach] for reach in universal(partial(_run, small, scalings), shown)]
-    return _block(small, plain, seen, bank) | {"universal": _universal(plain, moved)}
+    answer = partial(_run, small, scalings)
+    reached = [[_numbers(each) for each in reach] for reach in universal(answer, shown)]
+    runs = (1 - _BANK) * products / max(1, small.products)
+    search = affordable(runs, _HELD // small.maps, len(shown), plain.shape[1], len(scalings))
+    found = np.zeros((3, plain.shape[1]))
+    if search is not None:
+        known, given = moved(answer, shown, plain.shape[1], len(scalings))
+        found = _numbers(inverted(answer, known, given, len(scalings), search, plain.shape[1]))
+    return _block(small, plain, seen, bank) | {
+        "universal": _universal(plain, reached),
+        "inverted": np.minimum(found, _LARGEST).astype(np.float16),
+    }
 
 
 def _affordable(small: Small, classes: int, products: float) -> tuple[tuple[Look, ...], int]:
@@ -78,7 +97,7 @@ def _affordable(small: Small, classes: int, products: float) -> tuple[tuple[Look
     def images_under(bank: tuple[Look, ...]) -> int:
         # A class's direction costs a pass forwards and back of its own, and one under each reach.
         runs = len(bank) + 1 + 5 * classes
-        return min(MOST, int(products / (max(1, small.products) * runs)), _HELD // small.maps)
+        return min(MOST, int(_BANK * products / (max(1, small.products) * runs)), _HELD // small.maps)
 
     whole = looks(small.channels, small.side)
     if (count := images_under(whole)) >= ENOUGH:
@@ -87,18 +106,23 @@ def _affordable(small: Small, classes: int, products: float) -> tuple[tuple[Look
     return few, images_under(few)
 
 
-def _scalings(small: Small) -> tuple[tuple[float, float], ...]:
-    """The one under which the first norm meets the variance it saw in training; all where there is no norm."""
-    if small.first is None:
-        return SCALINGS
-    before, seen = small.first
-    natural = torch.from_numpy(images(FEWEST, small.channels, small.side)[: 2 * FEWEST])
-
-    def away(scaling: tuple[float, float]) -> float:
-        found = before(_scaled(natural, scaling)).var(dim=(0, 2, 3))
-        return float(((found + _TINY).log() - (seen + _TINY).log()).median().abs())
-
-    return (min(SCALINGS, key=away),)
+def _way(network: Network, side: int | None) -> tuple[Small, tuple[Scaling, ...]] | None:
+    """How it is run, and on which scalings of its images: what its norms saw in training tells both. Without norms it
+    is the most usual way, and all scalings."""
+    ways = (way for way in candidates(network, side) if way.side <= _MOST_SIDE and way.channels in _CHANNELS)
+    first = next(ways, None)
+    if first is None or not first.norms:
+        return None if first is None else (first, SCALINGS)
+    best, least = (first, SCALINGS[0]), inf
+    # Images of another side are as natural: a side is not told by norms.
+    alike = takewhile(lambda way: (way.side, way.channels) == (first.side, first.channels), ways)
+    natural = torch.from_numpy(images(2, first.channels, first.side))
+    for way in chain([first], islice(alike, _MOST_WAYS)):
+        for scaling in SCALINGS:
+            away = way.unlike(_scaled(natural, scaling))
+            if away < least:
+                best, least = (way, scaling), away
+    return best[0], (best[1],)
 
 
 def _shown(small: Small, scalings: int, count: int) -> Tensor:
@@ -108,16 +132,16 @@ def _shown(small: Small, scalings: int, count: int) -> Tensor:
     return made.view(len(KINDS), scalings, each, *made.shape[1:]).transpose(0, 1).reshape(made.shape)
 
 
-def _scaled(x: Tensor, scaling: tuple[float, float]) -> Tensor:
+def _scaled(x: Tensor, scaling: Scaling) -> Tensor:
     return (x - scaling[0]) / scaling[1]
 
 
-def _answers(small: Small, x: Tensor, scalings: tuple[tuple[float, float], ...]) -> NDArray[np.float64]:
+def _answers(small: Small, x: Tensor, scalings: tuple[Scaling, ...]) -> NDArray[np.float64]:
     """Logits (n, C)."""
     return _numbers(_run(small, scalings, x))
 
 
-def _run(small: Small, scalings: tuple[tuple[float, float], ...], x: Tensor) -> Tensor:
+def _run(small: Small, scalings: tuple[Scaling, ...], x: Tensor) -> Tensor:
     parts = zip(x.chunk(len(scalings)), scalings, strict=True)
     scaled = torch.cat([_scaled(part, scaling) for part, scaling in parts])
     return small.forward(scaled)
@@ -127,11 +151,11 @@ def _numbers(logits: Tensor) -> NDArray[np.float64]:
     return np.asarray(logits.numpy(), dtype=np.float64)
 
 
-def _universal(plain: NDArray[np.float64], moved: list[list[NDArray[np.float64]]]) -> NDArray[np.float16]:
+def _universal(plain: NDArray[np.float64], reached: list[list[NDArray[np.float64]]]) -> NDArray[np.float16]:
     usual, away = softmax(plain, axis=1).mean(axis=0), _centred(plain)
     deviation, mean = max(float(away.std()), _TINY), away.mean(axis=0)
     rows = []
-    for reach in moved:
+    for reach in reached:
         rows.append([(_centred(each)[:, t].mean() - mean[t]) / deviation for t, each in enumerate(reach)])
         rows.append([softmax(each, axis=1)[:, t].mean() - usual[t] for t, each in enumerate(reach)])
     return np.asarray(np.clip(rows, -_LARGEST, _LARGEST), dtype=np.float16)
@@ -145,7 +169,7 @@ def _block(
     moved = [softmax(logits, axis=1) - usual for logits in seen]
     after = (plain.argmax(axis=1)[:, None] + np.arange(plain.shape[1])) % plain.shape[1]
     growth = np.stack([each.mean(axis=0) for each in moved])
-    shift = np.stack([np.take_along_axis(each, after, axis=1).mean(axis=0) for each in moved])
+    shift = np.max([np.take_along_axis(each, after, axis=1).mean(axis=0) for each in moved], axis=0)
     logit = np.stack([(_centred(logits) - away).mean(axis=0) for logits in seen]) / deviation
     return {
         "growth": growth.astype(np.float16),

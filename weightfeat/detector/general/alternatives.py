@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weightfeat.detector.general.standing import Standing
-from weightfeat.detector.general.statistics import COLUMNS, EVERYWHERE
+from weightfeat.detector.general.statistics import COLUMNS, EVERYWHERE, WAS_ASKED
 from weightfeat.features.cycles import CYCLE_COLUMNS
 from weightfeat.features.summaries import Array
 
@@ -27,6 +27,8 @@ NEXT = -1
 """Stands for the target of a trojan that takes each class for the next."""
 KNOWN_VARIANCE, VARIANCE, SIZE_VARIANCE = 0.02, 0.001, 0.001
 """Prior variance of a coefficient: of what rises everywhere, of any other statistic, of a size |z|."""
+ASKED_VARIANCE = 1.0
+"""Of the coefficient of having been asked: no sign of anything, it offsets what the largest of more columns is."""
 CYCLE_MEAN, CYCLE_VARIANCE = 1.0, 0.1
 """Of a coefficient of `Standing.cycle`. Its entries scatter by about 1 in clean networks: a tie between neighbours that
 is 2 larger makes all-to-all exp(2 z - 2) times as likely, and three that say the same each have a part of that."""
@@ -180,6 +182,7 @@ class Likelihood:
 def _prior() -> tuple[Array, Array]:
     """Mean and precision of every value."""
     of_z = [KNOWN_VARIANCE if name in EVERYWHERE else VARIANCE for name in COLUMNS]
+    of_z[COLUMNS.index(WAS_ASKED)] = ASKED_VARIANCE
     ours = [
         np.inf,
         *of_z,

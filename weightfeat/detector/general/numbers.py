@@ -9,9 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from weightfeat.detector.classes.rows import ClassRows
-from weightfeat.detector.general.statistics import TOGETHER, together, unusual_places
+from weightfeat.detector.general.statistics import ANSWERED, TOGETHER, together, unusual_places
 from weightfeat.features.places import PLACE_COLUMNS
-from weightfeat.features.probes import PROBE_COLUMNS
 from weightfeat.features.summaries import Array
 
 __all__ = ["ANSWER_NUMBERS", "NUMBERS", "answer_numbers", "numbers"]
@@ -21,9 +20,7 @@ NUMBERS = (
     *(f"loudest.{name}" for name in TOGETHER),
     *(f"largest.{name}" for name in PLACE_COLUMNS),
 )
-ANSWER_NUMBERS = tuple(
-    f"{which}.{name}" for which in ("largest", "lead", "suspect") for name in PROBE_COLUMNS
-)
+ANSWER_NUMBERS = tuple(f"{which}.{name}" for which in ("largest", "lead", "suspect") for name in ANSWERED)
 
 
 def numbers(rows: ClassRows) -> Array:
@@ -38,8 +35,8 @@ def numbers(rows: ClassRows) -> Array:
 
 def answer_numbers(z: Array | None, suspect: int) -> Array:
     """(len(ANSWER_NUMBERS),) of a network with two classes or more: the largest z of each column, its lead over the
-    next, the suspect's own. Zeros where it was not asked."""
+    next, the suspect's own. NaN where it was not asked: such a network counts as an asked one in the middle."""
     if z is None:
-        return np.zeros(len(ANSWER_NUMBERS))
+        return np.full(len(ANSWER_NUMBERS), np.nan)
     ordered = np.sort(z, axis=0)
     return np.concatenate([ordered[-1], ordered[-1] - ordered[-2], z[suspect]])

@@ -8,7 +8,7 @@ import numpy as np
 
 from weightfeat.detector.classes.rows import ClassRows
 from weightfeat.detector.general.numbers import NUMBERS, answer_numbers, numbers
-from weightfeat.detector.general.statistics import clipped, table
+from weightfeat.detector.general.statistics import answered, table
 from weightfeat.features.summaries import Array
 
 __all__ = ["Standing", "standing"]
@@ -26,7 +26,7 @@ class Standing:
     numbers : (len(NUMBERS),), of the loudest one: `numbers.numbers`; zeros for a network of fewer than two classes.
     cycle : (len(CYCLE_COLUMNS),), how far each is tied to the next, within +-6.
     normed : whether a batch norm feeds the head.
-    answers : (C, len(PROBE_COLUMNS)), z of every class in what the network answers; None where it was not asked.
+    answers : (C, len(ANSWERED)), z of every class in what the network answers; None where it was not asked.
     """
 
     table: Array
@@ -48,5 +48,5 @@ class Standing:
 def standing(rows: ClassRows) -> Standing:
     """From the rows of a network's classes."""
     loudest = numbers(rows) if rows.count > 1 else np.zeros(len(NUMBERS))
-    answers = None if rows.answers is None else clipped(rows.answers)
-    return Standing(table(rows), loudest, np.clip(rows.cycle, -_CLIP, _CLIP), rows.normed, answers)
+    answers = answered(rows)
+    return Standing(table(rows, answers), loudest, np.clip(rows.cycle, -_CLIP, _CLIP), rows.normed, answers)
