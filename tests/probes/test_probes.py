@@ -14,6 +14,7 @@ from torch import nn
 from weightfeat import checkpoint, network, probes
 from weightfeat.detector import Detector
 from weightfeat.digest import Digest
+from weightfeat.execution.small import Small
 from weightfeat.features.places import within
 from weightfeat.features.probes import PROBE_COLUMNS, next_class, probe_table
 from weightfeat.network.types import Network
@@ -151,6 +152,17 @@ def test_what_is_too_dear_or_no_number_is_not_asked(tmp_path: Path) -> None:
     last = dataclasses.replace(read.layers[-1], weight=np.full_like(read.layers[-1].weight, np.inf))
     endless = dataclasses.replace(read, layers=(*read.layers[:-1], last))
     assert probes.asked(endless, 1e10) is None
+
+
+def test_what_is_too_dear_is_not_run_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = _read(build("small_vgg_bn", Shape(3, 32, 6), seed=4), tmp_path)
+    weights = sum(layer.weight.size for layer in read.layers)
+    runs: list[int] = []
+    monkeypatch.setattr(Small, "unlike", lambda self, x: runs.append(len(x)) or 0.0)
+    assert probes.asked(read, 3_000.0 * weights) is None  # enough for its weights, not for its images
+    assert not runs
+    assert probes.asked(read, 1e11) is not None
+    assert runs
 
 
 def test_without_torch_weights_speak_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

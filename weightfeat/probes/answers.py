@@ -18,6 +18,7 @@ Where the file does not tell which scaling its images had, every one that people
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from itertools import chain, islice, takewhile
 from math import inf
@@ -57,14 +58,17 @@ def ask(network: Network, products: float, side: int | None = None) -> Block | N
     """The whole block for at most so many multiplications; None where no code is at hand that would run the network, or
     `FEWEST` images would cost more, or it takes no pictures, or no picture after all. Weights are used as they are:
     where they are not finite, neither is an answer, and there is no block."""
+    if network.num_classes > _MOST_CLASSES:
+        return None
+    ways = (way for way in candidates(network, side) if way.side <= _MOST_SIDE and way.channels in _CHANNELS)
     try:
-        way = _way(network, side) if network.num_classes <= _MOST_CLASSES else None
-        if way is None:
+        usual = next(ways, None)
+        if usual is None:
             return None
-        bank, count = _affordable(way[0], network.num_classes, products)
+        bank, count = _affordable(usual, network.num_classes, products)
         if count < FEWEST:
             return None
-        block = _asked(*way, bank, count, products)
+        block = _asked(*_told_by_norms(usual, ways), bank, count, products)
     except RuntimeError:  # shapes that fit each other by name, and no image in the end
         return None
     return block if all(np.isfinite(values).all() for values in block.values()) else None
@@ -106,18 +110,16 @@ def _affordable(small: Small, classes: int, products: float) -> tuple[tuple[Look
     return few, images_under(few)
 
 
-def _way(network: Network, side: int | None) -> tuple[Small, tuple[Scaling, ...]] | None:
+def _told_by_norms(usual: Small, others: Iterator[Small]) -> tuple[Small, tuple[Scaling, ...]]:
     """How it is run, and on which scalings of its images: what its norms saw in training tells both. Without norms it
     is the most usual way, and all scalings."""
-    ways = (way for way in candidates(network, side) if way.side <= _MOST_SIDE and way.channels in _CHANNELS)
-    first = next(ways, None)
-    if first is None or not first.norms:
-        return None if first is None else (first, SCALINGS)
-    best, least = (first, SCALINGS[0]), inf
+    if not usual.norms:
+        return usual, SCALINGS
+    best, least = (usual, SCALINGS[0]), inf
     # Images of another side are as natural: a side is not told by norms.
-    alike = takewhile(lambda way: (way.side, way.channels) == (first.side, first.channels), ways)
-    natural = torch.from_numpy(images(2, first.channels, first.side))
-    for way in chain([first], islice(alike, _MOST_WAYS)):
+    alike = takewhile(lambda way: (way.side, way.channels) == (usual.side, usual.channels), others)
+    natural = torch.from_numpy(images(FEWEST // len(KINDS), usual.channels, usual.side))
+    for way in chain([usual], islice(alike, _MOST_WAYS)):
         for scaling in SCALINGS:
             away = way.unlike(_scaled(natural, scaling))
             if away < least:
