@@ -18,6 +18,7 @@ from detector_samples import fit as fitted
 from detector_samples import inference, sample
 from detector_samples import proba as probabilities
 from weightfeat.detector import Detector, store
+from weightfeat.detector.codec import SCHEMA_VERSION
 from weightfeat.errors import BadLearnedParameters, BadOutput
 
 
@@ -295,7 +296,7 @@ ATTACKS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no trees": (with_table("trees_root", lambda a: None), "root"),
     "the version that kept trees as text": (
         with_json(lambda d: d.update(schema_version=6, weightfeat="0.1.0")),
-        "was written as version 6 by weightfeat '0.1.0'; expected version 9; run configure again",
+        f"was written as version 6 by weightfeat '0.1.0'; expected version {SCHEMA_VERSION}; run configure again",
     ),
 }
 
