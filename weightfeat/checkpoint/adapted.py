@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from weightfeat.checkpoint.adapter_config import CONFIG, MERGE, PART, LowRank, low_rank_of
+from weightfeat.checkpoint.adapter_config import CONFIG, FIRST, MERGE, PART, LowRank, low_rank_of
 from weightfeat.checkpoint.faults import Malformed, Unsupported
 from weightfeat.checkpoint.nodes import describe
 from weightfeat.checkpoint.shards import shards_at
@@ -138,7 +138,7 @@ def _factors(tensors: Sequence[StoredTensor], rule: LowRank) -> list[StoredTenso
     factors: dict[str, StoredTensor] = {}
     for tensor in tensors:
         found = PART.fullmatch(tensor.name)
-        if found is None or found["part"] not in ("A", "a", "down") or tensor.data.ndim == 0:
+        if found is None or found["part"] not in FIRST or tensor.data.ndim == 0:
             continue
         module, name = found["module"], f"{found['module']}.{FACTOR}"
         weight = named.get(f"{module}.base_layer.weight", named.get(f"{module}.weight"))

@@ -20,6 +20,8 @@ from weightfeat.checkpoint.nodes import describe
 CONFIG = "adapter_config.json"
 PART = re.compile(r"(?P<module>.+)[._]lora[._](?P<part>[ABab]|down|up)((\.(?P<adapter>[^.]+))?\.weight)?$")
 """The name of a matrix of an update: PEFT's, with the adapter's name or without, loralib's or torchtune's."""
+FIRST = frozenset({"A", "a", "down"})
+"""The parts that read what the layer reads; the others give what it gives."""
 MERGE = "merge it (merge_and_unload) and save the network again"
 _LARGEST = 1 << 20
 _PLAIN = re.compile(r"[A-Za-z0-9_.]+")
@@ -64,25 +66,20 @@ class LowRank:
             raise Unsupported(
                 f"the update of {describe(module)} has rank {rank}, and {CONFIG} says {expected:g}", MERGE
             )
-        if self.targets is not None and not any(map(_Ends(module), self.targets)):
+        if self.targets is not None and not any(_ends(module, name) for name in self.targets):
             raise Unsupported(f"{describe(module)} is updated, and {CONFIG} does not name it", MERGE)
         alpha = _of_module(self.alphas, module, self.alpha)
         return alpha / (sqrt(rank) if self.by_root else rank)
 
 
-@dataclass(frozen=True)
-class _Ends:
+def _ends(module: str, name: str) -> bool:
     """Whether a module's name is another one or ends with it."""
-
-    module: str
-
-    def __call__(self, name: str) -> bool:
-        return f".{self.module}".endswith(f".{name}")
+    return f".{module}".endswith(f".{name}")
 
 
 def _of_module(patterns: Mapping[str, float] | None, module: str, usual: float) -> float:
     """The first value whose pattern a module's name ends with, else the usual one."""
-    return next((value for name, value in (patterns or {}).items() if _Ends(module)(name)), usual)
+    return next((value for name, value in (patterns or {}).items() if _ends(module, name)), usual)
 
 
 def low_rank_of(path: Path) -> LowRank:

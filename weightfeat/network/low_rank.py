@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from weightfeat.checkpoint.adapter_config import PART
+from weightfeat.checkpoint.adapter_config import FIRST, PART
 from weightfeat.checkpoint.types import StoredTensor
 
-_FIRST = {"A": "A", "a": "A", "down": "A", "B": "B", "b": "B", "up": "B"}
 _ALPHAS = ("alpha", "lora_alpha")
 _SCALES = ("scaling", "lora_scaling")
 
@@ -44,7 +43,7 @@ def merged(tensors: Sequence[StoredTensor]) -> dict[str, Merged]:
         found = PART.fullmatch(tensor.name)
         if found and tensor.data.ndim > 1 and tensor.data.size:
             parts = updates.setdefault(found["module"], {"A": [], "B": []})
-            parts[_FIRST[found["part"]]].append(tensor)
+            parts["A" if found["part"] in FIRST else "B"].append(tensor)
     made = {}
     for module, parts in updates.items():
         weight = named.get(f"{module}.base_layer.weight", named.get(f"{module}.weight"))

@@ -89,9 +89,10 @@ def _searched(
         each = logits.view(parts, len(group), -1, logits.shape[1]).transpose(0, 1).flatten(1, 2)
         return -each.log_softmax(dim=2).gather(2, group.view(-1, 1, 1).expand(-1, each.shape[1], 1))[:, :, 0]
 
-    def loss(unlike: Tensor, chosen: Tensor) -> Tensor:
-        others = (given[chosen] != group[:, None]).to(unlike.dtype)
-        return (unlike * others).sum(dim=1) / others.sum(dim=1).clamp_min(1.0)
+    def loss(each: Tensor, chosen: Tensor) -> Tensor:
+        """(classes,): the mean over images that were given another class."""
+        others = (given[chosen] != group[:, None]).to(each.dtype)
+        return (each * others).sum(dim=1) / others.sum(dim=1).clamp_min(1.0)
 
     def size() -> Tensor:
         return mask.sigmoid().mean(dim=(1, 2, 3))
@@ -102,10 +103,8 @@ def _searched(
         adam.step()
     with torch.no_grad():
         # By parts as above, so many images at once as in a step.
-        rest = [
-            chosen.T.flatten()
-            for chosen in torch.split(torch.arange(len(x)).view(parts, -1).T, len(batches[0]) // parts)
-        ]
+        places = torch.split(torch.arange(len(x)).view(parts, -1), len(batches[0]) // parts, dim=1)
+        rest = [chosen.flatten() for chosen in places]
         left = loss(torch.cat([unlike(chosen) for chosen in rest], dim=1), torch.cat(rest))
         return torch.stack([left, size(), left + _PRICE * size()])
 
